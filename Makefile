@@ -1,0 +1,56 @@
+# Every command a user needs; `make help` lists them. Each makes its own environment first where there is none.
+SHELL := /bin/bash
+PROFILE ?= quick
+SETTINGS := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS RESULTS
+ARGUMENTS = $(foreach name,$(SETTINGS),$(if $($(name)),$(name)='$($(name))')) $(MAKEOVERRIDES)
+
+# Colab brings its own torch: use the running Python there. Elsewhere the project has an environment of its own.
+ifdef COLAB_RELEASE_TAG
+PY := python3
+READY := .colab-ready
+else
+PY := .venv/bin/python
+READY := .venv/ready
+endif
+
+.PHONY: all paper summary render test lint format badges clean help
+
+all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
+	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
+
+paper: ## the paper's full matrix on real images: make all PROFILE=paper
+	@$(MAKE) --no-print-directory all PROFILE=paper
+
+render: $(READY) ## draw the notebooks of finished runs again, without training
+	@$(PY) -m entr_utils.runs render $(ARGUMENTS)
+
+test: $(READY) ## run the tests
+	@$(PY) -m pytest -q
+
+lint: $(READY) ## check style and types
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+badges: $(READY) ## write the repository's address everywhere it is needed: make badges REPO=owner/name
+	@$(PY) -m entr_utils.badges '$(REPO)'
+
+clean: ## remove results/quick, results/tiny and caches; records of the paper profile stay
+	rm -rf results/quick results/tiny data/cache .pytest_cache .ruff_cache .mypy_cache
+
+help: ## this list
+	@echo "make TARGET NAME=value ..."
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@echo
+	@echo "  PROFILE   quick (images drawn by formula, 128 px) or paper (real images, 250 px)"
+	@echo "  DATASETS  steel ucm bees            NETWORKS  resnet18 resnet34 resnet50"
+	@echo "  REGIMES   no_increase gradual stepwise        SEEDS  0 1 2 ..."
+	@echo "  WEIGHTS   imagenet, none, or a checkpoint's path      SIZE  largest image size in pixels"
+	@echo "  DATA      folder that holds <dataset>/<class>/ (data), or synthetic"
+	@echo "  GROUPS    CSV (file, group) of images to keep on one side of the split, or none"
+	@echo "  RESULTS   where records and notebooks go (results)    PYTHON  the Python to build .venv with"
+
+# The newest Python of 3.11-3.13 that is there and can make environments.
+.venv/ready: requirements.lock pyproject.toml
+	@bash setup.sh $(PYTHON)
+
+.colab-ready: colab.sh
+	@bash colab.sh && touch $@

@@ -1,0 +1,21 @@
+"""The ENTR hypothesis, tested: does growing the training images save time, and what does it cost?
+
+Read in this order: `regimes` (the schedule as data), `parameters` (what one run is made of), `datasets` and
+`synthetic` (which images), `images` (decode once, resize, batch), `networks`, `training` (one run), `timing`,
+`records` (what a run leaves behind), `statistics`, `figures`, `reports` (what a notebook shows), `runs` (many runs).
+"""
+
+import warnings
+
+__version__ = "0.1.0"
+
+# fastai 2.8 decorates with torch.jit.script, which torch 2.14 calls deprecated: nothing a reader of a notebook can mend.
+warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
+
+
+class UserError(ValueError):
+    """Something the user can put right. The message is one line: what, where, what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Let IPython show the one line instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]

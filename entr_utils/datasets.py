@@ -1,0 +1,167 @@
+"""Which images: the paper's three datasets, where they come from, how they are split.
+
+Steel and Bees were never published, so they are read from folders; UC Merced is downloaded (`downloads`).
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from entr_utils import UserError
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
+VALIDATION_SHARE = 0.1  # the paper's random 90/10 split
+SPLIT_DRAWS = 100  # groups of unequal size rarely add up to 10%: the best of so many draws is taken
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A row of the paper's Table 1 and what is needed to train on it.
+
+    Attributes:
+        name, title: for parameters and for people.
+        images, classes: as in the paper.
+        look: what synthetic images of it look like (`synthetic.LOOKS`).
+        orientations: "eight" where up means nothing (micrographs, aerial images), "two" for left-right flips only.
+        dropout: both dropouts of the head; the paper says 0.4-0.6, constant within dataset x network.
+        where: what to put where when the images are missing.
+        licence, citation: of the public images.
+    """
+
+    name: str
+    title: str
+    images: int
+    classes: int
+    look: str
+    orientations: str
+    dropout: float
+    where: str
+    licence: str
+    citation: str
+
+
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset("steel", "Steel micrographs", 1460, 7, "micrographs", "eight", 0.5,
+                "never published: put one sub-folder of micrographs a class into {folder}/ (a public stand-in: "
+                "entr_utils.downloads.import_uhcsdb on UHCSDB's files), or name its parent with DATA=folder",
+                "UHCSDB: Creative Commons (hdl 11256/940)",
+                "Hecht et al. 2017, Integrating Materials and Manufacturing Innovation 6"),
+        Dataset("ucm", "UC Merced aerial scenes", 2100, 21, "aerial", "eight", 0.5,
+                "downloaded by itself where there is a network; else unpack UCMerced_LandUse.zip and put its "
+                "class folders into {folder}/, or name its parent with DATA=folder",
+                "public domain (USGS National Map)", "Yang & Newsam 2010, ACM SIGSPATIAL GIS"),
+        Dataset("bees", "Bees", 3128, 22, "insects", "two", 0.5,
+                "never published: put one sub-folder of photographs a species into {folder}/, "
+                "or name its parent with DATA=folder",
+                "not published", "Wanger & Frohn 2018, arXiv 1807.11583"),
+    )
+}  # fmt: skip
+
+# What is known about image folders met so far, by their checksum (`images.folder_checksum`).
+KNOWN_IMAGES = {
+    "3abaed925a1930335e7e88424d1b8f3d6e1a32a2f39542a7cd0c63a7456910d6":
+        "UHCSDB micrographs of ultra-high-carbon steel (Hecht et al. 2017), shorter side 256 px, JPEG",
+    "268d1c5e1feecc78a2d22c9b989db669648e38b23a27a6f3a3c3e3e8043eeaab":
+        "UC Merced Land Use (Yang & Newsam 2010), recoded from TIFF to JPEG q88",
+    "799937689b4504f09f8b986e2980c97f793cf19e5dde2ebff43d0af2c3825337":
+        "photographs of European bumblebees, cropped, shorter side at most 256 px",
+}  # fmt: skip
+
+
+def class_folder(dataset: str, data: str) -> Path:
+    """The folder that holds one sub-folder a class: `data/<dataset>`."""
+    return Path(data) / dataset
+
+
+def status(dataset: str, data: str) -> tuple[str, str]:
+    """("synthetic" | "found" | "downloadable" | "missing", one line for people) of a dataset under `data`."""
+    known = DATASETS[dataset]
+    folder = class_folder(dataset, data)
+    if data.startswith("synthetic"):
+        return "synthetic", f"{dataset}: synthetic images drawn by formula ({known.look}, {known.classes} classes)"
+    if folder.is_dir():
+        paths = list_images(folder)
+        classes = len({path.parent for path in paths})
+        return "found", f"{dataset}: found, {len(paths)} images in {classes} classes in {folder}/"
+    if dataset == "ucm":
+        return "downloadable", f"{dataset}: not in {folder}/, will be downloaded there (318 MB)"
+    return "missing", f"{dataset}: missing; {known.where.format(folder=folder)}"
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files in the class sub-folders of `folder`, sorted by path; hidden files and folders are left out.
+
+    Raises UserError where there are fewer than two classes with images, or a class with a single image.
+    """
+    found = (path for path in folder.glob("*/*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(path for path in found if not path.name.startswith(".") and not path.parent.name.startswith("."))
+    counts = Counter(path.parent.name for path in paths)
+    if len(counts) < 2:
+        raise UserError(f"{folder}: {len(counts)} class folders with images; put one sub-folder a class there, "
+                        f"at least two, with {', '.join(sorted(IMAGE_SUFFIXES))} files")  # fmt: skip
+    alone = [name for name, count in counts.items() if count < 2]
+    if alone:
+        raise UserError(f"{folder}: a single image in {', '.join(alone)}; a class needs one to train and one to test")
+    return paths
+
+
+def read_groups(csv_file: Path, names: list[str]) -> list[str]:
+    """The group of each image of `names` ("class/file.jpg"), read from a CSV with columns file and group.
+
+    Images of one group (a specimen, a sample, a scene) never stand on both sides of the split. An image that the file
+    does not name, or names without a group, is a group of its own. Raises UserError on other columns or no match.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(csv_file, dtype=str)
+    if not {"file", "group"} <= set(table.columns):
+        raise UserError(f"groups={csv_file}: columns {', '.join(table.columns)}; it needs the columns file and group")
+    group_of = dict(zip(table["file"], table["group"], strict=True))
+    if not set(names) & set(group_of):
+        raise UserError(f"groups={csv_file}: names none of the images; its file column should read like {names[0]}")
+    known = {name: group for name, group in group_of.items() if isinstance(group, str) and group}
+    return [known.get(name, f"alone: {name}") for name in names]
+
+
+def split(labels: np.ndarray, seed: int, groups: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation indices: seeded, stratified by class, 90/10, groups kept whole.
+
+    Args:
+        labels: (n,) class of each image, images sorted by path.
+        seed: the run's seed; one seed is one split, for all regimes.
+        groups: (n,) group names; none means that every image stands alone.
+    Returns: two sorted index arrays with every class on both sides.
+    Raises UserError where groups allow no such split.
+    """
+    rng = np.random.default_rng(seed)
+    _, group_of = np.unique(groups if groups is not None else np.arange(len(labels)).astype(str), return_inverse=True)
+    sizes = np.zeros((group_of.max() + 1, int(labels.max()) + 1), int)  # images of each class in each group
+    np.add.at(sizes, (group_of, labels), 1)
+    total = sizes.sum(0)
+    target = np.maximum(1, np.round(VALIDATION_SHARE * total)).astype(int)
+    draws = (_draw_groups(sizes, total, target, rng) for _ in range(SPLIT_DRAWS if groups else 1))
+    validation = min(draws, key=lambda chosen: abs(sizes[chosen].sum(0) - target).sum())
+    held = sizes[validation].sum(0)
+    if not ((held > 0) & (held < total)).all():
+        classes = np.flatnonzero((held == 0) | (held == total)).tolist()
+        raise UserError(f"groups: classes {classes} cannot stand on both sides of the split; split with groups=none")
+    in_validation = validation[group_of]
+    return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
+
+
+def _draw_groups(sizes: np.ndarray, total: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(groups,) bool: groups in random order, each taken where it brings the class counts nearer to `target`."""
+    chosen, held = np.zeros(len(sizes), bool), np.zeros_like(total)
+    for group in rng.permutation(len(sizes)):
+        if abs(held + sizes[group] - target).sum() < abs(held - target).sum():
+            chosen[group], held = True, held + sizes[group]
+    for label in np.flatnonzero(held == 0):  # its groups are all too large: take the one that does least harm
+        distance = abs(held + sizes - target).sum(1).astype(float)
+        distance[chosen | (sizes[:, label] == 0) | (held + sizes >= total).any(1)] = np.inf
+        if np.isfinite(distance).any():
+            chosen[distance.argmin()], held = True, held + sizes[distance.argmin()]
+    return chosen

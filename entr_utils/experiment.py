@@ -1,0 +1,90 @@
+"""A run before it starts: parameters checked, images and split at hand, and the key that names it."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from entr_utils import datasets, downloads, images, networks, timing
+from entr_utils.keys import key_of, slug
+from entr_utils.parameters import Parameters
+from entr_utils.regimes import PROTOCOL, Regime, pixels
+
+OWN_DROPOUT = 0.5  # of both dropouts, for a user's own images
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run, ready to be trained.
+
+    Attributes:
+        parameters: checked.
+        images: all of the dataset, decoded.
+        training, validation: index arrays into `images`.
+        regime: the schedule.
+        identity: all that makes the run's numbers; two runs with the same identity are the same run.
+    """
+
+    parameters: Parameters
+    images: images.Images
+    training: np.ndarray
+    validation: np.ndarray
+    regime: Regime
+    identity: dict
+
+    @property
+    def key(self) -> str:
+        """sha256 of the identity: names the run."""
+        return key_of(self.identity)
+
+    @property
+    def path(self) -> Path:
+        """Where the record goes: results/<profile>/<device>/<dataset>-<network>-<regime>-s<seed>-<6 of the key>.json"""
+        p = self.parameters
+        folder = Path(p.results) / p.profile / slug(self.identity["device"])
+        return folder / f"{p.dataset}-{p.network}-{p.regime}-s{p.seed}-{self.key[:6]}.json"
+
+
+def prepare(dataset: str, **parameters) -> Experiment:
+    """Check the parameters of a run (see `Parameters`), fetch its images where needed, split them, name it.
+
+    Raises UserError, one line, on anything the user can put right.
+    """
+    p = Parameters(dataset, **parameters).checked()
+    if dataset == "ucm" and datasets.status(dataset, p.data)[0] == "downloadable":
+        downloads.download_ucm(Path(p.data))
+    loaded = images.load(p)
+    training, validation = datasets.split(loaded.labels, p.seed, loaded.groups)
+    regime = p.make_regime()
+    return Experiment(p, loaded, training, validation, regime, _identity(p, loaded, validation, regime))
+
+
+def _identity(p: Parameters, loaded: images.Images, validation: np.ndarray, regime: Regime) -> dict:
+    label = networks.weights_label(p.weights)
+    stages = [
+        {"name": stage.name, "size": pixels(stage.size, p.size), "cycle_epochs": list(stage.cycle_epochs),
+         "trains": stage.trains, "lr": list(stage.lr)} for stage in regime.stages
+    ]  # fmt: skip
+    return {
+        "protocol": PROTOCOL, "dataset": p.dataset, "network": p.network, "regime": p.regime, "seed": p.seed,
+        "profile": p.profile, "size": p.size, "stages": stages, "batch": p.made_of.batch,
+        "lr": p.lr or networks.learning_rate(p.dataset, p.network, label),
+        "dropout": datasets.DATASETS[p.dataset].dropout if p.dataset in datasets.DATASETS else OWN_DROPOUT,
+        "augmentation": f"{p.orientations} orientations, zoom to 1.1, warp 0.2",
+        "precision": timing.precision(), "weights": label,
+        "weights_sha256": networks.weights_sha256(p.network, p.weights), "data_sha256": loaded.sha256,
+        "split_sha256": hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest(),
+        "device": timing.device_model(),
+    }  # fmt: skip
+
+
+def describe_split(experiment: Experiment) -> str:
+    """How the images were split, for people."""
+    groups = experiment.images.groups
+    rule = f"seed {experiment.parameters.seed}, stratified by class, 90/10"
+    if groups is None:
+        return f"{rule}, by image"
+    together = {group for group in groups if not group.startswith("alone: ")}
+    alone = sum(group.startswith("alone: ") for group in groups)
+    return f"{rule}, {len(together)} groups kept whole, {alone} images of no known group each by itself"

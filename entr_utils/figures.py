@@ -1,0 +1,164 @@
+"""The paper's figures and ours, drawn with seaborn from records and tables; no torch here."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from entr_utils import UserError
+from entr_utils.regimes import REGIMES, STEPS, pixels, sizes
+
+LABELS = {"no_increase": "no increase", "gradual": "gradual", "stepwise": "stepwise"}
+PALETTE = dict(zip(LABELS, sns.color_palette("colorblind")[:3], strict=True))
+STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 90}
+
+
+def _new(width: float, height: float, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
+    sns.set_theme(style="ticks", context="notebook", rc=STYLE)
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
+    plt.close(figure)  # the notebook shows what a cell returns, once
+    return figure, axes[0]
+
+
+def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source: str, columns: int = 7) -> Figure:
+    """Figure 2: the first image of each class. Only synthetic images and a user's own may be shown.
+
+    Raises UserError for any other source.
+    """
+    if not source.startswith(("synthetic", "the user's own")):
+        raise UserError(f"show_samples=True: not for {source.partition(':')[0]}; allowed for synthetic and own images")
+    rows = -(-len(classes) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.3 * columns, 1.5 * rows), layout="constrained", squeeze=False)
+    plt.close(figure)
+    for label, axis in enumerate(axes.flat):
+        axis.axis("off")
+        if label < len(classes):
+            axis.imshow(pixels_[np.argmax(labels == label)])
+            axis.set_title(classes[label][:18], fontsize=8)
+    figure.suptitle(f"One image a class: {source}", fontsize=9)
+    return figure
+
+
+def synthetic_samples() -> Figure:
+    """Figure 2 for the images drawn by formula: the looks of the three datasets, seven classes each."""
+    from entr_utils import synthetic
+    from entr_utils.datasets import DATASETS
+
+    figure, axes = plt.subplots(3, 7, figsize=(9.5, 4.6), layout="constrained")
+    plt.close(figure)
+    for row, dataset in zip(axes, DATASETS.values(), strict=True):
+        drawn = synthetic.draw(dataset.look, dataset.classes, 1, 128)
+        for label, axis in zip(np.linspace(0, dataset.classes - 1, len(row)).astype(int), row, strict=True):
+            axis.imshow(drawn[label])
+            axis.set_title(f"{dataset.name}, class {label:02d}", fontsize=8)
+            axis.axis("off")
+    return figure
+
+
+def schedule(largest: int, chosen: str = "", switch: str = "CMult") -> Figure:
+    """Figure 3: image size in pixels at each step of each regime; the row of `chosen` is picked out."""
+    table = np.array([[pixels(sizes(regime, switch)[step], largest) for step in STEPS] for regime in REGIMES])
+    figure, (axis,) = _new(7, 2.2)
+    sns.heatmap(table, annot=True, fmt="d", cmap="Blues", vmin=0, vmax=2 * largest, cbar=False, linewidths=2, ax=axis,
+                xticklabels=list(STEPS), yticklabels=[LABELS[regime] for regime in REGIMES])  # fmt: skip
+    axis.tick_params(axis="both", length=0, rotation=0)
+    axis.xaxis.tick_top()
+    for regime, label in zip(REGIMES, axis.get_yticklabels(), strict=True):
+        if regime == chosen:
+            label.set_fontweight("bold")
+            row = REGIMES.index(regime)
+            axis.add_patch(plt.Rectangle((0, row), len(STEPS), 1, fill=False, edgecolor=PALETTE[regime], linewidth=4))
+    return figure
+
+
+def curves(record: dict) -> Figure:
+    """Loss and full-size validation accuracy over seconds of training, stages shaded and named with their size."""
+    epochs = pd.DataFrame(record["epochs"])
+    ends = epochs["seconds"].cumsum()
+    figure, (left, right) = _new(10, 3.2, 2)
+    colour = PALETTE[record["regime"]]
+    for axis, column, title in ((left, "loss", "training loss"), (right, "accuracy", "validation accuracy, full size")):
+        sns.lineplot(x=ends, y=epochs[column], marker="o", color=colour, ax=axis)
+        axis.set(xlabel="seconds of training", ylabel=title)
+        begin = 0.0
+        for i, stage in enumerate(record["stages"][:-1]):
+            end = begin + stage["seconds"]
+            axis.axvspan(begin, end, color=colour, alpha=0.04 + 0.05 * (i % 2), linewidth=0)
+            axis.text((begin + end) / 2, 1.01, f"{stage['name']}\n{stage['size']} px", fontsize=8, ha="center",
+                      transform=axis.get_xaxis_transform())  # fmt: skip
+            begin = end
+    right.axhline(record["accuracy_total"], linestyle=":", color="black", linewidth=1)
+    right.text(0, record["accuracy_total"], " after TTA", fontsize=8, va="bottom")
+    right.set_ylim(0, 1.02)
+    return figure
+
+
+def learning_rate(rates: list[float], losses: list[float], suggested: float, used: float) -> Figure:
+    """The learning-rate range test: loss over rate, with the rate it suggests and the one this run uses."""
+    figure, (axis,) = _new(6, 3)
+    sns.lineplot(x=rates, y=losses, ax=axis)
+    axis.axvline(suggested, linestyle="--", color="grey", label=f"suggested {suggested:.1e}")
+    axis.axvline(used, color="black", label=f"used {used:g}")
+    axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss", ylim=(None, 2 * losses[0]))
+    axis.legend(frameon=False)
+    return figure
+
+
+def confusion(record: dict) -> Figure:
+    """Confusion matrix of the total predictions (after TTA): share of each true class, counts where they fit."""
+    names, truth = record["class_names"], record["predictions"]["truth"]
+    counts = np.zeros((len(names), len(names)), int)
+    np.add.at(counts, (truth, record["predictions"]["total"]), 1)
+    side = max(4.0, 0.32 * len(names) + 1.5)
+    figure, (axis,) = _new(side + 1, side)
+    sns.heatmap(counts / counts.sum(1, keepdims=True).clip(1), annot=np.where(counts > 0, counts.astype(str), ""), fmt="",
+                cmap="Blues", vmin=0, vmax=1, cbar=False, square=True, linewidths=0.5, ax=axis,
+                xticklabels=names, yticklabels=names, annot_kws={"fontsize": 8})  # fmt: skip
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.tick_params(labelsize=8, length=0)
+    return figure
+
+
+def efficiency(table: pd.DataFrame) -> Figure:
+    """Figure 4: standardised accuracy by dataset, network and regime, before (sub-total) and after re-training."""
+    names = list(dict.fromkeys(table["dataset"]))
+    long = table.melt(["dataset", "network", "regime", "seed"], ["efficiency_subtotal", "efficiency_total"], "part", "As")
+    long["part"] = long["part"].str.removeprefix("efficiency_").map({"subtotal": "sub-total", "total": "total"})
+    figure, axes = _new(4.2 * len(names), 3.4, len(names))
+    for axis, name in zip(axes, names, strict=True):
+        rows = long[long["dataset"] == name].assign(where=lambda rows: rows["network"] + "\n" + rows["part"])
+        order = [f"{network}\n{part}" for network in sorted(set(rows["network"])) for part in ("sub-total", "total")]
+        sns.stripplot(rows, x="where", y="As", hue="regime", order=order, hue_order=REGIMES, palette=PALETTE, dodge=True,
+                      jitter=False, size=9, ax=axis, legend=axis is axes[-1])  # fmt: skip
+        axis.set(title=name, xlabel="", ylabel="As = sqrt(A / T), T in minutes" if axis is axes[0] else "", ylim=(0, None))
+    _legend(axes[-1])
+    return figure
+
+
+def accuracy_over_time(table: pd.DataFrame, records: list[dict]) -> Figure:
+    """Figure 5: validation accuracy over seconds of training, a line a run; crosses mark sub-total, dots total."""
+    names = list(dict.fromkeys(table["dataset"]))
+    figure, axes = _new(4.2 * len(names), 3.6, len(names))
+    styles = dict(zip(sorted(set(table["network"])), ("-", "--", ":"), strict=False))
+    for axis, name in zip(axes, names, strict=True):
+        for record in (record for record in records if record["dataset"] == name):
+            colour, style = PALETTE[record["regime"]], styles[record["network"]]
+            seconds = np.cumsum([row["seconds"] for row in record["epochs"]])
+            axis.plot(seconds, [row["accuracy"] for row in record["epochs"]], style, color=colour, alpha=0.5, linewidth=1.5)
+            axis.plot(record["seconds_subtotal"], record["accuracy_subtotal"], "x", color=colour, markersize=9)
+            axis.plot(record["seconds_total"], record["accuracy_total"], "o", color=colour, markersize=9)
+        axis.set(title=name, xlabel="seconds of training (T)", ylim=(0, 1.02),
+                 ylabel="validation accuracy, full size" if axis is axes[0] else "")  # fmt: skip
+    for regime in REGIMES:
+        axes[-1].plot([], [], "o-", color=PALETTE[regime], label=LABELS[regime])
+    for network, style in styles.items() if len(styles) > 1 else ():
+        axes[-1].plot([], [], style, color="grey", label=network)
+    _legend(axes[-1])
+    return figure
+
+
+def _legend(axis) -> None:
+    handles, names = axis.get_legend_handles_labels()
+    axis.legend(handles, [LABELS.get(name, name) for name in names], frameon=False, loc="center left",
+                bbox_to_anchor=(1, 0.5))  # fmt: skip

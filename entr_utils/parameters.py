@@ -1,0 +1,104 @@
+"""What one run is made of: its parameters, checked in one line each before anything is loaded or written."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from entr_utils import UserError
+from entr_utils.datasets import DATASETS
+from entr_utils.regimes import PROFILES, REGIMES, SMALLEST_SIZE, Profile, Regime, make_regime, pixels, sizes
+
+NETWORKS = ("resnet18", "resnet34", "resnet50")
+SCALES = ("both", "coarse", "fine")  # the dial of synthetic images, see `synthetic`
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of one run, as the notebooks hold them. Empty or 0 means the profile's default.
+
+    Attributes:
+        dataset: steel, ucm, bees, or "own" (then `data` is the folder with one sub-folder a class itself).
+        network, regime, seed, profile: what to train, how, from which random state, at which scale.
+        size: largest image size in pixels.
+        weights: "imagenet", "none", or a path to a torchvision-named checkpoint.
+        data: "synthetic" (also "synthetic-coarse", "synthetic-fine"), or the folder that holds `<dataset>/<class>/`.
+        groups: CSV with columns file and group; "" uses `<dataset>_groups.csv` beside the dataset's folder where there
+            is one, "none" splits by image.
+        orientations: augmentation by "eight" orientations or by "two" (left-right flips); "" is the dataset's.
+        lr: learning rate of the head; 0 is the literal of `networks.LEARNING_RATES`.
+        switch: the step at which stepwise goes to full size.
+        results: folder for records and rendered notebooks.
+    """
+
+    dataset: str
+    network: str = "resnet18"
+    regime: str = "no_increase"
+    seed: int = 0
+    profile: str = "quick"
+    size: int = 0
+    weights: str = ""
+    data: str = ""
+    groups: str = ""
+    orientations: str = ""
+    lr: float = 0.0
+    switch: str = "CMult"
+    results: str = "results"
+
+    def checked(self) -> "Parameters":
+        """These parameters with defaults filled in. Raises UserError naming parameter, value and what is allowed."""
+        _one_of("profile", self.profile, tuple(PROFILES))
+        profile = PROFILES[self.profile]
+        _one_of("dataset", self.dataset, (*DATASETS, "own"))
+        usual = "two" if self.dataset == "own" else DATASETS[self.dataset].orientations
+        full = replace(self, size=self.size or profile.size, weights=self.weights or profile.weights,
+                       data=self.data or profile.data, orientations=self.orientations or usual)  # fmt: skip
+        _one_of("network", full.network, NETWORKS)
+        _one_of("regime", full.regime, REGIMES)
+        _one_of("orientations", full.orientations, ("two", "eight"))
+        _whole("seed", full.seed, least=0)
+        _whole("size", full.size, least=SMALLEST_SIZE)
+        smallest = min(pixels(share, full.size) for share in sizes(full.regime, full.switch).values())
+        if smallest < SMALLEST_SIZE:
+            raise UserError(f"size={full.size}: {full.regime} would train at {smallest} px; allowed: stages of at "
+                            f"least {SMALLEST_SIZE} px, so size from {round(SMALLEST_SIZE / 0.4)}")  # fmt: skip
+        if not isinstance(full.lr, int | float) or not 0 <= full.lr < 10:
+            raise UserError(f"lr={full.lr!r}: not a learning rate; allowed: above 0 and below 10, or 0 for the default")
+        _check_paths(full)
+        return full
+
+    @property
+    def made_of(self) -> Profile:
+        """The profile these parameters name."""
+        return PROFILES[self.profile]
+
+    def make_regime(self) -> Regime:
+        """The schedule of this run."""
+        return make_regime(self.regime, self.made_of, self.weights != "none", self.switch)
+
+    def as_dict(self) -> dict:
+        """Name to value, in the order above."""
+        return asdict(self)
+
+
+NAMES = tuple(field.name for field in fields(Parameters))
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name}={value!r}: unknown; allowed: {', '.join(allowed)}")
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{name}={value!r}: allowed: a whole number from {least}")
+
+
+def _check_paths(full: Parameters) -> None:
+    if full.data.startswith("synthetic"):
+        _one_of("data", full.data, ("synthetic", *(f"synthetic-{scale}" for scale in SCALES)))
+    elif not Path(full.data).is_dir() and full.data != PROFILES["paper"].data:
+        raise UserError(f"data={full.data!r}: no such folder; allowed: synthetic, or a folder that holds "
+                        f"{full.dataset}/<class>/")  # fmt: skip
+    if full.weights not in ("imagenet", "none") and not Path(full.weights).is_file():
+        raise UserError(f"weights={full.weights!r}: no such file; allowed: imagenet, none, or a checkpoint's path")
+    if full.groups not in ("", "none") and not Path(full.groups).is_file():
+        raise UserError(f"groups={full.groups!r}: no such file; allowed: a CSV file, none, or nothing")

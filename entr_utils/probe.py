@@ -1,0 +1,48 @@
+"""What frozen features know at each image size: a linear classifier on the body, beside results with other weights."""
+
+import json
+from pathlib import Path
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from entr_utils import images, timing
+from entr_utils.experiment import Experiment
+from entr_utils.training import make_network
+
+SIZES = (64, 100, 150, 200, 250)
+
+
+def linear_probe(experiment: Experiment, sizes: tuple[int, ...] = SIZES) -> dict[int, float]:
+    """Validation accuracy of logistic regression on frozen, concat-pooled features, by image size in pixels.
+
+    Trained on the run's training images and tested on its validation images, both at that size, without augmentation.
+    """
+    network = make_network(experiment).eval()
+    photos = torch.from_numpy(experiment.images.pixels).to(timing.device())
+    labels = experiment.images.labels
+    accuracy = {}
+    for size in sizes:
+        with torch.no_grad(), torch.autocast(photos.device.type, network.dtype, network.dtype != torch.float32):
+            small = images.resize(photos, size).split(64)
+            features = torch.cat([network.head[:2](network.body(images.normalise(x))).float() for x in small]).cpu().numpy()
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+        classifier.fit(features[experiment.training], labels[experiment.training])
+        accuracy[size] = float(classifier.score(features[experiment.validation], labels[experiment.validation]))
+    return accuracy
+
+
+def write_probe(experiment: Experiment) -> Path:
+    """The probe of an experiment's dataset, network and weights as JSON beside its records, made once."""
+    identity, p = experiment.identity, experiment.parameters
+    path = experiment.path.parent / "probes" / f"{p.dataset}-{p.network}-{identity['weights_sha256'][:6]}.json"
+    if not path.exists():
+        with timing.device_lock(images.CACHE):
+            accuracy = linear_probe(experiment)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = ("dataset", "network", "seed", "weights", "weights_sha256", "data_sha256", "split_sha256", "device")
+        probe = {**{name: identity[name] for name in kept}, "n_val": len(experiment.validation), "accuracy": accuracy}
+        path.write_text(json.dumps(probe, indent=1) + "\n")
+    return path

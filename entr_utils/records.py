@@ -1,0 +1,177 @@
+"""What a run leaves behind: one JSON file that can be checked, and many of them as one tidy table.
+
+No torch here: a laptop without it can read results.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+
+from entr_utils import UserError
+from entr_utils.keys import key_of
+
+SCHEMA_VERSION = 1
+_NUMBER, _WHOLE, _TEXT, _SHARE = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}, {
+    "type": "number", "minimum": 0, "maximum": 1}  # fmt: skip
+_POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+
+
+def _object(**properties) -> dict:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _rows(**properties) -> dict:
+    return {"type": "array", "items": _object(**properties), "minItems": 1}
+
+
+_CLASSES = {"type": "array", "items": _WHOLE, "minItems": 1}
+SCHEMA = _object(
+    schema={"const": SCHEMA_VERSION},
+    dataset=_TEXT, network=_TEXT, regime=_TEXT, seed=_WHOLE, profile=_TEXT, protocol=_WHOLE, key=_TEXT,
+    identity={"type": "object"}, weights=_TEXT, weights_sha256=_TEXT, weights_note=_TEXT, image_source=_TEXT,
+    data_sha256=_TEXT, n_train=_WHOLE, n_val=_WHOLE, n_groups=_WHOLE, split=_TEXT, class_names={"type": "array"},
+    size=_WHOLE, batch=_WHOLE, lr=_POSITIVE, precision=_TEXT, augmentation=_TEXT, dropout=_SHARE,
+    accuracy_subtotal=_SHARE, accuracy_rpl=_SHARE, accuracy_total=_SHARE,
+    seconds_subtotal=_POSITIVE, seconds_total=_POSITIVE, efficiency_subtotal=_NUMBER, efficiency_total=_NUMBER,
+    efficiency_total_with_warmup=_NUMBER, flops_subtotal=_POSITIVE, flops_total=_POSITIVE,
+    flops_per_image={"type": "object"}, warmup_seconds={"type": "object"}, wall_seconds=_POSITIVE,
+    energy_joules={"type": ["number", "null"]},
+    stages=_rows(name=_TEXT, size=_WHOLE, epochs=_WHOLE, trains=_TEXT, lr={"type": "array"}, images=_WHOLE,
+                 seconds=_POSITIVE, eval_seconds=_NUMBER, images_per_second=_POSITIVE, accuracy_full_size=_SHARE,
+                 accuracy_train_size=_SHARE, peak_memory=_WHOLE),
+    epochs=_rows(epoch=_WHOLE, stage=_TEXT, cycle=_WHOLE, size=_WHOLE, loss=_NUMBER, seconds=_POSITIVE,
+                 resize_seconds=_NUMBER, images=_WHOLE, accuracy=_SHARE, eval_seconds=_NUMBER),
+    predictions=_object(image={"type": "array", "items": _TEXT}, truth=_CLASSES, subtotal=_CLASSES, rpl=_CLASSES,
+                        total=_CLASSES),
+    environment=_object(device=_TEXT, cpu=_TEXT, threads=_WHOLE, python=_TEXT, torch=_TEXT, torchvision=_TEXT,
+                        fastai=_TEXT, commit=_TEXT, started=_TEXT, load=_NUMBER),
+)  # fmt: skip
+
+
+def standardised_accuracy(accuracy: float, seconds: float) -> float:
+    """As = sqrt(A / T): A a fraction, T in minutes (the paper's "efficiency"; its unit of T is not known)."""
+    return math.sqrt(accuracy / (seconds / 60))
+
+
+def totals(stages: list[dict]) -> dict[str, float]:
+    """T from the stages: sub-total through CMult; total plus RPL and the TTA passes."""
+    seconds = {stage["name"]: stage["seconds"] for stage in stages}
+    return {
+        "seconds_subtotal": seconds["SGDR"] + seconds["CLRS"] + seconds["CMult"],
+        "seconds_total": sum(seconds.values()),
+    }
+
+
+def make(experiment, stages: list[dict], epochs: list[dict], predictions: dict, costs: dict, environment: dict) -> dict:
+    """The record of a run that has just ended, from what its callbacks kept.
+
+    Args:
+        experiment: the `Experiment` that was trained.
+        stages, epochs: rows of the run's ledger.
+        predictions: predicted classes of the validation images after each stage.
+        costs: warmup_seconds, flops_per_image, wall_seconds, energy_joules.
+        environment: from `timing.environment`.
+    """
+    from entr_utils.experiment import describe_split
+    from entr_utils.networks import KNOWN_WEIGHTS
+
+    identity, images, validation = experiment.identity, experiment.images, experiment.validation
+    kept = ("dataset", "network", "regime", "seed", "profile", "protocol", "weights", "weights_sha256", "data_sha256",
+            "size", "batch", "lr", "precision", "augmentation", "dropout")  # fmt: skip
+    record = {"schema": SCHEMA_VERSION, **{name: identity[name] for name in kept}, "key": experiment.key}
+    record |= {
+        "identity": identity, "weights_note": KNOWN_WEIGHTS.get(identity["weights_sha256"], ""),
+        "image_source": images.source, "n_train": len(experiment.training), "n_val": len(validation),
+        "n_groups": len(set(images.groups)) if images.groups else 0, "split": describe_split(experiment),
+        "class_names": images.classes, **costs, "stages": stages, "epochs": epochs,
+        "predictions": {
+            "image": [images.names[i] for i in validation], "truth": images.labels[validation].tolist(),
+            "subtotal": predictions["CMult"].tolist(), "rpl": predictions["RPL"].tolist(),
+            "total": predictions["TTA"].tolist(),
+        },
+        "environment": environment,
+    }  # fmt: skip
+    return record | _derived(record)
+
+
+def _derived(record: dict) -> dict:
+    """All that follows from the stored predictions, stages and FLOPs: written by `make`, recomputed by `read`."""
+    truth = record["predictions"]["truth"]
+    accuracy = {
+        f"accuracy_{name}": sum(map(int.__eq__, truth, record["predictions"][name])) / len(truth)
+        for name in ("subtotal", "rpl", "total")
+    }
+    seconds, flops = totals(record["stages"]), _flops(record)
+    warm = seconds["seconds_total"] + sum(record["warmup_seconds"].values())
+    return accuracy | seconds | flops | {
+        "efficiency_subtotal": standardised_accuracy(accuracy["accuracy_subtotal"], seconds["seconds_subtotal"]),
+        "efficiency_total": standardised_accuracy(accuracy["accuracy_total"], seconds["seconds_total"]),
+        "efficiency_total_with_warmup": standardised_accuracy(accuracy["accuracy_total"], warm),
+    }  # fmt: skip
+
+
+def _flops(record: dict) -> dict[str, float]:
+    each = record["flops_per_image"]
+    spent = {
+        stage["name"]: stage["images"] * each[f"{stage['size']} {stage['trains']}" if stage["epochs"] else "forward"]
+        for stage in record["stages"]
+    }
+    return {
+        "flops_subtotal": spent["SGDR"] + spent["CLRS"] + spent["CMult"],
+        "flops_total": sum(spent.values()),
+    }
+
+
+def write(record: dict, path: Path) -> None:
+    """Write a record whole or not at all: its file is the only sign that a run is done."""
+    check(record, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.partial")
+    temporary.write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> dict:
+    """A checked record. Raises UserError naming the file and what is wrong with it."""
+    try:
+        record = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: not a record ({error}); delete it and run again") from error
+    check(record, path)
+    return record
+
+
+def check(record: dict, path: Path) -> None:
+    """Validate against SCHEMA and recompute key, accuracies, seconds, FLOPs and As from what is stored."""
+    try:
+        jsonschema.validate(record, SCHEMA)
+    except jsonschema.ValidationError as error:
+        where = "/".join(map(str, error.absolute_path)) or "the record"
+        raise UserError(f"{path}: {where}: {error.message.splitlines()[0][:120]}; delete it and run again") from error
+    if record["key"] != key_of(record["identity"]):
+        raise UserError(f"{path}: key is not the identity's; the record was changed, delete it and run again")
+    for name, value in _derived(record).items():
+        if not math.isclose(record[name], value, rel_tol=1e-9):
+            raise UserError(f"{path}: {name} is {record[name]}, its parts give {value}; delete it and run again")
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """All records under `folder`, one row each: the scalar fields, the environment as env_*, and the file as path."""
+    rows = []
+    for path in sorted(Path(folder).rglob("*-s*-*.json")):
+        record = read(path)
+        row = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
+        row |= {f"env_{name}": value for name, value in record["environment"].items() if not isinstance(value, dict)}
+        row |= {"comparable": comparable(record["identity"]), "warmup_total": sum(record["warmup_seconds"].values())}
+        rows.append(row | {"path": str(path)})
+    return pd.DataFrame(rows)
+
+
+def comparable(identity: dict) -> str:
+    """A key of all that must agree before regimes are compared: the identity without regime, stages and seed."""
+    free = {"regime", "stages", "seed", "split_sha256"}
+    return key_of({name: value for name, value in identity.items() if name not in free})[:12]

@@ -1,0 +1,164 @@
+"""What is trained, at which size, how fast: the schedule as data and a pure function of the step.
+
+After Wanger & Frohn 2018 (arXiv 1807.11583), Figure 3, and the fast.ai 0.7 recipe it modified. The paper gives the
+step order and the sizes; epoch counts and batch size are not known, so they are ours and written here once.
+Plain Python: a laptop without torch can read and draw a schedule.
+"""
+
+import math
+from dataclasses import dataclass
+
+from entr_utils import UserError
+
+PROTOCOL = 1  # raised whenever numbers or the meaning of T change; records of different protocols are never compared
+
+REGIMES = ("no_increase", "gradual", "stepwise")
+STEPS = ("SGDR", "CLRS", "CMult", "RPL", "TTA")
+SMALLEST_SIZE = 32  # pixels: below it a ResNet's last feature map is a single cell
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the paper at one image size.
+
+    Attributes:
+        name: SGDR, CLRS, CMult, RPL or TTA.
+        size: share of the largest image size, above 0, at most 1.
+        cycles, cycle_len, cycle_mult: cosine cycles; the first lasts `cycle_len` epochs, each next `cycle_mult` times
+            as long (fast.ai 0.7 `fit(lr, cycles, cycle_len, cycle_mult)`). No cycles: the stage only evaluates.
+        trains: "head" (the body is frozen, batch-norm included) or "all".
+        lr: factor on the run's learning rate for the groups (conv1..layer2, layer3-4, head).
+    """
+
+    name: str
+    size: float
+    cycles: int
+    cycle_len: int
+    cycle_mult: int
+    trains: str
+    lr: tuple[float, float, float]
+
+    @property
+    def cycle_epochs(self) -> tuple[int, ...]:
+        """Epochs of each cosine cycle, e.g. (1, 2, 4)."""
+        return tuple(self.cycle_len * self.cycle_mult**i for i in range(self.cycles))
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole stage."""
+        return sum(self.cycle_epochs)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What holds at one training step; see `Regime.lookup`."""
+
+    stage: Stage
+    stage_index: int
+    cycle: int  # within the stage, from 0
+    lr_factor: float  # cosine factor in (0, 1], times each group's `stage.lr`
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A named tuple of stages: the whole schedule of a run."""
+
+    name: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def epochs(self) -> int:
+        """Training epochs of the whole run."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def lookup(self, epoch: int, batch: int = 0, batches_per_epoch: int = 1) -> Moment:
+        """What holds at `batch` of `epoch` (both from 0): a pure function, so a run can start anywhere.
+
+        The rate follows 1/2 (1 + cos(pi i / n)) over the n batches of a cycle (SGDR, Loshchilov & Hutter 2017).
+        Raises IndexError beyond the last epoch.
+        """
+        first = 0  # epoch at which the cycle under consideration begins
+        for stage_index, stage in enumerate(self.stages):
+            for cycle, length in enumerate(stage.cycle_epochs):
+                if epoch < first + length:
+                    done = ((epoch - first) * batches_per_epoch + batch) / (length * batches_per_epoch)
+                    return Moment(stage, stage_index, cycle, (1 + math.cos(math.pi * done)) / 2)
+                first += length
+        raise IndexError(f"epoch {epoch} is beyond the {self.epochs} epochs of {self.name}")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large an experiment is: pixels, batch, cycles as {step: (cycles, cycle_len, cycle_mult)}, default inputs."""
+
+    name: str
+    size: int
+    batch: int
+    cycles: dict[str, tuple[int, int, int]]
+    weights: str
+    data: str
+    purpose: str
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("tiny", 80, 16, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (1, 1, 2), "RPL": (1, 1, 2)},
+                "none", "synthetic", "what the tests run; its numbers mean nothing"),
+        Profile("quick", 128, 32, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (2, 1, 2), "RPL": (2, 1, 2)},
+                "none", "synthetic", "a demonstration on images drawn by formula, not evidence"),
+        Profile("paper", 250, 64, {"SGDR": (3, 1, 1), "CLRS": (2, 2, 1), "CMult": (3, 1, 2), "RPL": (3, 1, 2)},
+                "imagenet", "data", "the paper's experiment on real images"),
+    )
+}  # fmt: skip
+
+_SIZES = {
+    "no_increase": dict.fromkeys(STEPS, 1.0),
+    "gradual": {"SGDR": 0.4, "CLRS": 0.6, "CMult": 0.8, "RPL": 1.0, "TTA": 1.0},
+}
+_HEAD_ONLY = (0.0, 0.0, 1.0)
+_ALL_EQUAL = (1.0, 1.0, 1.0)
+_EARLIER_SLOWER = (0.01, 0.1, 1.0)
+
+
+def sizes(regime: str, switch: str = "CMult") -> dict[str, float]:
+    """Figure 3: the share of the largest size at each step.
+
+    `switch` is the step at which stepwise goes to full size. The paper's figure lost its columns; CMult is our reading
+    of "for a couple of epochs before" re-training. Raises UserError on an unknown name.
+    """
+    if switch not in STEPS[1:]:
+        raise UserError(f"switch={switch!r}: not a step; allowed: {', '.join(STEPS[1:])}")
+    if regime == "stepwise":
+        return {step: 0.4 if STEPS.index(step) < STEPS.index(switch) else 1.0 for step in STEPS}
+    if regime not in _SIZES:
+        raise UserError(f"regime={regime!r}: unknown; allowed: {', '.join(REGIMES)}")
+    return _SIZES[regime]
+
+
+def make_regime(name: str, profile: Profile, pretrained: bool = True, switch: str = "CMult") -> Regime:
+    """The schedule of regime `name` in `profile`.
+
+    Without pretrained weights there is nothing to freeze: all layers train in every stage at the full rate.
+    """
+    stages = []
+    for step, share in sizes(name, switch).items():
+        cycles, cycle_len, cycle_mult = profile.cycles.get(step, (0, 1, 1))
+        trains = "head" if pretrained and step != "RPL" else "all"
+        lr = _ALL_EQUAL if not pretrained else _EARLIER_SLOWER if step == "RPL" else _HEAD_ONLY
+        stages.append(Stage(step, share, cycles, cycle_len, cycle_mult, trains, lr))
+    return Regime(name, tuple(stages))
+
+
+def pixels(share: float, largest: int) -> int:
+    """Image size in pixels: round(share x largest)."""
+    return round(share * largest)
+
+
+def relative_cost(regime: Regime) -> float:
+    """Work of a run in full-size head-only epochs: sum of epochs x share^2, times 3 where all layers train.
+
+    Only a weight for progress bars. What a run really costs is measured (seconds, FLOPs).
+    """
+    passes = {"head": 1, "all": 3}  # a backward pass costs about two forward passes
+    return sum(stage.epochs * stage.size**2 * passes[stage.trains] for stage in regime.stages)

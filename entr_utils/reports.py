@@ -1,0 +1,233 @@
+"""What a notebook shows: sentences and tables made from an experiment or its record."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from entr_utils import records, statistics
+from entr_utils.datasets import DATASETS
+from entr_utils.figures import LABELS
+from entr_utils.parameters import NETWORKS
+from entr_utils.progress import minutes
+from entr_utils.regimes import PROFILES, REGIMES
+
+
+def _table(rows: pd.DataFrame) -> Markdown:
+    """A table GitHub draws as one, and that stays readable as text."""
+    cells = [[str(name) for name in rows.columns], ["---"] * len(rows.columns)]
+    cells += [["–" if value is None or value != value else str(value) for value in row] for row in rows.to_numpy(object)]
+    return Markdown("\n".join(f"| {' | '.join(row)} |" for row in cells))
+
+
+def caveats(record: dict) -> list[str]:
+    """What was not as in the paper: it belongs beside every number."""
+    notes = []
+    if record["image_source"].startswith("synthetic"):
+        notes.append("Images drawn by formula: a demonstration, not evidence.")
+    elif "stand-in" in record["image_source"]:
+        notes.append(f"Images: {record['image_source']}.")
+    if record["weights"] == "none":
+        notes.append("weights=none: trained from scratch, nothing is frozen, all layers train in every stage.")
+    elif record["weights"] != "imagenet":
+        note = record["weights_note"] or "not ImageNet's; the paper used ImageNet weights"
+        notes.append(f"Weights {record['weights']}: {note}.")
+    if "threads" in record["environment"]["device"]:
+        notes.append("Trained on a CPU; the paper used a Colab GPU.")
+    return notes
+
+
+def caption(record: dict) -> Markdown:
+    """The caveats of a record in one small paragraph, for under a figure or table."""
+    return Markdown(f"<sub>{' '.join(caveats(record))}</sub>")
+
+
+def what_runs(experiment) -> Markdown:
+    """What will be run on what, before it starts."""
+    identity, images, p = experiment.identity, experiment.images, experiment.parameters
+    state = f"done before, read from its record {experiment.path.name}" if experiment.path.exists() else "to be trained now"
+    return Markdown(
+        f"**{p.dataset}, {p.network}, {LABELS[p.regime]}, seed {p.seed}**, profile {p.profile} "
+        f"({PROFILES[p.profile].purpose}): {state}.\n\n"
+        f"- Images: {images.source}; {len(experiment.training)} to train, {len(experiment.validation)} to validate.\n"
+        f"- Weights: {identity['weights']}. Precision: {identity['precision']}. Device: {identity['device']}.\n"
+        f"- {experiment.regime.epochs} epochs, batch {identity['batch']}, learning rate {identity['lr']:g}, "
+        f"up to {identity['size']} px."
+    )
+
+
+def table1(experiment) -> Markdown:
+    """Table 1's row, computed from the images, with the paper's beside it."""
+    images, name = experiment.images, experiment.parameters.dataset
+    counts = np.bincount(images.labels)
+    rows = [{"dataset": name, "images": len(images.labels), "classes": len(images.classes),
+             "images a class": f"{counts.min()}–{counts.max()}", "training": len(experiment.training),
+             "validation": len(experiment.validation), "mean pixel": f"{images.pixels[::7].mean() / 255:.2f}"}]  # fmt: skip
+    if name in DATASETS:
+        paper = DATASETS[name]
+        rows.append({"dataset": f"{paper.title} in the paper", "images": paper.images, "classes": paper.classes})
+    return _table(pd.DataFrame(rows))
+
+
+def outcome(record: dict) -> Markdown:
+    """Sub-total and total accuracy, T and As, in a table with its caveats."""
+    rows = pd.DataFrame([
+        {"part": "sub-total (through CMult)", "accuracy": f"{record['accuracy_subtotal']:.3f}",
+         "T": f"{record['seconds_subtotal']:.1f} s", "As": f"{record['efficiency_subtotal']:.3f}",
+         "FLOPs": f"{record['flops_subtotal']:.2e}"},
+        {"part": "after RPL, before TTA", "accuracy": f"{record['accuracy_rpl']:.3f}"},
+        {"part": "total (after TTA)", "accuracy": f"{record['accuracy_total']:.3f}",
+         "T": f"{record['seconds_total']:.1f} s", "As": f"{record['efficiency_total']:.3f}",
+         "FLOPs": f"{record['flops_total']:.2e}"},
+    ])  # fmt: skip
+    warm = sum(record["warmup_seconds"].values())
+    return Markdown(
+        f"{_table(rows).data}\n\nAs = sqrt(accuracy / T), T in minutes. With the {warm:.1f} s of warm-up counted, total As is "
+        f"{record['efficiency_total_with_warmup']:.3f}. One of the {record['n_val']} validation images is "
+        f"{100 / record['n_val']:.1f} points.\n\n<sub>{' '.join(caveats(record))}</sub>"
+    )
+
+
+def stages(record: dict) -> Markdown:
+    """The stages: size, epochs, seconds, images/s, learning rates, accuracy at full and at training size."""
+    rows = [{
+        "stage": stage["name"], "size": f"{stage['size']} px", "epochs": stage["epochs"], "trains": stage["trains"],
+        "seconds": f"{stage['seconds']:.1f}", "images/s": f"{stage['images_per_second']:.0f}",
+        "learning rates": _rates(stage), "accuracy, full size": f"{stage['accuracy_full_size']:.3f}",
+        "accuracy, training size": f"{stage['accuracy_train_size']:.3f}",
+        "peak memory": f"{stage['peak_memory'] / 2**30:.1f} GiB",
+    } for stage in record["stages"]]  # fmt: skip
+    return _table(pd.DataFrame(rows))
+
+
+def _rates(stage: dict) -> str:
+    if stage["trains"] == "nothing":
+        return "–"
+    return f"head {stage['lr'][2]:g}" if stage["trains"] == "head" else " / ".join(f"{rate:g}" for rate in stage["lr"])
+
+
+def worst_pairs(record: dict, most: int = 5) -> Markdown:
+    """The pairs of classes taken for one another most often, after TTA."""
+    names, predictions = record["class_names"], record["predictions"]
+    pairs = pd.Series([(names[true], names[guess]) for true, guess in
+                       zip(predictions["truth"], predictions["total"], strict=True) if true != guess])  # fmt: skip
+    if pairs.empty:
+        return Markdown("No validation image was taken for another class.")
+    counts = pairs.value_counts().head(most)
+    listed = "; ".join(f"{true} taken for {guess} ({count})" for (true, guess), count in counts.items())
+    return Markdown(f"{len(pairs)} of {record['n_val']} validation images were wrong. Most often: {listed}.")
+
+
+def environment(record: dict) -> Markdown:
+    """What the run stood on."""
+    env = record["environment"]
+    return Markdown(
+        f"Device: {env['device']} ({env['cpu']}, {env['threads']} threads), precision {record['precision']}. "
+        f"Python {env['python']}, torch {env['torch']}, torchvision {env['torchvision']}, fastai {env['fastai']}. "
+        f"Commit {env['commit'][:10]}{'-dirty' if env['commit'].endswith('-dirty') else ''}, started {env['started']}, "
+        f"load {env['load']:.2f}, {minutes(record['wall_seconds'])} of wall time.\n\n"
+        f"Split: {record['split']}. Weights sha256 {record['weights_sha256'][:12]}, data sha256 "
+        f"{record['data_sha256'][:12]}, run key {record['key'][:12]}, protocol {record['protocol']}."
+    )
+
+
+def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdown:
+    """The first screen: whether growing images paid, by how much, on what, with what caveats."""
+    if not loaded:
+        return Markdown(f"No records of profile {profile} yet: `make all PROFILE={profile}` makes them.")
+    first = loaded[0]
+    cells = f"{len(loaded)} runs: {_listed(loaded, 'dataset')}; {_listed(loaded, 'network')}; {_listed(loaded, 'regime')}; " \
+            f"seeds {_listed(loaded, 'seed')}; up to {first['size']} px; {first['environment']['device']}"  # fmt: skip
+    notes = pd.Series([note for record in loaded for note in caveats(record)], dtype=str).value_counts(sort=False)
+    return Markdown(
+        f"{statistics.headline(compared)}\n\n{_sentences(compared)}\n\nOn what: {cells}.\n\nCaveats:\n"
+        + "\n".join(f"- {note} ({count} of {len(loaded)} runs)" for note, count in notes.items())
+    )
+
+
+def _sentences(compared: pd.DataFrame) -> str:
+    return "\n".join(
+        f"- {row['dataset']}, {row['network']}, {LABELS[row['treatment']]}: T x {statistics.interval_text(row, 'time')}, "
+        f"accuracy {statistics.interval_text(row, 'points', 1)} points, As x {statistics.interval_text(row, 'efficiency')} "
+        f"(n = {row['n']}; one validation image is {100 / row['n_val']:.1f} points)."
+        for _, row in compared.iterrows()
+    )
+
+
+def _listed(loaded: list[dict], name: str) -> str:
+    return ", ".join(LABELS.get(str(value), str(value)) for value in dict.fromkeys(record[name] for record in loaded))
+
+
+def table1_all(loaded: list[dict]) -> Markdown:
+    """Table 1 from the records: images and classes of each dataset as trained on, beside the paper's."""
+    rows = []
+    for record in {record["data_sha256"]: record for record in loaded}.values():
+        paper = DATASETS.get(record["dataset"])
+        rows.append({"dataset": record["dataset"], "images": record["n_train"] + record["n_val"],
+                     "classes": len(record["class_names"]), "validation": record["n_val"],
+                     "images in the paper": paper.images if paper else None,
+                     "classes in the paper": paper.classes if paper else None, "what they are": record["image_source"]})  # fmt: skip
+    return _table(pd.DataFrame(rows))
+
+
+def matrix(table: pd.DataFrame, profile: str) -> Markdown:
+    """Every cell of the paper's matrix (quick: of the networks that ran): mean over seeds; empty without a run."""
+    ran = list(dict.fromkeys(table["network"])) if len(table) else []
+    networks = NETWORKS if profile == "paper" else ran
+    rows = [_cell(table, dataset, network, regime) for dataset in DATASETS for network in networks for regime in REGIMES]
+    return _table(pd.DataFrame(rows))
+
+
+def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str) -> dict:
+    row = {"dataset": dataset, "network": network, "regime": LABELS[regime], "seeds": 0}
+    if not len(table):
+        return row
+    cell = table[(table["dataset"] == dataset) & (table["network"] == network) & (table["regime"] == regime)]
+    if not len(cell):
+        return row
+    mean = cell.mean(numeric_only=True)
+    return row | {"seeds": len(cell), "weights": ", ".join(sorted(set(cell["weights"]))),
+                  "accuracy sub-total": f"{mean['accuracy_subtotal']:.3f}", "accuracy total": f"{mean['accuracy_total']:.3f}",
+                  "T sub-total": f"{mean['seconds_subtotal']:.0f} s", "T total": f"{mean['seconds_total']:.0f} s",
+                  "As sub-total": f"{mean['efficiency_subtotal']:.3f}", "As total": f"{mean['efficiency_total']:.3f}"}  # fmt: skip
+
+
+def comparisons(compared: pd.DataFrame) -> Markdown:
+    """Each treatment against no increase: ratios of T, FLOPs and As, difference of accuracy in points."""
+    rows = [{
+        "dataset": row["dataset"], "network": row["network"], "regime": LABELS[row["treatment"]], "n": row["n"],
+        "T ratio": statistics.interval_text(row, "time"), "FLOPs ratio": statistics.interval_text(row, "flops"),
+        "As ratio, sub-total": statistics.interval_text(row, "efficiency_subtotal"),
+        "As ratio, total": statistics.interval_text(row, "efficiency"),
+        "with warm-up": statistics.interval_text(row, "efficiency_warm"),
+        "points, sub-total": statistics.interval_text(row, "points_subtotal", 1),
+        "points, total": statistics.interval_text(row, "points", 1), "one image": f"{100 / row['n_val']:.1f}",
+    } for _, row in compared.iterrows()]  # fmt: skip
+    return _table(pd.DataFrame(rows))
+
+
+def environments(loaded: list[dict]) -> Markdown:
+    """Machines and versions of the runs, each once."""
+    rows = [{"device": (env := record["environment"])["device"], "precision": record["precision"], "python": env["python"],
+             "torch": env["torch"], "fastai": env["fastai"], "commit": env["commit"][:10], "protocol": record["protocol"]}
+            for record in loaded]  # fmt: skip
+    return _table(pd.DataFrame(rows).value_counts(sort=False).rename("runs").reset_index()) if rows else Markdown("None.")
+
+
+def probes(results: str, profile: str) -> Markdown:
+    """Linear-probe accuracy by size, of every probe there is."""
+    loaded = [json.loads(path.read_text()) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
+    if not loaded:
+        return Markdown("No probe: it is made for runs with `WEIGHTS=path`.")
+    rows = [{"dataset": probe["dataset"], "network": probe["network"], "weights": probe["weights"],
+             **{f"{size} px": f"{accuracy:.3f}" for size, accuracy in probe["accuracy"].items()},
+             "validation": probe["n_val"]} for probe in loaded]  # fmt: skip
+    return _table(pd.DataFrame(rows))
+
+
+def read_all(results: str, profile: str) -> tuple[pd.DataFrame, list[dict]]:
+    """The tidy table of a profile's records, and the records themselves in the same order."""
+    table = records.load(Path(results) / profile)
+    return table, [records.read(Path(path)) for path in table["path"]] if len(table) else []

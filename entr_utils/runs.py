@@ -1,0 +1,230 @@
+"""Many runs: plan them, execute one notebook a run with papermill, then the summary.
+
+    python -m entr_utils.runs all PROFILE=paper DATASETS="steel ucm" SEEDS="0 1"
+
+What is done (its record is there) is not done again. Exit codes: 0 all there, 1 a run failed, 2 a wrong parameter,
+3 a dataset was missing. The Makefile calls this; so can a cluster's scheduler, one run at a time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from entr_utils import UserError, datasets
+from entr_utils.parameters import NETWORKS, Parameters
+from entr_utils.progress import CHANNEL, minutes
+from entr_utils.regimes import PROFILES, REGIMES, relative_cost
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+LISTS = {"DATASETS": tuple(datasets.DATASETS), "NETWORKS": ("resnet18",), "REGIMES": REGIMES, "SEEDS": ("0",)}
+VALUES = {"PROFILE": "quick", "SIZE": "0", "WEIGHTS": "", "DATA": "", "GROUPS": "", "RESULTS": "results"}
+# Without these glibc hands large buffers back and asks for them again: a quarter to a third of the time on a CPU.
+KERNEL_ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
+
+
+def read_settings(words: list[str]) -> dict[str, str]:
+    """NAME=value words, as make passes them; empty values are the defaults. Raises UserError on an unknown name."""
+    settings = {**VALUES, **{name: " ".join(values) for name, values in LISTS.items()}}
+    named = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in settings:
+            raise UserError(f"{name}={value!r}: unknown name; allowed: {', '.join(settings)}")
+        named[name] = value
+    if named.get("PROFILE") == "paper" and not named.get("NETWORKS"):
+        named["NETWORKS"] = " ".join(NETWORKS)
+    return settings | {name: value for name, value in named.items() if value.strip()}
+
+
+def plan(settings: dict[str, str]) -> list[Parameters]:
+    """All runs asked for, checked, in the order they are run; the order of the regimes rotates with the seed."""
+    runs = []
+    for seed in map(_whole_seed, settings["SEEDS"].split()):
+        regimes = settings["REGIMES"].split()
+        turn = seed % len(regimes)
+        for dataset in settings["DATASETS"].split():
+            for network in settings["NETWORKS"].split():
+                for regime in regimes[turn:] + regimes[:turn]:
+                    runs.append(Parameters(
+                        dataset, network, regime, seed, settings["PROFILE"], _whole("SIZE", settings["SIZE"]),
+                        settings["WEIGHTS"], settings["DATA"], settings["GROUPS"], results=settings["RESULTS"],
+                    ).checked())  # fmt: skip
+    return runs
+
+
+def _whole(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise UserError(f"{name}={value!r}: allowed: a whole number") from None
+
+
+def _whole_seed(value: str) -> int:
+    return _whole("SEEDS", value)
+
+
+def execute(notebook: Path, parameters: dict, output: Path, done: Callable[[float], None] = lambda share: None) -> None:
+    """Execute `notebook` with papermill into `output`, which appears whole or not at all.
+
+    A process of its own, so that a kernel that dies cannot look like success. `done` is told the share of the
+    training done. Raises UserError on an unknown parameter name, RuntimeError with the last line of the log where
+    execution failed; the log then stays beside `output`.
+    """
+    _check_names(notebook, parameters)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial, log = output.with_suffix(".partial"), output.with_suffix(".log")
+    with tempfile.TemporaryDirectory() as folder, open(log, "w") as log_file:
+        channel, values = Path(folder) / "progress", Path(folder) / "parameters.json"
+        values.write_text(json.dumps(parameters))
+        command = [sys.executable, "-m", "papermill", str(notebook), str(partial), "-f", str(values),
+                   "--no-progress-bar", "--log-level", "ERROR"]  # fmt: skip
+        environment = os.environ | KERNEL_ENVIRONMENT | {CHANNEL: str(channel), "PYTHONWARNINGS": "ignore"}
+        process = subprocess.Popen(command, env=environment, stdout=log_file, stderr=log_file)
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                done(float(channel.read_text() or 0) if channel.exists() else 0.0)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if process.returncode:
+        partial.unlink(missing_ok=True)
+        lines = [line for line in log.read_text().splitlines() if line.strip()]
+        raise RuntimeError(f"{lines[-1] if lines else f'exit code {process.returncode}'} (log: {log})")
+    log.unlink()
+    os.replace(partial, output)
+
+
+def _check_names(notebook: Path, parameters: dict) -> None:
+    import papermill
+
+    if not notebook.is_file():
+        raise UserError(f"notebook={str(notebook)!r}: no such file")
+    allowed = papermill.inspect_notebook(str(notebook))
+    for name, value in parameters.items():
+        if name not in allowed:
+            raise UserError(f"{name}={value!r}: {notebook.name} has no such parameter; allowed: {', '.join(allowed)}")
+
+
+def notebook_parameters(run: Parameters) -> dict:
+    """What the dataset notebooks take: all but the dataset, which each has of its own."""
+    return {name: value for name, value in run.as_dict().items() if name not in ("dataset", "orientations", "lr", "switch")}
+
+
+def work(settings: dict[str, str], again: bool = False) -> int:
+    """Do what `settings` ask for and is not done yet; with `again`, only draw the notebooks of finished runs again.
+
+    Returns the exit code.
+    """
+    runs = plan(settings)
+    profile = PROFILES[settings["PROFILE"]]
+    say_what_runs(profile, runs)
+    status = {dataset: datasets.status(dataset, runs[0].data) for dataset in dict.fromkeys(run.dataset for run in runs)}
+    for _, line in status.values():
+        print(f"  {line}")
+    missing = [dataset for dataset, (state, _) in status.items() if state == "missing"]
+    todo, failed = [], 0
+    for run in runs:
+        if run.dataset in missing:
+            continue
+        try:
+            record = record_path(run)
+        except UserError as error:  # a download that fails, weights that cannot be had: the other runs go on
+            print(f"  {run.dataset} {run.network} {run.regime} s{run.seed}: {error}")
+            failed += 1
+            continue
+        finished = record.exists()
+        if (finished and again) or (not again and not (finished and record.with_suffix(".ipynb").exists())):
+            todo.append((run, record))
+    print(f"  {len(runs)} runs: {len(runs) - len(todo) - failed - sum(run.dataset in missing for run in runs)} done, "
+          f"{len(todo)} to do")  # fmt: skip
+    failed += train_all(todo)
+    probe_weights([run for run in runs if run.dataset not in missing])
+    summarise(settings, changed=bool(todo))
+    return 1 if failed else 3 if missing else 0
+
+
+def say_what_runs(profile, runs: list[Parameters]) -> None:
+    """The first line: which profile, why, and the command for the full matrix."""
+    epochs = runs[0].make_regime().epochs if runs else 0
+    full = "this is the full matrix" if profile.name == "paper" else "the full matrix: make paper"
+    print(f"Profile {profile.name}: {profile.purpose}; {len(runs)} runs of {epochs} epochs at up to "
+          f"{runs[0].size if runs else profile.size} px; {full}")  # fmt: skip
+
+
+def record_path(run: Parameters) -> Path:
+    """Where the run's record is or will be; fetches and decodes its images, since their checksum is in the key."""
+    from entr_utils import experiment
+
+    parameters = run.as_dict()
+    return experiment.prepare(parameters.pop("dataset"), **parameters).path
+
+
+def train_all(todo: list[tuple[Parameters, Path]]) -> int:
+    """Execute the runs one after the other under one progress bar; returns how many failed."""
+    failed, costs = 0, [relative_cost(run.make_regime()) + 2 for run, _ in todo]  # 2: starting and drawing
+    bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed} so far, about {remaining} left"
+    with tqdm(total=sum(costs), bar_format=bar_format, disable=not todo, mininterval=1) as bar:
+        for (run, record), cost in zip(todo, costs, strict=True):
+            name, before, began = f"{run.dataset} {run.network} {run.regime} s{run.seed}", bar.n, time.monotonic()
+            bar.set_description_str(name)
+
+            def done(share: float, before: float = before, cost: float = cost) -> None:
+                bar.update(max(0.0, before + share * (cost - 1) - bar.n))
+
+            try:
+                execute(NOTEBOOKS / f"{run.dataset}.ipynb", notebook_parameters(run), record.with_suffix(".ipynb"), done)
+                if not record.exists():
+                    raise RuntimeError("the notebook ended without a record")
+                bar.write(f"  {name}: done in {minutes(time.monotonic() - began)}")
+            except RuntimeError as error:
+                failed += 1
+                bar.write(f"  {name}: FAILED, {error}")
+            bar.update(before + cost - bar.n)
+    return failed
+
+
+def probe_weights(runs: list[Parameters]) -> None:
+    """Beside results with weights of one's own, what their frozen features know at each size; once a dataset."""
+    from entr_utils import experiment, probe
+
+    for run in {(run.dataset, run.network): run for run in runs if run.weights not in ("imagenet", "none")}.values():
+        parameters = run.as_dict()
+        print(f"  probing the frozen features of {run.weights} on {run.dataset}")
+        probe.write_probe(experiment.prepare(parameters.pop("dataset"), **parameters))
+
+
+def summarise(settings: dict[str, str], changed: bool) -> None:
+    """Render the summary of a profile where anything is new."""
+    folder = Path(settings["RESULTS"]) / settings["PROFILE"]
+    output = folder / "summary.ipynb"
+    if changed or not output.exists():
+        print("  drawing the summary")
+        execute(NOTEBOOKS / "summary.ipynb", {"results": settings["RESULTS"], "profile": settings["PROFILE"]}, output)
+        print(f"  {output}")
+    else:
+        print(f"  nothing to do; read {output}")
+
+
+def main(arguments: list[str]) -> int:
+    """The command line: `all` or `render`, then NAME=value words."""
+    try:
+        command, *words = arguments or ["all"]
+        if command not in ("all", "render"):
+            raise UserError(f"command={command!r}: unknown; allowed: all, render")
+        return work(read_settings(words), again=command == "render")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

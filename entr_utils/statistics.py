@@ -1,0 +1,128 @@
+"""Paired comparisons of growing images with no increase, and what may be said of them. No torch here."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+CONTROL = "no_increase"
+MEASURES = {  # name -> (column, is a ratio)
+    "time": ("seconds_total", True), "time_subtotal": ("seconds_subtotal", True), "flops": ("flops_total", True),
+    "efficiency_subtotal": ("efficiency_subtotal", True), "efficiency": ("efficiency_total", True),
+    "efficiency_warm": ("efficiency_total_with_warmup", True), "points_subtotal": ("accuracy_subtotal", False),
+    "points": ("accuracy_total", False),
+}  # fmt: skip
+
+
+def t_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Student-t interval of the mean; (nan, nan) for a single value: one run tells nothing about its spread."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    low, high = stats.t.interval(confidence, len(values) - 1, np.mean(values), stats.sem(values))
+    return float(low), float(high)
+
+
+def compare(table: pd.DataFrame) -> pd.DataFrame:
+    """Each treatment against no increase, paired by seed; one row a dataset, network and treatment.
+
+    Args:
+        table: from `records.load`. Runs are paired only where all but the regime agree (`comparable`, seed).
+    Returns columns dataset, network, treatment, n, n_val, and for each of MEASURES the mean, `_low` and `_high`
+    (95%): ratios treatment / control from logarithms; accuracy differences in percentage points.
+    """
+    rows = []
+    keys = ["comparable", "seed"]
+    for (dataset, network), cell in table.groupby(["dataset", "network"], sort=False):
+        control = cell[cell["regime"] == CONTROL].set_index(keys)
+        for treatment, runs in cell[cell["regime"] != CONTROL].groupby("regime", sort=False):
+            both = runs.set_index(keys).join(control, rsuffix="_control", how="inner")
+            if both.index.get_level_values("comparable").nunique() > 1:  # other weights, images or device: newest set
+                newest = both.sort_values("env_started").index[-1][0]
+                both = both.xs(newest, level="comparable", drop_level=False)
+            if len(both):
+                row = {"dataset": dataset, "network": network, "treatment": treatment, "n": len(both),
+                       "n_val": int(both["n_val"].iloc[0])}  # fmt: skip
+                for name, (column, ratio) in MEASURES.items():
+                    row |= _measure(name, both[column].to_numpy(), both[f"{column}_control"].to_numpy(), ratio)
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _measure(name: str, treatment: np.ndarray, control: np.ndarray, ratio: bool) -> dict[str, float]:
+    values = np.log(treatment / control) if ratio else 100 * (treatment - control)
+    back = np.exp if ratio else float
+    low, high = t_interval(values)
+    return {name: float(back(values.mean())), f"{name}_low": float(back(low)), f"{name}_high": float(back(high))}
+
+
+def paid(row: pd.Series) -> str:
+    """What one comparison says: "yes", "no", or "open" (too few runs, or an interval that includes no gain).
+
+    Yes means faster and not less accurate than the validation set can tell apart (one image); no means slower, or
+    less accurate by more than that. With several seeds the whole interval has to say so.
+    """
+    image = 100 / row["n_val"]
+    if row["n"] < 2:
+        return "open"
+    if row["time_high"] < 1 and row["points_low"] > -image:
+        return "yes"
+    if row["time_low"] > 1 or row["points_high"] < -image:
+        return "no"
+    return "open"
+
+
+def times(low: float, high: float) -> str:
+    """A range as text, once where both ends look the same: "0.52 to 0.71"."""
+    first, last = f"{low:.2f}", f"{high:.2f}"
+    return first if first == last else f"{first} to {last}"
+
+
+def interval_text(row: pd.Series, name: str, digits: int = 2) -> str:
+    """Mean with its 95% interval, or the mean alone with "n = 1" left to the column n."""
+    mean, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    sign = "+" if name.startswith("points") else ""
+    text = f"{mean:{sign}.{digits}f}"
+    return text if np.isnan(low) else f"{text} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def headline(comparisons: pd.DataFrame) -> str:
+    """Whether growing images paid, by how much, on how many cells: the first sentences of a summary."""
+    if comparisons.empty:
+        return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
+    cells, faster = len(comparisons), int((comparisons["time"] < 1).sum())
+    better, kept = int((comparisons["efficiency"] > 1).sum()), int((comparisons["points"] >= 0).sum())
+    saved = 100 * (1 - comparisons["time"])
+    n = comparisons["n"]
+    runs = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
+    spread = ("One seed a cell: no interval can be had from one run, and no cell can be called decided."
+              if n.max() == 1 else f"Decided at 95%: {int((comparisons.apply(paid, axis=1) != 'open').sum())} of {cells}.")  # fmt: skip
+    return (
+        f"**Growing the images saved time in {faster} of {cells} comparisons** (training time T changed by "
+        f"{-saved.max():+.0f}% to {-saved.min():+.0f}%), **and kept or raised accuracy in {kept} of {cells}** (total "
+        f"accuracy changed by {comparisons['points'].min():+.1f} to {comparisons['points'].max():+.1f} points). "
+        f"Standardised accuracy As was higher in {better} of {cells}; it rewards speed, so it can rise while accuracy "
+        f"falls. n = {runs} seed(s) a cell. {spread}"
+    )
+
+
+def own_verdict(comparisons: pd.DataFrame) -> str:
+    """One paragraph for a user's own images: time saved, accuracy gained or lost, the regime to use, how sure."""
+    if comparisons.empty:
+        return "No verdict: a treatment and its control have to be there for one seed at least."
+    sentences = []
+    for _, row in comparisons.iterrows():
+        change, image = 100 * (row["time"] - 1), 100 / row["n_val"]
+        sentences.append(
+            f"{row['treatment'].capitalize()} took {abs(change):.0f}% {'less' if change < 0 else 'more'} training time "
+            f"than no increase and was {abs(row['points']):.1f} points {'more' if row['points'] >= 0 else 'less'} accurate "
+            f"({row['n_val']} validation images: one is {image:.1f} points)."
+        )
+    kept = comparisons[(comparisons["points"] >= -100 / comparisons["n_val"]) & (comparisons["time"] < 1)]
+    use = kept.loc[kept["time"].idxmin(), "treatment"] if len(kept) else CONTROL
+    why = "the fastest that lost no more than one image" if len(kept) else "none of the others saved time at its accuracy"
+    n = int(comparisons["n"].min())
+    decided = comparisons[comparisons["treatment"] == use].apply(paid, axis=1).eq("yes").any() if len(kept) else False
+    sure = (f"How sure: one seed, so this is one observation; add seeds for an interval." if n < 2 else
+            f"How sure: {n} seeds; the 95% intervals {'exclude' if decided else 'do not exclude'} the opposite.")  # fmt: skip
+    return f"{' '.join(sentences)} **Use {use}**: {why}. {sure}"

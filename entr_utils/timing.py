@@ -1,0 +1,177 @@
+"""What a run costs: seconds, floating-point operations, energy, memory - and who has the device."""
+
+import contextlib
+import fcntl
+import os
+import platform
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def device() -> torch.device:
+    """The device that trains: CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def cpu_model() -> str:
+    """The processor's name as the kernel tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def device_model() -> str:
+    """The device for people and for keys: the GPU's name, or the processor's with its number of threads."""
+    if device().type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{cpu_model()}, {torch.get_num_threads()} threads"
+
+
+def precision() -> str:
+    """The fastest precision the hardware really has: bfloat16, float16 or float32.
+
+    CUDA: bfloat16 from compute capability 8.0 (`is_bf16_supported` also counts emulation, on a T4 for one), else
+    float16. CPU: bfloat16 with AVX512-BF16 or AMX, else float32.
+    """
+    if device().type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text()
+        return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    return "float32"
+
+
+def synchronise() -> None:
+    """Wait until the device has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+class Clock:
+    """Device-synchronised seconds, kept apart by name; training time is T, the rest is not."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Add the time of a block to `name`."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop(name)
+
+    def start(self) -> None:
+        """Begin to measure."""
+        synchronise()
+        self._began = time.perf_counter()
+
+    def stop(self, name: str) -> float:
+        """Add the time since `start` to `name` and return it."""
+        synchronise()
+        passed = time.perf_counter() - self._began
+        self.seconds[name] = self.seconds.get(name, 0.0) + passed
+        return passed
+
+
+def flops_per_image(model: nn.Module, size: int, train: bool) -> float:
+    """Floating-point operations an image costs at `size`, counted by torch: the same on every machine.
+
+    With `train`, of a forward and backward pass of what has gradients now; else of a forward pass. Leaves gradients,
+    batch-norm statistics and random state to the caller to put back.
+    """
+    images = torch.zeros(2, 3, size, size, device=next(model.parameters()).device)  # batch-norm needs two
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(train):
+        output = model(images)
+        if train:
+            output.sum().backward()
+    return counter.get_total_flops() / 2
+
+
+class PeakMemory:
+    """Largest memory in bytes since `reset`: the device's on CUDA; on a CPU the process's, as Linux counts it."""
+
+    def reset(self) -> None:
+        """Forget earlier peaks, where the system lets us (on a CPU it may not; then peaks only grow)."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def read(self) -> int:
+        """Bytes."""
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated()
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM"):
+                    return int(line.split()[1]) * 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def energy_joules() -> float | None:
+    """The device's energy counter, or None where it has none or does not let us read it.
+
+    CUDA: NVML's total energy (needs the pynvml package); CPU: RAPL's package counter. Only differences mean something.
+    """
+    with contextlib.suppress(Exception):  # any failure of a driver's counter means: not counted here
+        if torch.cuda.is_available():
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+            return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+        return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
+    return None
+
+
+@contextlib.contextmanager
+def device_lock(folder: Path) -> Iterator[None]:
+    """Hold the device: two runs never share one, or neither's time would mean anything.
+
+    A run that finds it taken says who has it and waits; the system releases the lock of a process that dies.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "device.lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            print(f"waiting: the device is in use by process {file.read().strip() or 'unknown'}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def environment() -> dict:
+    """What a run stood on: device, processor, threads, versions, commit, start time, load."""
+    import subprocess
+    import sys
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    def git(*arguments: str) -> str:
+        answer = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        return answer.stdout.strip()
+
+    changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+    return {
+        "device": device_model(), "cpu": cpu_model(), "threads": torch.get_num_threads(),
+        "python": platform.python_version(), "platform": sys.platform,
+        **{name: version(name) for name in ("torch", "torchvision", "fastai")},
+        "malloc": {name: os.environ.get(name, "") for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")},
+        "commit": (git("rev-parse", "HEAD") or "unknown") + ("-dirty" if changed else ""),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"), "load": os.getloadavg()[0],
+    }  # fmt: skip

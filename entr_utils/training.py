@@ -1,0 +1,286 @@
+"""One run: fastai's Learner trains in one `fit`; small callbacks follow the regime, keep the time and evaluate."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from fastai.callback.core import Callback, CancelFitException, CancelValidException
+from fastai.callback.fp16 import MixedPrecision
+from fastai.callback.schedule import minimum
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.optimizer import OptimWrapper
+from fastai.torch_core import TensorImage
+from fastai.vision.augment import aug_transforms, setup_aug_tfms
+from torch import Tensor
+from torch.nn import functional
+
+from entr_utils import UserError, images, networks, records, timing
+from entr_utils.experiment import Experiment
+from entr_utils.progress import Progress
+from entr_utils.regimes import Moment, pixels
+
+TTA_PASSES = 4  # augmented ones, beside the plain one
+Augment = Callable[[Tensor], Tensor]
+
+
+def make_augment(orientations: str) -> Augment:
+    """Augmentation per image, on the device: (n, 3, s, s) to the same. Draws from torch's global random state.
+
+    The paper: "vertical flips, zooming and distortion". Here flips or all eight orientations with probability .5, zoom
+    to 1.1 and warp .2 with probability .75 each, composed into one resampling by fastai; no rotation, no lighting.
+    """
+    steps = setup_aug_tfms(aug_transforms(flip_vert=orientations == "eight", max_rotate=0, max_lighting=0,
+                                          max_zoom=1.1, max_warp=0.2))  # fmt: skip
+
+    def augment(batch: Tensor) -> Tensor:
+        batch = TensorImage(batch)
+        for step in steps:
+            batch = step(batch, split_idx=0)
+        return batch.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
+
+    return augment
+
+
+@torch.no_grad()
+def predict(network: networks.Network, photos: Tensor, batch: int, augment: Augment | None = None) -> Tensor:
+    """(n, classes) float32 probabilities of (n, s, s, 3) uint8 images, the network in evaluation mode."""
+    network.eval()
+    plain = map(images.normalise, photos.split(batch))
+    return torch.cat([network(augment(x) if augment else x).softmax(1) for x in plain])
+
+
+class FollowRegime(Callback):
+    """Before each epoch set size and what trains, before each batch the learning rates: all from `Regime.lookup`."""
+
+    def __init__(self, experiment: Experiment, photos: Tensor, batches: images.Batches, clock: timing.Clock):
+        self.experiment, self.photos, self.batches, self.clock = experiment, photos, batches, clock
+        self.moment: Moment | None = None
+
+    def before_epoch(self):
+        moment = self.experiment.regime.lookup(self.epoch)
+        self.batches.epoch = self.epoch
+        self.resize_seconds = 0.0
+        if self.moment is None or moment.stage is not self.moment.stage:
+            size = pixels(moment.stage.size, self.experiment.parameters.size)
+            self.clock.start()
+            self.batches.pixels = images.resize(self.photos, size)
+            self.resize_seconds = self.clock.stop("resize")
+            self.model.set_trains(moment.stage.trains)
+        self.moment = moment
+
+    def before_batch(self):
+        self.moment = self.experiment.regime.lookup(self.epoch, self.iter, self.n_iter)
+        lr = self.experiment.identity["lr"] * self.moment.lr_factor
+        self.opt.set_hyper("lr", [lr * factor for factor in self.moment.stage.lr])
+
+
+class KeepLedger(Callback):
+    """Time the training of each epoch, then evaluate off the clock; one row an epoch, one a stage."""
+
+    def __init__(self, experiment: Experiment, follow: FollowRegime, photos: Tensor, labels: Tensor, progress: Progress):
+        self.experiment, self.follow, self.photos, self.labels = experiment, follow, photos, labels
+        self.clock, self.progress, self.memory = follow.clock, progress, timing.PeakMemory()
+        self.epochs: list[dict] = []
+        self.stages: list[dict] = []
+        self.predictions: dict[str, Tensor] = {}  # after each stage, at the largest size
+        self.failure = ""
+
+    order = 1  # after FollowRegime, so that the stage is known
+
+    def before_epoch(self):
+        if self.follow.resize_seconds:
+            self.memory.reset()
+
+    def before_train(self):
+        self.summed_loss = torch.zeros((), device=self.labels.device)
+        self.clock.start()
+
+    def after_loss(self):
+        self.summed_loss += self.learn.loss.detach()  # no `item()`: it would make the device wait at every batch
+
+    def after_batch(self):
+        done = (self.epoch + (self.iter + 1) / self.n_iter) / self.experiment.regime.epochs
+        self.progress.update(done, f"epoch {self.epoch + 1} of {self.experiment.regime.epochs}")
+
+    def after_train(self):
+        seconds = self.clock.stop("train") + self.follow.resize_seconds
+        moment, size = self.follow.moment, self.follow.batches.pixels.shape[1]
+        loss = self.summed_loss.item() / self.n_iter
+        if loss != loss:
+            self.failure = f"loss is not a number in {moment.stage.name}, epoch {self.epoch + 1}"
+            raise CancelFitException
+        self.clock.start()
+        probabilities = predict(self.model, self.photos, self.experiment.identity["batch"])
+        accuracy = self._accuracy(probabilities)
+        self.epochs.append({
+            "epoch": self.epoch, "stage": moment.stage.name, "cycle": moment.cycle, "size": size, "loss": loss,
+            "seconds": seconds, "resize_seconds": self.follow.resize_seconds,
+            "images": self.n_iter * self.follow.batches.batch, "accuracy": accuracy,
+        })  # fmt: skip
+        if self._stage_ends():
+            self.predictions[moment.stage.name] = probabilities.argmax(1)
+            small = predict(self.model, images.resize(self.photos, size), self.experiment.identity["batch"])
+            self._close_stage(moment, accuracy, self._accuracy(small))
+        self.epochs[-1]["eval_seconds"] = self.clock.stop("evaluation")
+        if self._stage_ends():
+            self.stages[-1]["eval_seconds"] = sum(
+                row["eval_seconds"] for row in self.epochs if row["stage"] == moment.stage.name)  # fmt: skip
+
+    def before_validate(self):
+        raise CancelValidException  # evaluated above, off the clock and at two sizes
+
+    def _accuracy(self, probabilities: Tensor) -> float:
+        return (probabilities.argmax(1) == self.labels).float().mean().item()
+
+    def _stage_ends(self) -> bool:
+        regime = self.experiment.regime
+        if self.epoch + 1 == regime.epochs:
+            return True
+        return regime.lookup(self.epoch + 1).stage is not self.follow.moment.stage
+
+    def _close_stage(self, moment: Moment, full: float, small: float) -> None:
+        rows = [row for row in self.epochs if row["stage"] == moment.stage.name]
+        seconds, seen = sum(row["seconds"] for row in rows), sum(row["images"] for row in rows)
+        lr = self.experiment.identity["lr"]
+        self.stages.append({
+            "name": moment.stage.name, "size": rows[0]["size"], "epochs": len(rows), "trains": moment.stage.trains,
+            "lr": [lr * factor for factor in moment.stage.lr], "images": seen, "seconds": seconds,
+            "images_per_second": seen / seconds, "accuracy_full_size": full, "accuracy_train_size": small,
+            "peak_memory": self.memory.read(),
+        })  # fmt: skip
+
+
+def warm_up(network: networks.Network, experiment: Experiment, photos: Tensor, labels: Tensor) -> tuple[dict, dict]:
+    """One step at each (size, trains) of the regime before the clock starts, then everything put back bit for bit.
+
+    Returns (seconds, FLOPs of training an image), both by "<pixels> <trains>", plus FLOPs of a forward pass at the
+    largest size by "forward". Nothing of it is in T; weights, batch-norm statistics and random state are as before.
+    """
+    size, batch = experiment.parameters.size, experiment.identity["batch"]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    seconds, flops = {}, {}
+    with torch.random.fork_rng():
+        for stage in experiment.regime.stages[:-1]:
+            name = f"{pixels(stage.size, size)} {stage.trains}"
+            if name in seconds:
+                continue
+            network.set_trains(stage.trains)
+            network.train()
+            clock = timing.Clock()
+            with clock(name):
+                x = images.normalise(images.resize(photos[:batch], pixels(stage.size, size)))
+                functional.cross_entropy(network(x), labels[:batch]).backward()
+            seconds |= clock.seconds
+            flops[name] = timing.flops_per_image(network, pixels(stage.size, size), train=True)
+        network.eval()
+        flops["forward"] = timing.flops_per_image(network, size, train=False)
+    network.zero_grad(set_to_none=True)
+    network.load_state_dict(before)
+    return seconds, flops
+
+
+def make_learner(experiment: Experiment, network: networks.Network, batches: images.Batches, cbs: list) -> Learner:
+    """fastai's Learner with torch's fused SGD (momentum .9, weight decay 0) and three parameter groups."""
+    loaders = DataLoaders(batches, [], device=batches.labels.device)
+    if experiment.identity["precision"] == "float16":
+        cbs = [*cbs, MixedPrecision()]
+    sgd = partial(OptimWrapper, opt=partial(torch.optim.SGD, momentum=0.9, fused=True))
+    return Learner(loaders, network, loss_func=functional.cross_entropy, opt_func=sgd, cbs=cbs, wd=0.0,
+                   splitter=lambda network: network.groups())  # fmt: skip
+
+
+def make_network(experiment: Experiment) -> networks.Network:
+    """The run's network on the device; the head (and without weights the body) from the run's seed."""
+    torch.manual_seed(experiment.parameters.seed)
+    identity = experiment.identity
+    network = networks.build(identity["network"], experiment.parameters.weights, len(experiment.images.classes),
+                             identity["dropout"], identity["precision"])  # fmt: skip
+    return network.to(timing.device())
+
+
+def train(experiment: Experiment) -> dict:
+    """Train, evaluate and record one run; a run whose record is there is read, not trained again.
+
+    Returns the record (see `records.SCHEMA`), also written to `experiment.path`. Raises UserError where the loss is
+    not a number; then nothing is written.
+    """
+    if experiment.path.exists():
+        return records.read(experiment.path)
+    with timing.device_lock(images.CACHE):
+        return _train(experiment)
+
+
+def _train(experiment: Experiment) -> dict:
+    began, environment = time.perf_counter(), timing.environment()
+    clock, energy = timing.Clock(), timing.energy_joules()
+    device, p = timing.device(), experiment.parameters
+    photos, labels = torch.from_numpy(experiment.images.pixels), torch.from_numpy(experiment.images.labels)
+    training = [tensor[experiment.training].to(device) for tensor in (photos, labels)]
+    validation = [tensor[experiment.validation].to(device) for tensor in (photos, labels)]
+    network = make_network(experiment)
+    augment = make_augment(p.orientations)
+    warmup, flops = warm_up(network, experiment, *training)
+
+    torch.manual_seed(p.seed)  # the same augmentation and dropout for every regime
+    batches = images.Batches(*training, experiment.identity["batch"], p.seed, augment)
+    follow = FollowRegime(experiment, training[0], batches, clock)
+    progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}")
+    ledger = KeepLedger(experiment, follow, *validation, progress)
+    learner = make_learner(experiment, network, batches, [follow, ledger])
+    with learner.no_bar(), learner.no_logging():
+        learner.fit(experiment.regime.epochs)
+    if ledger.failure:
+        raise UserError(f"{ledger.failure}, learning rate {experiment.identity['lr']:g}; try a lower lr")
+    _tta(network, ledger, augment)
+    progress.close()
+    used = timing.energy_joules()
+    costs = {
+        "warmup_seconds": warmup, "flops_per_image": flops, "wall_seconds": time.perf_counter() - began,
+        "energy_joules": used - energy if used is not None and energy is not None else None,
+    }  # fmt: skip
+    record = records.make(experiment, ledger.stages, ledger.epochs, ledger.predictions, costs, environment)
+    records.write(record, experiment.path)
+    return record
+
+
+def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> None:
+    """Test-time augmentation: mean of the probabilities of one plain and four augmented passes, on the clock."""
+    photos, batch = ledger.photos, ledger.experiment.identity["batch"]
+    ledger.memory.reset()
+    ledger.clock.start()
+    passes = [predict(network, photos, batch, augment if i else None) for i in range(1 + TTA_PASSES)]
+    probabilities = torch.stack(passes).mean(0)
+    seconds, accuracy = ledger.clock.stop("tta"), ledger._accuracy(probabilities)
+    seen = len(passes) * len(photos)
+    ledger.predictions["TTA"] = probabilities.argmax(1)
+    ledger.stages.append({
+        "name": "TTA", "size": photos.shape[1], "epochs": 0, "trains": "nothing", "lr": [0.0, 0.0, 0.0], "images": seen,
+        "seconds": seconds, "eval_seconds": 0.0, "images_per_second": seen / seconds, "accuracy_full_size": accuracy,
+        "accuracy_train_size": accuracy, "peak_memory": ledger.memory.read(),
+    })  # fmt: skip
+
+
+def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], list[float], float]:
+    """Learning-rate range test (fastai's, after Smith 2015) on the run's training images: rates, losses, suggestion.
+
+    Draws only: it trains a network of its own from the run's seed and puts the random state back, so it changes
+    neither weights nor T, nor the rate of any run. The rate rises from 1e-5 to 10 as in fast.ai 0.7; suggested is a
+    tenth of the rate at which the smoothed loss is smallest.
+    """
+    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
+        network = make_network(experiment)
+        network.set_trains(experiment.regime.stages[0].trains)
+        device = timing.device()
+        photos, labels = (torch.from_numpy(array)[experiment.training].to(device)
+                          for array in (experiment.images.pixels, experiment.images.labels))  # fmt: skip
+        batches = images.Batches(photos, labels, experiment.identity["batch"], experiment.parameters.seed,
+                                 make_augment(experiment.parameters.orientations))  # fmt: skip
+        learner = make_learner(experiment, network, batches, [])
+        learner.path = learner.dls.path = Path(folder)
+        with learner.no_bar(), learner.no_logging():
+            suggested = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(minimum,))
+        return list(map(float, learner.recorder.lrs)), list(map(float, learner.recorder.losses)), float(suggested.minimum)

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Make .venv with a fitting Python and the tested versions, or say what is missing.
+set -eu
+cd "$(dirname "$0")"
+python=""
+for candidate in "$@" python3.13 python3.12 python3.11 python3; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    echo "error: Python 3.11, 3.12 or 3.13 is needed and none was found; install one (Debian, Ubuntu: apt install python3 python3-venv) or name it with PYTHON=path" >&2
+    exit 2
+fi
+if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+    echo "error: $python cannot make environments; install its venv package (Debian, Ubuntu: apt install $(basename "$python")-venv)" >&2
+    exit 2
+fi
+echo "making .venv with $("$python" --version) and the versions of requirements.lock; the first time takes some minutes"
+"$python" -m venv --clear .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+touch .venv/ready
