@@ -9,7 +9,7 @@ import warnings
 
 __version__ = "0.1.0"
 
-# fastai 2.8 decorates with torch.jit.script, which torch 2.14 calls deprecated: nothing a reader of a notebook can mend.
+# fastai 2.8 uses torch.jit.script, which torch 2.14 calls deprecated: nothing a reader of a notebook can mend.
 warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
 
 

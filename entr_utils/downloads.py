@@ -112,6 +112,28 @@ def unpack(archive: Path, target: Path) -> None:
         raise UserError(f"{archive}: cannot be unpacked ({error}); a whole .zip or .tar is needed") from error
 
 
+def own_folder(images: str, data: str | Path = "data") -> Path:
+    """The folder of a user's own images that has one sub-folder a class; an archive of one is unpacked under `data`.
+
+    Raises UserError where `images` is neither.
+    """
+    path = Path(images).expanduser()
+    if path.is_file():
+        target = Path(data) / "own" / f"{path.name.partition('.')[0]}-{_md5(path)[:8]}"
+        if not target.is_dir():
+            unpack(path, target)
+        path = target
+    if not path.is_dir():
+        raise UserError(f"images={images!r}: no such folder or archive; allowed: a folder with one sub-folder a class, "
+                        "a .zip or .tar of one, or synthetic")  # fmt: skip
+    while (
+        len(inside := [entry for entry in path.iterdir() if not entry.name.startswith((".", "__MACOSX"))]) == 1
+        and inside[0].is_dir()
+    ):  # an archive often wraps its folder in another
+        path = inside[0]
+    return path
+
+
 def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
     """Make the public stand-in for Steel from UHCSDB's files: `data/steel/<class>/` and `data/steel_groups.csv`.
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from entr_utils import datasets, downloads, images, networks, timing
+from entr_utils import UserError, datasets, downloads, images, networks, timing
 from entr_utils.keys import key_of, slug
 from entr_utils.parameters import Parameters
-from entr_utils.regimes import PROTOCOL, Regime, pixels
+from entr_utils.regimes import PROTOCOL, REGIMES, Regime, pixels, rotated
 
 OWN_DROPOUT = 0.5  # of both dropouts, for a user's own images
 
@@ -58,6 +58,22 @@ def prepare(dataset: str, **parameters) -> Experiment:
     training, validation = datasets.split(loaded.labels, p.seed, loaded.groups)
     regime = p.make_regime()
     return Experiment(p, loaded, training, validation, regime, _identity(p, loaded, validation, regime))
+
+
+def prepare_own(images: str, seeds: str, profile: str = "", **parameters) -> list[Experiment]:
+    """All regimes and seeds for a user's own images, in the order they are run.
+
+    Args:
+        images: folder with one sub-folder a class, a .zip or .tar of one, or "synthetic" for a demonstration.
+        seeds: whole numbers, separated by spaces.
+        profile: "" is "paper" (250 px, pretrained) for images and "quick" (128 px, from scratch) for the demonstration.
+    """
+    data = images if images.startswith("synthetic") else str(downloads.own_folder(images))
+    profile = profile or ("quick" if images.startswith("synthetic") else "paper")
+    if not seeds.split() or not all(seed.isdecimal() for seed in seeds.split()):
+        raise UserError(f"seeds={seeds!r}: allowed: whole numbers separated by spaces")
+    return [prepare("own", data=data, profile=profile, seed=seed, regime=regime, **parameters)
+            for seed in map(int, seeds.split()) for regime in rotated(list(REGIMES), seed)]  # fmt: skip
 
 
 def _identity(p: Parameters, loaded: images.Images, validation: np.ndarray, regime: Regime) -> dict:

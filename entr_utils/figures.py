@@ -112,9 +112,9 @@ def confusion(record: dict) -> Figure:
     np.add.at(counts, (truth, record["predictions"]["total"]), 1)
     side = max(4.0, 0.32 * len(names) + 1.5)
     figure, (axis,) = _new(side + 1, side)
-    sns.heatmap(counts / counts.sum(1, keepdims=True).clip(1), annot=np.where(counts > 0, counts.astype(str), ""), fmt="",
-                cmap="Blues", vmin=0, vmax=1, cbar=False, square=True, linewidths=0.5, ax=axis,
-                xticklabels=names, yticklabels=names, annot_kws={"fontsize": 8})  # fmt: skip
+    shares, texts = counts / counts.sum(1, keepdims=True).clip(1), np.where(counts > 0, counts.astype(str), "")
+    sns.heatmap(shares, annot=texts, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=True, linewidths=0.5,
+                ax=axis, xticklabels=names, yticklabels=names, annot_kws={"fontsize": 8})  # fmt: skip
     axis.set(xlabel="predicted", ylabel="true")
     axis.tick_params(labelsize=8, length=0)
     return figure
@@ -122,30 +122,38 @@ def confusion(record: dict) -> Figure:
 
 def efficiency(table: pd.DataFrame) -> Figure:
     """Figure 4: standardised accuracy by dataset, network and regime, before (sub-total) and after re-training."""
+    if table.empty:
+        return _new(4, 3)[0]
     names = list(dict.fromkeys(table["dataset"]))
-    long = table.melt(["dataset", "network", "regime", "seed"], ["efficiency_subtotal", "efficiency_total"], "part", "As")
+    long = table.melt(
+        ["dataset", "network", "regime", "seed"], ["efficiency_subtotal", "efficiency_total"], "part", "As"
+    )
     long["part"] = long["part"].str.removeprefix("efficiency_").map({"subtotal": "sub-total", "total": "total"})
     figure, axes = _new(4.2 * len(names), 3.4, len(names))
     for axis, name in zip(axes, names, strict=True):
         rows = long[long["dataset"] == name].assign(where=lambda rows: rows["network"] + "\n" + rows["part"])
         order = [f"{network}\n{part}" for network in sorted(set(rows["network"])) for part in ("sub-total", "total")]
-        sns.stripplot(rows, x="where", y="As", hue="regime", order=order, hue_order=REGIMES, palette=PALETTE, dodge=True,
-                      jitter=False, size=9, ax=axis, legend=axis is axes[-1])  # fmt: skip
-        axis.set(title=name, xlabel="", ylabel="As = sqrt(A / T), T in minutes" if axis is axes[0] else "", ylim=(0, None))
+        sns.stripplot(rows, x="where", y="As", hue="regime", order=order, hue_order=REGIMES, palette=PALETTE,
+                      dodge=True, jitter=False, size=9, ax=axis, legend=axis is axes[-1])  # fmt: skip
+        axis.set(
+            title=name, xlabel="", ylabel="As = sqrt(A / T), T in minutes" if axis is axes[0] else "", ylim=(0, None)
+        )
     _legend(axes[-1])
     return figure
 
 
-def accuracy_over_time(table: pd.DataFrame, records: list[dict]) -> Figure:
+def accuracy_over_time(records: list[dict]) -> Figure:
     """Figure 5: validation accuracy over seconds of training, a line a run; crosses mark sub-total, dots total."""
-    names = list(dict.fromkeys(table["dataset"]))
-    figure, axes = _new(4.2 * len(names), 3.6, len(names))
-    styles = dict(zip(sorted(set(table["network"])), ("-", "--", ":"), strict=False))
-    for axis, name in zip(axes, names, strict=True):
+    names = list(dict.fromkeys(record["dataset"] for record in records))
+    figure, axes = _new(4.2 * len(names) + 1, 3.6, max(1, len(names)))
+    styles = dict(zip(sorted({record["network"] for record in records}), ("-", "--", ":"), strict=False))
+    for axis, name in zip(axes, names, strict=False):
         for record in (record for record in records if record["dataset"] == name):
             colour, style = PALETTE[record["regime"]], styles[record["network"]]
             seconds = np.cumsum([row["seconds"] for row in record["epochs"]])
-            axis.plot(seconds, [row["accuracy"] for row in record["epochs"]], style, color=colour, alpha=0.5, linewidth=1.5)
+            axis.plot(
+                seconds, [row["accuracy"] for row in record["epochs"]], style, color=colour, alpha=0.5, linewidth=1.5
+            )
             axis.plot(record["seconds_subtotal"], record["accuracy_subtotal"], "x", color=colour, markersize=9)
             axis.plot(record["seconds_total"], record["accuracy_total"], "o", color=colour, markersize=9)
         axis.set(title=name, xlabel="seconds of training (T)", ylim=(0, 1.02),

@@ -95,7 +95,7 @@ def _load_synthetic(parameters: Parameters) -> Images:
     classes = [f"class {label:02d}" for label in range(paper.classes)]
     names = [f"{classes[label]}/{i % per_class:03d}" for i, label in enumerate(labels)]
     source = f"synthetic {paper.look}, class carried by {scale} detail, {len(labels)} images, {paper.classes} classes"
-    return Images(pixels, labels, names, classes, None, source, hashlib.sha256(pixels).hexdigest())
+    return Images(pixels, labels, names, classes, None, source, hashlib.sha256(pixels.tobytes()).hexdigest())
 
 
 def folder_checksum(paths: list[Path], names: list[str]) -> str:

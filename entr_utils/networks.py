@@ -18,13 +18,13 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch
 # What is known about weights files met so far, by checksum: it belongs in every caption.
 KNOWN_WEIGHTS = {
     "036bf987bccec4f86b98c989cb57d2e4301f9f91c44ff7c703cb6c4ee0e42076":
-        "a stand-in for ImageNet weights, trained from scratch on Tiny ImageNet, Imagenette and Caltech-101: accuracies "
-        "are lower than with ImageNet weights, and it was itself trained with growing sizes up to 160 px, so its frozen "
-        "features may favour small images",
+        "a stand-in for ImageNet weights, trained from scratch on Tiny ImageNet, Imagenette and Caltech-101: "
+        "accuracies are lower than with ImageNet weights, and it was itself trained with growing sizes up to 160 px, "
+        "so its frozen features may favour small images",
 }  # fmt: skip
 
 # Learning rates of the head, chosen once with `training.find_lr` on the control (no_increase, seed 0) from training
-# images alone: the suggestion, rounded down to 1, 2 or 5. Keys: (dataset, network, weights), weights as in `weights_label`.
+# images alone: the suggestion, rounded down to 1, 2 or 5. Keys: (dataset, network, `weights_label`).
 LEARNING_RATES = {
     ("steel", "resnet18", "resnet18-standin.pt"): 1e-2,
     ("ucm", "resnet18", "resnet18-standin.pt"): 2e-2,
@@ -40,7 +40,7 @@ def learning_rate(dataset: str, network: str, weights: str) -> float:
 
 
 def weights_label(weights: str) -> str:
-    """"imagenet", "none", or a checkpoint's file name without its folder."""
+    """ "imagenet", "none", or a checkpoint's file name without its folder."""
     return weights if weights in ("imagenet", "none") else Path(weights).name
 
 
@@ -92,7 +92,7 @@ class Network(nn.Module):
             return self.head(self.body(images)).float()
 
     def set_trains(self, trains: str) -> None:
-        """"head" freezes the body: no parameter has a gradient, so its forward pass keeps none either; "all" frees it."""
+        """Train "head" or "all". A frozen body has no gradients, so its forward pass keeps nothing for them either."""
         self.trains = trains
         self.body.requires_grad_(trains == "all")
 

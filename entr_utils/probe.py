@@ -27,17 +27,25 @@ def linear_probe(experiment: Experiment, sizes: tuple[int, ...] = SIZES) -> dict
     for size in sizes:
         with torch.no_grad(), torch.autocast(photos.device.type, network.dtype, network.dtype != torch.float32):
             small = images.resize(photos, size).split(64)
-            features = torch.cat([network.head[:2](network.body(images.normalise(x))).float() for x in small]).cpu().numpy()
+            features = (
+                torch.cat([network.head[:2](network.body(images.normalise(x))).float() for x in small]).cpu().numpy()
+            )
         classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
         classifier.fit(features[experiment.training], labels[experiment.training])
         accuracy[size] = float(classifier.score(features[experiment.validation], labels[experiment.validation]))
     return accuracy
 
 
+def path_of(experiment: Experiment) -> Path:
+    """results/<profile>/<device>/probes/<dataset>-<network>-<6 of the weights' checksum>.json"""
+    identity = experiment.identity
+    name = f"{identity['dataset']}-{identity['network']}-{identity['weights_sha256'][:6]}.json"
+    return experiment.path.parent / "probes" / name
+
+
 def write_probe(experiment: Experiment) -> Path:
     """The probe of an experiment's dataset, network and weights as JSON beside its records, made once."""
-    identity, p = experiment.identity, experiment.parameters
-    path = experiment.path.parent / "probes" / f"{p.dataset}-{p.network}-{identity['weights_sha256'][:6]}.json"
+    identity, path = experiment.identity, path_of(experiment)
     if not path.exists():
         with timing.device_lock(images.CACHE):
             accuracy = linear_probe(experiment)

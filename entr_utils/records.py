@@ -135,6 +135,18 @@ def write(record: dict, path: Path) -> None:
     os.replace(temporary, path)
 
 
+def unfinished(path: Path) -> Path:
+    """Where the record of a run that has trained waits until its notebook has reached the end."""
+    return path.with_suffix(".trained")
+
+
+def finish(path: Path) -> None:
+    """Declare a run done: its record gets its name. The last cell of a notebook does this, so that a run whose
+    notebook failed after training is not done, but need not be trained again either."""
+    if unfinished(path).exists():
+        os.replace(unfinished(path), path)
+
+
 def read(path: Path) -> dict:
     """A checked record. Raises UserError naming the file and what is wrong with it."""
     try:
@@ -159,15 +171,24 @@ def check(record: dict, path: Path) -> None:
             raise UserError(f"{path}: {name} is {record[name]}, its parts give {value}; delete it and run again")
 
 
+def read_all(folder: str | Path) -> list[dict]:
+    """All records under `folder`, checked, in the order of their file names."""
+    return [read(path) for path in sorted(Path(folder).rglob("*-s[0-9]*-*.json"))]
+
+
 def load(folder: str | Path) -> pd.DataFrame:
-    """All records under `folder`, one row each: the scalar fields, the environment as env_*, and the file as path."""
+    """All records under `folder` as one tidy table; see `table`."""
+    return table(read_all(folder))
+
+
+def table(records: list[dict]) -> pd.DataFrame:
+    """One row a record: its scalar fields, the environment as env_*, and what may be compared as `comparable`."""
     rows = []
-    for path in sorted(Path(folder).rglob("*-s*-*.json")):
-        record = read(path)
+    for record in records:
         row = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
         row |= {f"env_{name}": value for name, value in record["environment"].items() if not isinstance(value, dict)}
         row |= {"comparable": comparable(record["identity"]), "warmup_total": sum(record["warmup_seconds"].values())}
-        rows.append(row | {"path": str(path)})
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

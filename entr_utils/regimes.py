@@ -150,6 +150,12 @@ def make_regime(name: str, profile: Profile, pretrained: bool = True, switch: st
     return Regime(name, tuple(stages))
 
 
+def rotated(regimes: list[str], seed: int) -> list[str]:
+    """The order in which the regimes of a seed run: it rotates with the seed, so that none is always first."""
+    turn = seed % len(regimes)
+    return regimes[turn:] + regimes[:turn]
+
+
 def pixels(share: float, largest: int) -> int:
     """Image size in pixels: round(share x largest)."""
     return round(share * largest)

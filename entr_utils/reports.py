@@ -18,7 +18,7 @@ from entr_utils.regimes import PROFILES, REGIMES
 def _table(rows: pd.DataFrame) -> Markdown:
     """A table GitHub draws as one, and that stays readable as text."""
     cells = [[str(name) for name in rows.columns], ["---"] * len(rows.columns)]
-    cells += [["–" if value is None or value != value else str(value) for value in row] for row in rows.to_numpy(object)]
+    cells += [["" if value is None or value != value else str(value) for value in row] for row in rows.to_numpy(object)]
     return Markdown("\n".join(f"| {' | '.join(row)} |" for row in cells))
 
 
@@ -47,7 +47,9 @@ def caption(record: dict) -> Markdown:
 def what_runs(experiment) -> Markdown:
     """What will be run on what, before it starts."""
     identity, images, p = experiment.identity, experiment.images, experiment.parameters
-    state = f"done before, read from its record {experiment.path.name}" if experiment.path.exists() else "to be trained now"
+    state = (
+        f"done before, read from its record {experiment.path.name}" if experiment.path.exists() else "to be trained now"
+    )
     return Markdown(
         f"**{p.dataset}, {p.network}, {LABELS[p.regime]}, seed {p.seed}**, profile {p.profile} "
         f"({PROFILES[p.profile].purpose}): {state}.\n\n"
@@ -58,13 +60,34 @@ def what_runs(experiment) -> Markdown:
     )
 
 
+def what_runs_all(runs: list) -> Markdown:
+    """What will be run on what, for all regimes and seeds of a user's own images."""
+    first, waiting = runs[0], sum(not run.path.exists() for run in runs)
+    return Markdown(f"{len(runs)} runs, {waiting} of them to be trained now. The first:\n\n{what_runs(first).data}\n\n"
+                    f"{table1(first).data}")  # fmt: skip
+
+
+def own_verdict(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
+    """One paragraph for a user's own images, with what qualifies it."""
+    notes = dict.fromkeys(note for record in loaded for note in caveats(record))
+    return Markdown(f"{statistics.own_verdict(compared)}\n\n<sub>{' '.join(notes)}</sub>")
+
+
+def recommended(compared: pd.DataFrame, loaded: list[dict]) -> dict:
+    """The first record of the regime the verdict recommends."""
+    regime = statistics.recommend(compared)
+    return next(record for record in loaded if record["regime"] == regime)
+
+
 def table1(experiment) -> Markdown:
     """Table 1's row, computed from the images, with the paper's beside it."""
     images, name = experiment.images, experiment.parameters.dataset
     counts = np.bincount(images.labels)
-    rows = [{"dataset": name, "images": len(images.labels), "classes": len(images.classes),
-             "images a class": f"{counts.min()}–{counts.max()}", "training": len(experiment.training),
-             "validation": len(experiment.validation), "mean pixel": f"{images.pixels[::7].mean() / 255:.2f}"}]  # fmt: skip
+    rows: list[dict] = [
+        {"dataset": name, "images": len(images.labels), "classes": len(images.classes),
+         "images a class": f"{counts.min()} to {counts.max()}", "training": len(experiment.training),
+         "validation": len(experiment.validation)}
+    ]  # fmt: skip
     if name in DATASETS:
         paper = DATASETS[name]
         rows.append({"dataset": f"{paper.title} in the paper", "images": paper.images, "classes": paper.classes})
@@ -84,8 +107,8 @@ def outcome(record: dict) -> Markdown:
     ])  # fmt: skip
     warm = sum(record["warmup_seconds"].values())
     return Markdown(
-        f"{_table(rows).data}\n\nAs = sqrt(accuracy / T), T in minutes. With the {warm:.1f} s of warm-up counted, total As is "
-        f"{record['efficiency_total_with_warmup']:.3f}. One of the {record['n_val']} validation images is "
+        f"{_table(rows).data}\n\nAs = sqrt(accuracy / T), T in minutes. With the {warm:.1f} s of warm-up counted, "
+        f"total As is {record['efficiency_total_with_warmup']:.3f}. One of the {record['n_val']} validation images is "
         f"{100 / record['n_val']:.1f} points.\n\n<sub>{' '.join(caveats(record))}</sub>"
     )
 
@@ -104,7 +127,7 @@ def stages(record: dict) -> Markdown:
 
 def _rates(stage: dict) -> str:
     if stage["trains"] == "nothing":
-        return "–"
+        return ""
     return f"head {stage['lr'][2]:g}" if stage["trains"] == "head" else " / ".join(f"{rate:g}" for rate in stage["lr"])
 
 
@@ -138,8 +161,8 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     if not loaded:
         return Markdown(f"No records of profile {profile} yet: `make all PROFILE={profile}` makes them.")
     first = loaded[0]
-    cells = f"{len(loaded)} runs: {_listed(loaded, 'dataset')}; {_listed(loaded, 'network')}; {_listed(loaded, 'regime')}; " \
-            f"seeds {_listed(loaded, 'seed')}; up to {first['size']} px; {first['environment']['device']}"  # fmt: skip
+    varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
+    cells = f"{len(loaded)} runs ({varied}), up to {first['size']} px, {first['environment']['device']}"
     notes = pd.Series([note for record in loaded for note in caveats(record)], dtype=str).value_counts(sort=False)
     return Markdown(
         f"{statistics.headline(compared)}\n\n{_sentences(compared)}\n\nOn what: {cells}.\n\nCaveats:\n"
@@ -149,8 +172,9 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
 
 def _sentences(compared: pd.DataFrame) -> str:
     return "\n".join(
-        f"- {row['dataset']}, {row['network']}, {LABELS[row['treatment']]}: T x {statistics.interval_text(row, 'time')}, "
-        f"accuracy {statistics.interval_text(row, 'points', 1)} points, As x {statistics.interval_text(row, 'efficiency')} "
+        f"- {row['dataset']}, {row['network']}, {LABELS[row['treatment']]}: "
+        f"T x {statistics.interval_text(row, 'time')}, accuracy {statistics.interval_text(row, 'points', 1)} points, "
+        f"As x {statistics.interval_text(row, 'efficiency')} "
         f"(n = {row['n']}; one validation image is {100 / row['n_val']:.1f} points)."
         for _, row in compared.iterrows()
     )
@@ -165,10 +189,12 @@ def table1_all(loaded: list[dict]) -> Markdown:
     rows = []
     for record in {record["data_sha256"]: record for record in loaded}.values():
         paper = DATASETS.get(record["dataset"])
-        rows.append({"dataset": record["dataset"], "images": record["n_train"] + record["n_val"],
-                     "classes": len(record["class_names"]), "validation": record["n_val"],
-                     "images in the paper": paper.images if paper else None,
-                     "classes in the paper": paper.classes if paper else None, "what they are": record["image_source"]})  # fmt: skip
+        rows.append({
+            "dataset": record["dataset"], "images": record["n_train"] + record["n_val"],
+            "classes": len(record["class_names"]), "validation": record["n_val"],
+            "images in the paper": paper.images if paper else None,
+            "classes in the paper": paper.classes if paper else None, "what they are": record["image_source"],
+        })  # fmt: skip
     return _table(pd.DataFrame(rows))
 
 
@@ -176,7 +202,9 @@ def matrix(table: pd.DataFrame, profile: str) -> Markdown:
     """Every cell of the paper's matrix (quick: of the networks that ran): mean over seeds; empty without a run."""
     ran = list(dict.fromkeys(table["network"])) if len(table) else []
     networks = NETWORKS if profile == "paper" else ran
-    rows = [_cell(table, dataset, network, regime) for dataset in DATASETS for network in networks for regime in REGIMES]
+    rows = [
+        _cell(table, dataset, network, regime) for dataset in DATASETS for network in networks for regime in REGIMES
+    ]
     return _table(pd.DataFrame(rows))
 
 
@@ -188,10 +216,11 @@ def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str) -> dict:
     if not len(cell):
         return row
     mean = cell.mean(numeric_only=True)
-    return row | {"seeds": len(cell), "weights": ", ".join(sorted(set(cell["weights"]))),
-                  "accuracy sub-total": f"{mean['accuracy_subtotal']:.3f}", "accuracy total": f"{mean['accuracy_total']:.3f}",
-                  "T sub-total": f"{mean['seconds_subtotal']:.0f} s", "T total": f"{mean['seconds_total']:.0f} s",
-                  "As sub-total": f"{mean['efficiency_subtotal']:.3f}", "As total": f"{mean['efficiency_total']:.3f}"}  # fmt: skip
+    shown = {"accuracy": ("accuracy", ".3f"), "T in s": ("seconds", ".0f"), "As": ("efficiency", ".3f")}
+    return row | {"seeds": len(cell), "weights": ", ".join(sorted(set(cell["weights"])))} | {
+        f"{title}, {part}": f"{mean[f'{name}_{part}']:{digits}}"
+        for title, (name, digits) in shown.items() for part in ("subtotal", "total")
+    }  # fmt: skip
 
 
 def comparisons(compared: pd.DataFrame) -> Markdown:
@@ -210,10 +239,14 @@ def comparisons(compared: pd.DataFrame) -> Markdown:
 
 def environments(loaded: list[dict]) -> Markdown:
     """Machines and versions of the runs, each once."""
-    rows = [{"device": (env := record["environment"])["device"], "precision": record["precision"], "python": env["python"],
-             "torch": env["torch"], "fastai": env["fastai"], "commit": env["commit"][:10], "protocol": record["protocol"]}
-            for record in loaded]  # fmt: skip
-    return _table(pd.DataFrame(rows).value_counts(sort=False).rename("runs").reset_index()) if rows else Markdown("None.")
+    kept = ("device", "python", "torch", "torchvision", "fastai", "commit")
+    rows = [
+        {**{name: record["environment"][name][:36] for name in kept}, "precision": record["precision"]}
+        for record in loaded
+    ]
+    return (
+        _table(pd.DataFrame(rows).value_counts(sort=False).rename("runs").reset_index()) if rows else Markdown("None.")
+    )
 
 
 def probes(results: str, profile: str) -> Markdown:
@@ -229,5 +262,5 @@ def probes(results: str, profile: str) -> Markdown:
 
 def read_all(results: str, profile: str) -> tuple[pd.DataFrame, list[dict]]:
     """The tidy table of a profile's records, and the records themselves in the same order."""
-    table = records.load(Path(results) / profile)
-    return table, [records.read(Path(path)) for path in table["path"]] if len(table) else []
+    loaded = records.read_all(Path(results) / profile)
+    return records.table(loaded), loaded

@@ -14,19 +14,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from entr_utils import UserError, datasets
 from entr_utils.parameters import NETWORKS, Parameters
 from entr_utils.progress import CHANNEL, minutes
-from entr_utils.regimes import PROFILES, REGIMES, relative_cost
+from entr_utils.regimes import PROFILES, REGIMES, relative_cost, rotated
+
+if TYPE_CHECKING:
+    from entr_utils.experiment import Experiment
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LISTS = {"DATASETS": tuple(datasets.DATASETS), "NETWORKS": ("resnet18",), "REGIMES": REGIMES, "SEEDS": ("0",)}
 VALUES = {"PROFILE": "quick", "SIZE": "0", "WEIGHTS": "", "DATA": "", "GROUPS": "", "RESULTS": "results"}
 # Without these glibc hands large buffers back and asks for them again: a quarter to a third of the time on a CPU.
 KERNEL_ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
+START_SECONDS = 12  # of a kernel, its imports and the figures, for the progress bar
+NETWORK_COST = {"resnet18": 1.0, "resnet34": 2.0, "resnet50": 2.3}  # in forward passes of ResNet18
 
 
 def read_settings(words: list[str]) -> dict[str, str]:
@@ -47,11 +53,9 @@ def plan(settings: dict[str, str]) -> list[Parameters]:
     """All runs asked for, checked, in the order they are run; the order of the regimes rotates with the seed."""
     runs = []
     for seed in map(_whole_seed, settings["SEEDS"].split()):
-        regimes = settings["REGIMES"].split()
-        turn = seed % len(regimes)
         for dataset in settings["DATASETS"].split():
             for network in settings["NETWORKS"].split():
-                for regime in regimes[turn:] + regimes[:turn]:
+                for regime in rotated(settings["REGIMES"].split(), seed):
                     runs.append(Parameters(
                         dataset, network, regime, seed, settings["PROFILE"], _whole("SIZE", settings["SIZE"]),
                         settings["WEIGHTS"], settings["DATA"], settings["GROUPS"], results=settings["RESULTS"],
@@ -116,7 +120,9 @@ def _check_names(notebook: Path, parameters: dict) -> None:
 
 def notebook_parameters(run: Parameters) -> dict:
     """What the dataset notebooks take: all but the dataset, which each has of its own."""
-    return {name: value for name, value in run.as_dict().items() if name not in ("dataset", "orientations", "lr", "switch")}
+    return {
+        name: value for name, value in run.as_dict().items() if name not in ("dataset", "orientations", "lr", "switch")
+    }
 
 
 def work(settings: dict[str, str], again: bool = False) -> int:
@@ -136,19 +142,19 @@ def work(settings: dict[str, str], again: bool = False) -> int:
         if run.dataset in missing:
             continue
         try:
-            record = record_path(run)
+            experiment = prepare(run)
         except UserError as error:  # a download that fails, weights that cannot be had: the other runs go on
             print(f"  {run.dataset} {run.network} {run.regime} s{run.seed}: {error}")
             failed += 1
             continue
-        finished = record.exists()
-        if (finished and again) or (not again and not (finished and record.with_suffix(".ipynb").exists())):
-            todo.append((run, record))
+        finished = experiment.path.exists()
+        if (finished and again) or (not again and not (finished and experiment.path.with_suffix(".ipynb").exists())):
+            todo.append(experiment)
     print(f"  {len(runs)} runs: {len(runs) - len(todo) - failed - sum(run.dataset in missing for run in runs)} done, "
           f"{len(todo)} to do")  # fmt: skip
     failed += train_all(todo)
     probe_weights([run for run in runs if run.dataset not in missing])
-    summarise(settings, changed=bool(todo))
+    failed += summarise(settings, changed=bool(todo))
     return 1 if failed else 3 if missing else 0
 
 
@@ -160,29 +166,40 @@ def say_what_runs(profile, runs: list[Parameters]) -> None:
           f"{runs[0].size if runs else profile.size} px; {full}")  # fmt: skip
 
 
-def record_path(run: Parameters) -> Path:
-    """Where the run's record is or will be; fetches and decodes its images, since their checksum is in the key."""
+def prepare(run: Parameters) -> "Experiment":
+    """The experiment of a run: fetches and decodes its images, since their checksum is in the record's name."""
     from entr_utils import experiment
 
     parameters = run.as_dict()
-    return experiment.prepare(parameters.pop("dataset"), **parameters).path
+    return experiment.prepare(parameters.pop("dataset"), **parameters)
 
 
-def train_all(todo: list[tuple[Parameters, Path]]) -> int:
+def weight(experiment: "Experiment") -> float:
+    """Roughly the seconds of a run on two cores: a weight for the progress bar, nothing more."""
+    p, finished = experiment.parameters, experiment.path.exists()
+    images = len(experiment.training) * (p.size / 250) ** 2 / 130
+    return START_SECONDS + (0 if finished else relative_cost(experiment.regime) * images * NETWORK_COST[p.network])
+
+
+def train_all(todo: list["Experiment"]) -> int:
     """Execute the runs one after the other under one progress bar; returns how many failed."""
-    failed, costs = 0, [relative_cost(run.make_regime()) + 2 for run, _ in todo]  # 2: starting and drawing
-    bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed} so far, about {remaining} left"
-    with tqdm(total=sum(costs), bar_format=bar_format, disable=not todo, mininterval=1) as bar:
-        for (run, record), cost in zip(todo, costs, strict=True):
-            name, before, began = f"{run.dataset} {run.network} {run.regime} s{run.seed}", bar.n, time.monotonic()
-            bar.set_description_str(name)
+    failed, weights = 0, [weight(experiment) for experiment in todo]
+    bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed} so far, about {remaining} left"
+    interval = 1 if sys.stderr.isatty() else 60
+    with tqdm(total=sum(weights), bar_format=bar_format, disable=not todo, mininterval=interval) as bar:
+        for experiment, cost in zip(todo, weights, strict=True):
+            p, before, began = experiment.parameters, bar.n, time.monotonic()
+            name = f"{p.dataset} {p.network} {p.regime} s{p.seed}"
+            bar.set_description_str(name, refresh=False)
 
             def done(share: float, before: float = before, cost: float = cost) -> None:
-                bar.update(max(0.0, before + share * (cost - 1) - bar.n))
+                now = min(START_SECONDS / 2, time.monotonic() - began) + share * (cost - START_SECONDS)  # noqa: B023
+                bar.update(max(0.0, before + now - bar.n))
 
             try:
-                execute(NOTEBOOKS / f"{run.dataset}.ipynb", notebook_parameters(run), record.with_suffix(".ipynb"), done)
-                if not record.exists():
+                output = experiment.path.with_suffix(".ipynb")
+                execute(NOTEBOOKS / f"{p.dataset}.ipynb", notebook_parameters(p), output, done)
+                if not experiment.path.exists():
                     raise RuntimeError("the notebook ended without a record")
                 bar.write(f"  {name}: done in {minutes(time.monotonic() - began)}")
             except RuntimeError as error:
@@ -194,24 +211,29 @@ def train_all(todo: list[tuple[Parameters, Path]]) -> int:
 
 def probe_weights(runs: list[Parameters]) -> None:
     """Beside results with weights of one's own, what their frozen features know at each size; once a dataset."""
-    from entr_utils import experiment, probe
+    from entr_utils import probe
 
     for run in {(run.dataset, run.network): run for run in runs if run.weights not in ("imagenet", "none")}.values():
-        parameters = run.as_dict()
-        print(f"  probing the frozen features of {run.weights} on {run.dataset}")
-        probe.write_probe(experiment.prepare(parameters.pop("dataset"), **parameters))
+        experiment = prepare(run)
+        if not probe.path_of(experiment).exists():
+            print(f"  probing the frozen features of {run.weights} on {run.dataset}")
+            probe.write_probe(experiment)
 
 
-def summarise(settings: dict[str, str], changed: bool) -> None:
-    """Render the summary of a profile where anything is new."""
-    folder = Path(settings["RESULTS"]) / settings["PROFILE"]
-    output = folder / "summary.ipynb"
-    if changed or not output.exists():
-        print("  drawing the summary")
-        execute(NOTEBOOKS / "summary.ipynb", {"results": settings["RESULTS"], "profile": settings["PROFILE"]}, output)
-        print(f"  {output}")
-    else:
+def summarise(settings: dict[str, str], changed: bool) -> int:
+    """Render the summary of a profile where anything is new; returns how many failed."""
+    output = Path(settings["RESULTS"]) / settings["PROFILE"] / "summary.ipynb"
+    if not changed and output.exists():
         print(f"  nothing to do; read {output}")
+        return 0
+    print("  drawing the summary")
+    try:
+        execute(NOTEBOOKS / "summary.ipynb", {"results": settings["RESULTS"], "profile": settings["PROFILE"]}, output)
+    except RuntimeError as error:
+        print(f"  summary: FAILED, {error}")
+        return 1
+    print(f"  read {output}")
+    return 0
 
 
 def main(arguments: list[str]) -> int:

@@ -31,13 +31,15 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     Returns columns dataset, network, treatment, n, n_val, and for each of MEASURES the mean, `_low` and `_high`
     (95%): ratios treatment / control from logarithms; accuracy differences in percentage points.
     """
-    rows = []
+    rows: list[dict] = []
     keys = ["comparable", "seed"]
+    if table.empty:
+        return pd.DataFrame(columns=["dataset", "network", "treatment", "n", "n_val", *MEASURES])
     for (dataset, network), cell in table.groupby(["dataset", "network"], sort=False):
         control = cell[cell["regime"] == CONTROL].set_index(keys)
         for treatment, runs in cell[cell["regime"] != CONTROL].groupby("regime", sort=False):
             both = runs.set_index(keys).join(control, rsuffix="_control", how="inner")
-            if both.index.get_level_values("comparable").nunique() > 1:  # other weights, images or device: newest set
+            if len(set(both.index.get_level_values("comparable"))) > 1:  # other weights, images or device: newest set
                 newest = both.sort_values("env_started").index[-1][0]
                 both = both.xs(newest, level="comparable", drop_level=False)
             if len(both):
@@ -95,8 +97,10 @@ def headline(comparisons: pd.DataFrame) -> str:
     saved = 100 * (1 - comparisons["time"])
     n = comparisons["n"]
     runs = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-    spread = ("One seed a cell: no interval can be had from one run, and no cell can be called decided."
-              if n.max() == 1 else f"Decided at 95%: {int((comparisons.apply(paid, axis=1) != 'open').sum())} of {cells}.")  # fmt: skip
+    decided = int((comparisons.apply(paid, axis=1) != "open").sum())
+    spread = f"Decided at 95%: {decided} of {cells}."
+    if n.max() == 1:
+        spread = "One seed a cell: no interval can be had from one run, and no cell can be called decided."
     return (
         f"**Growing the images saved time in {faster} of {cells} comparisons** (training time T changed by "
         f"{-saved.max():+.0f}% to {-saved.min():+.0f}%), **and kept or raised accuracy in {kept} of {cells}** (total "
@@ -104,6 +108,12 @@ def headline(comparisons: pd.DataFrame) -> str:
         f"Standardised accuracy As was higher in {better} of {cells}; it rewards speed, so it can rise while accuracy "
         f"falls. n = {runs} seed(s) a cell. {spread}"
     )
+
+
+def recommend(comparisons: pd.DataFrame) -> str:
+    """The regime to use: the fastest treatment that lost no more than one validation image, else no increase."""
+    kept = comparisons[(comparisons["points"] >= -100 / comparisons["n_val"]) & (comparisons["time"] < 1)]
+    return str(kept.loc[kept["time"].idxmin(), "treatment"]) if len(kept) else CONTROL
 
 
 def own_verdict(comparisons: pd.DataFrame) -> str:
@@ -114,15 +124,15 @@ def own_verdict(comparisons: pd.DataFrame) -> str:
     for _, row in comparisons.iterrows():
         change, image = 100 * (row["time"] - 1), 100 / row["n_val"]
         sentences.append(
-            f"{row['treatment'].capitalize()} took {abs(change):.0f}% {'less' if change < 0 else 'more'} training time "
-            f"than no increase and was {abs(row['points']):.1f} points {'more' if row['points'] >= 0 else 'less'} accurate "
+            f"{row['treatment'].capitalize()} took {abs(change):.0f}% {'less' if change < 0 else 'more'} training "
+            f"time than no increase and was {abs(row['points']):.1f} points "
+            f"{'more' if row['points'] >= 0 else 'less'} accurate "
             f"({row['n_val']} validation images: one is {image:.1f} points)."
         )
-    kept = comparisons[(comparisons["points"] >= -100 / comparisons["n_val"]) & (comparisons["time"] < 1)]
-    use = kept.loc[kept["time"].idxmin(), "treatment"] if len(kept) else CONTROL
-    why = "the fastest that lost no more than one image" if len(kept) else "none of the others saved time at its accuracy"
-    n = int(comparisons["n"].min())
-    decided = comparisons[comparisons["treatment"] == use].apply(paid, axis=1).eq("yes").any() if len(kept) else False
-    sure = (f"How sure: one seed, so this is one observation; add seeds for an interval." if n < 2 else
-            f"How sure: {n} seeds; the 95% intervals {'exclude' if decided else 'do not exclude'} the opposite.")  # fmt: skip
-    return f"{' '.join(sentences)} **Use {use}**: {why}. {sure}"
+    use, n = recommend(comparisons), int(comparisons["n"].min())
+    why = "no other saved time at its accuracy" if use == CONTROL else "the fastest that lost no more than one image"
+    decided = use != CONTROL and paid(comparisons.set_index("treatment").loc[use]) == "yes"
+    sure = f"How sure: {n} seeds; the 95% intervals {'exclude' if decided else 'do not exclude'} the opposite."
+    if n < 2:
+        sure = "How sure: one seed, so this is one observation; add seeds for an interval."
+    return f"{' '.join(sentences)} **Use {use.replace('_', ' ')}**: {why}. {sure}"

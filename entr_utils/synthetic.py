@@ -21,7 +21,16 @@ PER_CLASS = {  # images a class: profile -> look
 
 # Fine carriers in cycles a pixel (x, y), larger component first; flips and quarter turns keep them apart. The larger
 # component is at least .36: shrinking to 40% (a triangle filter 2.5 pixels wide) leaves about 1% of its amplitude.
-CARRIERS = ((0.36, 0.0), (0.45, 0.0), (0.36, 0.18), (0.45, 0.22), (0.36, 0.36), (0.45, 0.45), (0.37, 0.27), (0.45, 0.34))
+CARRIERS = (
+    (0.36, 0.0),
+    (0.45, 0.0),
+    (0.36, 0.18),
+    (0.45, 0.22),
+    (0.36, 0.36),
+    (0.45, 0.45),
+    (0.37, 0.27),
+    (0.45, 0.34),
+)
 FINE_CONTRAST = 0.16
 NOISE = 0.03
 
@@ -36,7 +45,9 @@ def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both"
     Raises UserError on an unknown look or scale.
     """
     if look not in LOOKS or scale not in ("coarse", "fine", "both"):
-        raise UserError(f"synthetic images: look={look!r}, scale={scale!r}; allowed: {', '.join(LOOKS)}; coarse, fine, both")
+        raise UserError(
+            f"synthetic images: look={look!r}, scale={scale!r}; allowed: {', '.join(LOOKS)}; coarse, fine, both"
+        )
     pixels = np.empty((classes * per_class, size, size, 3), np.uint8)
     for i in track(range(len(pixels)), len(pixels), "drawing images, once"):
         rng = np.random.default_rng((seed, i))
@@ -51,11 +62,11 @@ def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both"
 
 
 def fine_texture(code: int, classes: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """(size, size) zero-mean texture of class `code`: one or two of CARRIERS, in a random one of the eight orientations."""
+    """(size, size) zero-mean texture of class `code`: one or two of CARRIERS, in one of the eight orientations."""
     waves = list(combinations(CARRIERS, 1 if classes <= len(CARRIERS) else 2))[code]
     y, x = np.mgrid[:size, :size]
     texture = sum(np.cos(2 * np.pi * (fx * x + fy * y) + rng.uniform(0, 2 * np.pi)) for fx, fy in waves)
-    texture = np.rot90(texture, rng.integers(4))
+    texture = np.rot90(texture, int(rng.integers(4)))
     return (texture if rng.random() < 0.5 else texture.T) / np.sqrt(len(waves))
 
 
@@ -72,8 +83,8 @@ def micrograph(code: int, size: int, rng: np.random.Generator) -> np.ndarray:
 def aerial(code: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """(size, size, 3) layout in [0, 1]: 2 to 8 plots across (code // 3) of squares, discs or bars (code % 3)."""
     across = 2 + code // 3
-    ground, plots = rng.uniform(0.25, 0.75, (2, 3))
-    plots = ground + np.where(plots > ground, 1, -1) * rng.uniform(0.15, 0.3, 3)
+    ground = np.array((0.33, 0.4, 0.28)) + rng.normal(0, 0.05, 3)
+    plots = ground + rng.uniform(0.18, 0.3) + rng.normal(0, 0.04, 3)
     y, x = np.mgrid[:size, :size] / size
     cell = [((axis + rng.uniform()) * across * rng.lognormal(0, 0.04)) % 1 - 0.5 for axis in (y, x)]
     reach = rng.uniform(0.26, 0.36)
@@ -85,7 +96,9 @@ def aerial(code: int, size: int, rng: np.random.Generator) -> np.ndarray:
     return np.where(inside[..., None], plots, ground)
 
 
-TAILS = np.array([(0.9, 0.9, 0.85), (0.85, 0.35, 0.15), (0.9, 0.75, 0.2), (0.45, 0.3, 0.15)])  # white, red, yellow, brown
+TAILS = np.array(
+    [(0.9, 0.9, 0.85), (0.85, 0.35, 0.15), (0.9, 0.75, 0.2), (0.45, 0.3, 0.15)]
+)  # white, red, yellow, brown
 
 
 def insect(code: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -97,7 +110,9 @@ def insect(code: int, size: int, rng: np.random.Generator) -> np.ndarray:
     across = (y * np.cos(turn) - x * np.sin(turn)) / rng.uniform(0.18, 0.24)
     body = along**2 + across**2 < 1
     banded = np.cos(np.pi * (along + 1) * bands) > rng.uniform(-0.2, 0.4)
-    meadow = rng.uniform(0.3, 0.7, 3) + 0.1 * np.sin(2 * np.pi * (rng.uniform(1, 3) * x + rng.uniform(1, 3) * y))[..., None]
+    meadow = (
+        rng.uniform(0.3, 0.7, 3) + 0.1 * np.sin(2 * np.pi * (rng.uniform(1, 3) * x + rng.uniform(1, 3) * y))[..., None]
+    )
     image = np.where(body[..., None], np.where(banded[..., None], (0.75, 0.6, 0.2), (0.15, 0.13, 0.12)), meadow)
     return np.where((body & (along > 0.55))[..., None], tail, image)
 

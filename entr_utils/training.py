@@ -58,13 +58,13 @@ class FollowRegime(Callback):
 
     def __init__(self, experiment: Experiment, photos: Tensor, batches: images.Batches, clock: timing.Clock):
         self.experiment, self.photos, self.batches, self.clock = experiment, photos, batches, clock
-        self.moment: Moment | None = None
+        self.moment = experiment.regime.lookup(0)
 
     def before_epoch(self):
         moment = self.experiment.regime.lookup(self.epoch)
         self.batches.epoch = self.epoch
         self.resize_seconds = 0.0
-        if self.moment is None or moment.stage is not self.moment.stage:
+        if self.epoch == 0 or moment.stage is not self.moment.stage:
             size = pixels(moment.stage.size, self.experiment.parameters.size)
             self.clock.start()
             self.batches.pixels = images.resize(self.photos, size)
@@ -81,7 +81,9 @@ class FollowRegime(Callback):
 class KeepLedger(Callback):
     """Time the training of each epoch, then evaluate off the clock; one row an epoch, one a stage."""
 
-    def __init__(self, experiment: Experiment, follow: FollowRegime, photos: Tensor, labels: Tensor, progress: Progress):
+    def __init__(
+        self, experiment: Experiment, follow: FollowRegime, photos: Tensor, labels: Tensor, progress: Progress
+    ):
         self.experiment, self.follow, self.photos, self.labels = experiment, follow, photos, labels
         self.clock, self.progress, self.memory = follow.clock, progress, timing.PeakMemory()
         self.epochs: list[dict] = []
@@ -162,7 +164,8 @@ def warm_up(network: networks.Network, experiment: Experiment, photos: Tensor, l
     """
     size, batch = experiment.parameters.size, experiment.identity["batch"]
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    seconds, flops = {}, {}
+    seconds: dict[str, float] = {}
+    flops: dict[str, float] = {}
     with torch.random.fork_rng():
         for stage in experiment.regime.stages[:-1]:
             name = f"{pixels(stage.size, size)} {stage.trains}"
@@ -203,15 +206,18 @@ def make_network(experiment: Experiment) -> networks.Network:
 
 
 def train(experiment: Experiment) -> dict:
-    """Train, evaluate and record one run; a run whose record is there is read, not trained again.
+    """Train, evaluate and record one run; a run that has been trained is read, not trained again.
 
-    Returns the record (see `records.SCHEMA`), also written to `experiment.path`. Raises UserError where the loss is
-    not a number; then nothing is written.
+    Returns the record (see `records.SCHEMA`), written beside `experiment.path` until `records.finish` gives it its
+    name. Raises UserError where the loss is not a number; then nothing is written.
     """
-    if experiment.path.exists():
-        return records.read(experiment.path)
+    for path in (experiment.path, records.unfinished(experiment.path)):
+        if path.exists():
+            return records.read(path)
     with timing.device_lock(images.CACHE):
-        return _train(experiment)
+        record = _train(experiment)
+    records.write(record, records.unfinished(experiment.path))
+    return record
 
 
 def _train(experiment: Experiment) -> dict:
@@ -219,17 +225,17 @@ def _train(experiment: Experiment) -> dict:
     clock, energy = timing.Clock(), timing.energy_joules()
     device, p = timing.device(), experiment.parameters
     photos, labels = torch.from_numpy(experiment.images.pixels), torch.from_numpy(experiment.images.labels)
-    training = [tensor[experiment.training].to(device) for tensor in (photos, labels)]
-    validation = [tensor[experiment.validation].to(device) for tensor in (photos, labels)]
+    train_photos, train_labels = (tensor[experiment.training].to(device) for tensor in (photos, labels))
+    test_photos, test_labels = (tensor[experiment.validation].to(device) for tensor in (photos, labels))
     network = make_network(experiment)
     augment = make_augment(p.orientations)
-    warmup, flops = warm_up(network, experiment, *training)
+    warmup, flops = warm_up(network, experiment, train_photos, train_labels)
 
     torch.manual_seed(p.seed)  # the same augmentation and dropout for every regime
-    batches = images.Batches(*training, experiment.identity["batch"], p.seed, augment)
-    follow = FollowRegime(experiment, training[0], batches, clock)
+    batches = images.Batches(train_photos, train_labels, experiment.identity["batch"], p.seed, augment)
+    follow = FollowRegime(experiment, train_photos, batches, clock)
     progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}")
-    ledger = KeepLedger(experiment, follow, *validation, progress)
+    ledger = KeepLedger(experiment, follow, test_photos, test_labels, progress)
     learner = make_learner(experiment, network, batches, [follow, ledger])
     with learner.no_bar(), learner.no_logging():
         learner.fit(experiment.regime.epochs)
@@ -242,9 +248,7 @@ def _train(experiment: Experiment) -> dict:
         "warmup_seconds": warmup, "flops_per_image": flops, "wall_seconds": time.perf_counter() - began,
         "energy_joules": used - energy if used is not None and energy is not None else None,
     }  # fmt: skip
-    record = records.make(experiment, ledger.stages, ledger.epochs, ledger.predictions, costs, environment)
-    records.write(record, experiment.path)
-    return record
+    return records.make(experiment, ledger.stages, ledger.epochs, ledger.predictions, costs, environment)
 
 
 def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> None:
@@ -283,4 +287,8 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
             suggested = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(minimum,))
-        return list(map(float, learner.recorder.lrs)), list(map(float, learner.recorder.losses)), float(suggested.minimum)
+        return (
+            list(map(float, learner.recorder.lrs)),
+            list(map(float, learner.recorder.losses)),
+            float(suggested.minimum),
+        )

@@ -1,0 +1,60 @@
+"""The repository's address: kept in pyproject.toml, written from there to wherever a reader needs it.
+
+    python -m entr_utils.badges owner/name
+"""
+
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from entr_utils import UserError
+
+ROOT = Path(__file__).parents[1]
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
+LINK = "https://colab.research.google.com/github/{repository}/blob/main/notebooks/{notebook}"
+UNSET = "The repository's address is not set yet: `make badges REPO=owner/name` writes the Colab badges here."
+
+
+def write_badges(repository: str = "", root: Path = ROOT) -> str:
+    """Write `repository` (owner/name; "" keeps what is set) to pyproject.toml, the notebooks and the README.
+
+    Returns one line on what was done. Raises UserError on an address of another form.
+    """
+    project = root / "pyproject.toml"
+    repository = repository or tomllib.loads(project.read_text())["tool"]["entr"]["repository"]
+    if not repository:
+        return UNSET
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UserError(f"REPO={repository!r}: allowed: owner/name")
+    project.write_text(re.sub(r'(?m)^repository = ".*?"', f'repository = "{repository}"', project.read_text()))
+    notebooks = sorted((root / "notebooks").glob("*.ipynb"))
+    for path in notebooks:
+        _write_notebook(path, repository)
+    lines = [f"{path.stem}: {_badge(repository, path.name)}" for path in notebooks]
+    readme = root / "README.md"
+    block = "<!-- badges -->\n" + "<br>\n".join(lines) + "\n<!-- /badges -->"
+    readme.write_text(re.sub(r"(?s)<!-- badges -->.*<!-- /badges -->", lambda _: block, readme.read_text()))
+    return f"badges for {repository} written to README.md and {len(notebooks)} notebooks"
+
+
+def _badge(repository: str, notebook: str) -> str:
+    return BADGE.format(link=LINK.format(repository=repository, notebook=notebook))
+
+
+def _write_notebook(path: Path, repository: str) -> None:
+    """The badge on top of the first cell, the address in the setup cell; nothing else is touched."""
+    notebook = json.loads(path.read_text())
+    first, setup = notebook["cells"][:2]
+    kept = [line for line in first["source"] if not line.startswith("[![Open in Colab]")]
+    first["source"] = [_badge(repository, path.name) + "\n", *(["\n"] if kept[0].strip() else []), *kept]
+    setup["source"] = [re.sub(r'^REPO = ".*?"', f'REPO = "{repository}"', line) for line in setup["source"]]
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        print(write_badges(*sys.argv[1:2]))
+    except UserError as error:
+        sys.exit(f"error: {error}")
