@@ -1,6 +1,5 @@
 # Every command a user needs; `make help` lists them. Each makes its own environment first where there is none.
 SHELL := /bin/bash
-PROFILE ?= quick
 SETTINGS := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS RESULTS
 ARGUMENTS = $(foreach name,$(SETTINGS),$(if $($(name)),$(name)='$($(name))')) $(MAKEOVERRIDES)
 
@@ -13,7 +12,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper summary render test lint format badges clean help
+.PHONY: all paper render readme test lint format badges clean help
 
 all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
 	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
@@ -24,6 +23,9 @@ paper: ## the paper's full matrix on real images: make all PROFILE=paper
 render: $(READY) ## draw the notebooks of finished runs again, without training
 	@$(PY) -m entr_utils.runs render $(ARGUMENTS)
 
+readme: $(READY) ## write the committed results (results/paper) into the README
+	@$(PY) -m entr_utils.readme results
+
 test: $(READY) ## run the tests
 	@$(PY) -m pytest -q
 
@@ -31,7 +33,7 @@ lint: $(READY) ## check style and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 badges: $(READY) ## write the repository's address everywhere it is needed: make badges REPO=owner/name
-	@$(PY) -m entr_utils.badges '$(REPO)'
+	@$(PY) -m entr_utils.readme badges '$(REPO)'
 
 clean: ## remove results/quick, results/tiny and caches; records of the paper profile stay
 	rm -rf results/quick results/tiny data/cache .pytest_cache .ruff_cache .mypy_cache

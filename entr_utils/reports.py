@@ -198,10 +198,10 @@ def table1_all(loaded: list[dict]) -> Markdown:
     return _table(pd.DataFrame(rows))
 
 
-def matrix(table: pd.DataFrame, profile: str) -> Markdown:
+def matrix(table: pd.DataFrame, profile: str, empty: bool = True) -> Markdown:
     """Every cell of the paper's matrix (quick: of the networks that ran): mean over seeds; empty without a run."""
     ran = list(dict.fromkeys(table["network"])) if len(table) else []
-    networks = NETWORKS if profile == "paper" else ran
+    networks = NETWORKS if profile == "paper" and empty else ran
     rows = [
         _cell(table, dataset, network, regime) for dataset in DATASETS for network in networks for regime in REGIMES
     ]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from entr_utils import UserError, datasets
 from entr_utils.parameters import NETWORKS, Parameters
 from entr_utils.progress import CHANNEL, minutes
-from entr_utils.regimes import PROFILES, REGIMES, relative_cost, rotated
+from entr_utils.regimes import REGIMES, relative_cost, rotated
 
 if TYPE_CHECKING:
     from entr_utils.experiment import Experiment
@@ -46,7 +46,8 @@ def read_settings(words: list[str]) -> dict[str, str]:
         named[name] = value
     if named.get("PROFILE") == "paper" and not named.get("NETWORKS"):
         named["NETWORKS"] = " ".join(NETWORKS)
-    return settings | {name: value for name, value in named.items() if value.strip()}
+    settings |= {name: value for name, value in named.items() if value.strip()}
+    return settings | {"why": "as asked for" if named.get("PROFILE") else "the default, since no PROFILE is named"}
 
 
 def plan(settings: dict[str, str]) -> list[Parameters]:
@@ -131,8 +132,7 @@ def work(settings: dict[str, str], again: bool = False) -> int:
     Returns the exit code.
     """
     runs = plan(settings)
-    profile = PROFILES[settings["PROFILE"]]
-    say_what_runs(profile, runs)
+    say_what_runs(settings, runs)
     status = {dataset: datasets.status(dataset, runs[0].data) for dataset in dict.fromkeys(run.dataset for run in runs)}
     for _, line in status.values():
         print(f"  {line}")
@@ -158,12 +158,13 @@ def work(settings: dict[str, str], again: bool = False) -> int:
     return 1 if failed else 3 if missing else 0
 
 
-def say_what_runs(profile, runs: list[Parameters]) -> None:
+def say_what_runs(settings: dict[str, str], runs: list[Parameters]) -> None:
     """The first line: which profile, why, and the command for the full matrix."""
-    epochs = runs[0].make_regime().epochs if runs else 0
-    full = "this is the full matrix" if profile.name == "paper" else "the full matrix: make paper"
-    print(f"Profile {profile.name}: {profile.purpose}; {len(runs)} runs of {epochs} epochs at up to "
-          f"{runs[0].size if runs else profile.size} px; {full}")  # fmt: skip
+    first = runs[0]
+    print(
+        f"Profile {first.profile} ({settings['why']}): {first.made_of.purpose}; {len(runs)} runs of "
+        f"{first.make_regime().epochs} epochs at up to {first.size} px. The full matrix: make paper"
+    )
 
 
 def prepare(run: Parameters) -> "Experiment":

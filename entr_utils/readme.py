@@ -1,6 +1,9 @@
-"""The repository's address: kept in pyproject.toml, written from there to wherever a reader needs it.
+"""What the README and notebooks take from elsewhere: the repository's address and the committed results.
 
-    python -m entr_utils.badges owner/name
+    python -m entr_utils.readme badges owner/name
+    python -m entr_utils.readme results
+
+The address is kept in pyproject.toml alone; the numbers come from the records alone.
 """
 
 import json
@@ -33,10 +36,31 @@ def write_badges(repository: str = "", root: Path = ROOT) -> str:
     for path in notebooks:
         _write_notebook(path, repository)
     lines = [f"{path.stem}: {_badge(repository, path.name)}" for path in notebooks]
-    readme = root / "README.md"
-    block = "<!-- badges -->\n" + "<br>\n".join(lines) + "\n<!-- /badges -->"
-    readme.write_text(re.sub(r"(?s)<!-- badges -->.*<!-- /badges -->", lambda _: block, readme.read_text()))
+    _write_block(root / "README.md", "badges", "<br>\n".join(lines))
     return f"badges for {repository} written to README.md and {len(notebooks)} notebooks"
+
+
+def write_results(root: Path = ROOT) -> str:
+    """Write the committed results (results/paper) to the README: verdict, table, figure. Returns one line."""
+    from entr_utils import figures, reports, statistics
+
+    table, loaded = reports.read_all(str(root / "results"), "paper")
+    compared = statistics.compare(table)
+    picture = root / "results" / "paper" / "accuracy_over_time.png"
+    figures.accuracy_over_time(loaded).savefig(picture, dpi=80)
+    parts = [
+        reports.verdict(compared, loaded, "paper").data,
+        reports.matrix(table, "paper", empty=False).data,
+        f"![Validation accuracy over seconds of training]({picture.relative_to(root)})",
+    ]
+    _write_block(root / "README.md", "results", "\n\n".join(parts))
+    return f"results of {len(loaded)} runs written to README.md"
+
+
+def _write_block(readme: Path, name: str, text: str) -> None:
+    """Replace what stands between <!-- name --> and <!-- /name -->."""
+    block = f"<!-- {name} -->\n{text}\n<!-- /{name} -->"
+    readme.write_text(re.sub(f"(?s)<!-- {name} -->.*<!-- /{name} -->", lambda _: block, readme.read_text()))
 
 
 def _badge(repository: str, notebook: str) -> str:
@@ -55,6 +79,7 @@ def _write_notebook(path: Path, repository: str) -> None:
 
 if __name__ == "__main__":
     try:
-        print(write_badges(*sys.argv[1:2]))
+        command, *words = sys.argv[1:]
+        print(write_badges(*words) if command == "badges" else write_results())
     except UserError as error:
         sys.exit(f"error: {error}")
