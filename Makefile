@@ -12,7 +12,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper render readme test lint format badges clean help
+.PHONY: all paper render readme reproduce test lint format badges clean help
 
 all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
 	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
@@ -25,6 +25,9 @@ render: $(READY) ## draw the notebooks of finished runs again, without training
 
 readme: $(READY) ## write the committed results (results/paper) into the README
 	@$(PY) -m entr_utils.readme results
+
+reproduce: $(READY) ## train a recorded run again and print the differences: make reproduce RECORD=path [WEIGHTS= DATA=]
+	@$(PY) -m entr_utils.reproduce $(MAKEOVERRIDES)
 
 test: $(READY) ## run the tests
 	@$(PY) -m pytest -q

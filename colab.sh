@@ -1,6 +1,14 @@
 #!/usr/bin/env bash
-# Colab: add what is missing and leave Colab's own torch, ipython and ipykernel alone.
+# Colab: add what is missing, without dependencies, so that Colab's own torch, ipython and ipykernel stay as they are.
 set -eu
 cd "$(dirname "$0")"
-python3 -m pip install --quiet --no-deps papermill ansicolors
+missing=$(python3 - <<'PYTHON'
+from importlib.util import find_spec
+
+needed = {"papermill": "papermill", "colors": "ansicolors", "entrypoints": "entrypoints", "tenacity": "tenacity",
+          "nbclient": "nbclient", "jsonschema": "jsonschema", "seaborn": "seaborn", "fastai": "fastai", "pytest": "pytest"}
+print(*(package for module, package in needed.items() if not find_spec(module)))
+PYTHON
+)
+[ -z "$missing" ] || python3 -m pip install --quiet --no-deps $missing
 python3 -m pip install --quiet --no-deps --no-build-isolation --editable .

@@ -5,8 +5,9 @@ Then T measures training, not JPEG decoding, which on two CPU cores would hide w
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ class Images:
     """A decoded dataset.
 
     Attributes:
-        pixels: (n, size, size, 3) uint8, RGB.
+        pixels: (n, size, size, 3) uint8, RGB, read-only, read from disk as it is indexed.
         labels: (n,) int64 class of each image.
         names: "class/file" of each image, sorted.
         classes: class names, sorted.
@@ -52,6 +53,12 @@ def load(parameters: Parameters) -> Images:
 
     Raises UserError where the dataset is missing or has too few images.
     """
+    made_of = {name: getattr(parameters, name) for name in ("dataset", "data", "size", "groups", "profile")}
+    return _load(Parameters(**made_of))
+
+
+@cache  # one answer for all regimes, networks and seeds; the pixels stay on disk until they are indexed
+def _load(parameters: Parameters) -> Images:
     if parameters.data.startswith("synthetic"):
         return _load_synthetic(parameters)
     own = parameters.dataset == "own"
@@ -124,7 +131,7 @@ def decode(paths: list[Path], size: int) -> np.ndarray:
     return pixels
 
 
-def _cached(stem: str, make) -> np.ndarray:
+def _cached(stem: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array `CACHE/stem.npy`, made and written whole (temporary file, then renamed) where it is not there yet."""
     path = CACHE / f"{stem}.npy"
     if not path.exists():
@@ -133,7 +140,7 @@ def _cached(stem: str, make) -> np.ndarray:
         with open(temporary, "wb") as file:
             np.save(file, make())
         os.replace(temporary, path)
-    return np.load(path)
+    return np.load(path, mmap_mode="r")
 
 
 def resize(pixels: Tensor, size: int) -> Tensor:
@@ -160,7 +167,7 @@ class Batches:
     cannot train on a single image. The order comes from (seed, epoch) alone, so it is the same for every regime.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor, batch: int, seed: int, augment):
+    def __init__(self, pixels: Tensor, labels: Tensor, batch: int, seed: int, augment: Callable[[Tensor], Tensor]):
         self.pixels, self.labels = pixels, labels
         self.batch, self.seed, self.augment = min(batch, len(labels)), seed, augment
         self.epoch = 0

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -21,7 +22,7 @@ def linear_probe(experiment: Experiment, sizes: tuple[int, ...] = SIZES) -> dict
     Trained on the run's training images and tested on its validation images, both at that size, without augmentation.
     """
     network = make_network(experiment).eval()
-    photos = torch.from_numpy(experiment.images.pixels).to(timing.device())
+    photos = torch.from_numpy(np.array(experiment.images.pixels)).to(timing.device())
     labels = experiment.images.labels
     accuracy = {}
     for size in sizes:

@@ -80,6 +80,6 @@ def _write_notebook(path: Path, repository: str) -> None:
 if __name__ == "__main__":
     try:
         command, *words = sys.argv[1:]
-        print(write_badges(*words) if command == "badges" else write_results())
+        print(write_badges("".join(words)) if command == "badges" else write_results())
     except UserError as error:
         sys.exit(f"error: {error}")

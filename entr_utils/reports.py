@@ -1,6 +1,7 @@
 """What a notebook shows: sentences and tables made from an experiment or its record."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from entr_utils.progress import minutes
 from entr_utils.regimes import PROFILES, REGIMES
 
 
-def _table(rows: pd.DataFrame) -> Markdown:
-    """A table GitHub draws as one, and that stays readable as text."""
-    cells = [[str(name) for name in rows.columns], ["---"] * len(rows.columns)]
-    cells += [["" if value is None or value != value else str(value) for value in row] for row in rows.to_numpy(object)]
+def _table(rows: list[dict]) -> Markdown:
+    """A table GitHub draws as one, and that stays readable as text; what a row does not have stays empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names, ["---"] * len(names), *([str(row.get(name, "")) for name in names] for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(row)} |" for row in cells))
 
 
@@ -91,12 +92,12 @@ def table1(experiment) -> Markdown:
     if name in DATASETS:
         paper = DATASETS[name]
         rows.append({"dataset": f"{paper.title} in the paper", "images": paper.images, "classes": paper.classes})
-    return _table(pd.DataFrame(rows))
+    return _table(rows)
 
 
 def outcome(record: dict) -> Markdown:
     """Sub-total and total accuracy, T and As, in a table with its caveats."""
-    rows = pd.DataFrame([
+    rows = [
         {"part": "sub-total (through CMult)", "accuracy": f"{record['accuracy_subtotal']:.3f}",
          "T": f"{record['seconds_subtotal']:.1f} s", "As": f"{record['efficiency_subtotal']:.3f}",
          "FLOPs": f"{record['flops_subtotal']:.2e}"},
@@ -104,7 +105,7 @@ def outcome(record: dict) -> Markdown:
         {"part": "total (after TTA)", "accuracy": f"{record['accuracy_total']:.3f}",
          "T": f"{record['seconds_total']:.1f} s", "As": f"{record['efficiency_total']:.3f}",
          "FLOPs": f"{record['flops_total']:.2e}"},
-    ])  # fmt: skip
+    ]  # fmt: skip
     warm = sum(record["warmup_seconds"].values())
     return Markdown(
         f"{_table(rows).data}\n\nAs = sqrt(accuracy / T), T in minutes. With the {warm:.1f} s of warm-up counted, "
@@ -122,7 +123,7 @@ def stages(record: dict) -> Markdown:
         "accuracy, training size": f"{stage['accuracy_train_size']:.3f}",
         "peak memory": f"{stage['peak_memory'] / 2**30:.1f} GiB",
     } for stage in record["stages"]]  # fmt: skip
-    return _table(pd.DataFrame(rows))
+    return _table(rows)
 
 
 def _rates(stage: dict) -> str:
@@ -147,7 +148,7 @@ def environment(record: dict) -> Markdown:
     """What the run stood on."""
     env = record["environment"]
     return Markdown(
-        f"Device: {env['device']} ({env['cpu']}, {env['threads']} threads), precision {record['precision']}. "
+        f"Device: {env['device']}{'' if 'threads' in env['device'] else ' beside ' + env['cpu']}, precision {record['precision']}. "
         f"Python {env['python']}, torch {env['torch']}, torchvision {env['torchvision']}, fastai {env['fastai']}. "
         f"Commit {env['commit'][:10]}{'-dirty' if env['commit'].endswith('-dirty') else ''}, started {env['started']}, "
         f"load {env['load']:.2f}, {minutes(record['wall_seconds'])} of wall time.\n\n"
@@ -192,10 +193,10 @@ def table1_all(loaded: list[dict]) -> Markdown:
         rows.append({
             "dataset": record["dataset"], "images": record["n_train"] + record["n_val"],
             "classes": len(record["class_names"]), "validation": record["n_val"],
-            "images in the paper": paper.images if paper else None,
-            "classes in the paper": paper.classes if paper else None, "what they are": record["image_source"],
+            "images in the paper": paper.images if paper else "",
+            "classes in the paper": paper.classes if paper else "", "what they are": record["image_source"],
         })  # fmt: skip
-    return _table(pd.DataFrame(rows))
+    return _table(rows)
 
 
 def matrix(table: pd.DataFrame, profile: str, empty: bool = True) -> Markdown:
@@ -205,7 +206,7 @@ def matrix(table: pd.DataFrame, profile: str, empty: bool = True) -> Markdown:
     rows = [
         _cell(table, dataset, network, regime) for dataset in DATASETS for network in networks for regime in REGIMES
     ]
-    return _table(pd.DataFrame(rows))
+    return _table(rows)
 
 
 def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str) -> dict:
@@ -234,19 +235,14 @@ def comparisons(compared: pd.DataFrame) -> Markdown:
         "points, sub-total": statistics.interval_text(row, "points_subtotal", 1),
         "points, total": statistics.interval_text(row, "points", 1), "one image": f"{100 / row['n_val']:.1f}",
     } for _, row in compared.iterrows()]  # fmt: skip
-    return _table(pd.DataFrame(rows))
+    return _table(rows)
 
 
 def environments(loaded: list[dict]) -> Markdown:
     """Machines and versions of the runs, each once."""
     kept = ("device", "python", "torch", "torchvision", "fastai", "commit")
-    rows = [
-        {**{name: record["environment"][name][:36] for name in kept}, "precision": record["precision"]}
-        for record in loaded
-    ]
-    return (
-        _table(pd.DataFrame(rows).value_counts(sort=False).rename("runs").reset_index()) if rows else Markdown("None.")
-    )
+    rows = Counter(tuple(record["environment"][name] for name in kept) + (record["precision"],) for record in loaded)
+    return _table([dict(zip((*kept, "precision", "runs"), (*row, n), strict=True)) for row, n in rows.items()])
 
 
 def probes(results: str, profile: str) -> Markdown:
@@ -257,7 +253,7 @@ def probes(results: str, profile: str) -> Markdown:
     rows = [{"dataset": probe["dataset"], "network": probe["network"], "weights": probe["weights"],
              **{f"{size} px": f"{accuracy:.3f}" for size, accuracy in probe["accuracy"].items()},
              "validation": probe["n_val"]} for probe in loaded]  # fmt: skip
-    return _table(pd.DataFrame(rows))
+    return _table(rows)
 
 
 def read_all(results: str, profile: str) -> tuple[pd.DataFrame, list[dict]]:

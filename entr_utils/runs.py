@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entr_utils import UserError, datasets
+from entr_utils import UserError, datasets, downloads
 from entr_utils.parameters import NETWORKS, Parameters
 from entr_utils.progress import CHANNEL, minutes
 from entr_utils.regimes import REGIMES, relative_cost, rotated
@@ -133,29 +133,51 @@ def work(settings: dict[str, str], again: bool = False) -> int:
     """
     runs = plan(settings)
     say_what_runs(settings, runs)
-    status = {dataset: datasets.status(dataset, runs[0].data) for dataset in dict.fromkeys(run.dataset for run in runs)}
-    for _, line in status.values():
-        print(f"  {line}")
-    missing = [dataset for dataset, (state, _) in status.items() if state == "missing"]
-    todo, failed = [], 0
-    for run in runs:
-        if run.dataset in missing:
-            continue
-        try:
-            experiment = prepare(run)
-        except UserError as error:  # a download that fails, weights that cannot be had: the other runs go on
-            print(f"  {run.dataset} {run.network} {run.regime} s{run.seed}: {error}")
-            failed += 1
-            continue
+    missing = missing_datasets(runs)
+    without_weights = missing_weights([run for run in runs if run.dataset not in missing])
+    ready = [run for run in runs if run.dataset not in missing and run.network not in without_weights]
+    todo = []
+    for experiment in map(prepare, ready):
         finished = experiment.path.exists()
         if (finished and again) or (not again and not (finished and experiment.path.with_suffix(".ipynb").exists())):
             todo.append(experiment)
-    print(f"  {len(runs)} runs: {len(runs) - len(todo) - failed - sum(run.dataset in missing for run in runs)} done, "
-          f"{len(todo)} to do")  # fmt: skip
-    failed += train_all(todo)
-    probe_weights([run for run in runs if run.dataset not in missing])
+    print(f"  {len(runs)} runs: {len(ready) - len(todo)} done, {len(todo)} to do, {len(runs) - len(ready)} cannot run")
+    failed = train_all(todo)
+    probe_weights(ready)
     failed += summarise(settings, changed=bool(todo))
-    return 1 if failed else 3 if missing else 0
+    return 1 if failed or without_weights else 3 if missing else 0
+
+
+def missing_datasets(runs: list[Parameters]) -> set[str]:
+    """Say of each dataset whether it is found, downloadable or missing; download and decode; return what is missing."""
+    missing = set()
+    firsts = {run.dataset: run for run in runs}
+    status = {dataset: datasets.status(dataset, run.data) for dataset, run in firsts.items()}
+    print("\n".join(f"  {line}" for _, line in status.values()))
+    for dataset, run in firsts.items():
+        if status[dataset][0] == "missing":
+            missing.add(dataset)
+        elif status[dataset][0] == "downloadable":
+            try:
+                downloads.download_ucm(Path(run.data))
+            except UserError as error:
+                print(f"  {dataset}: {error}")
+                missing.add(dataset)
+    return missing
+
+
+def missing_weights(runs: list[Parameters]) -> set[str]:
+    """Fetch what weights are needed; say of which networks they cannot be had, and return those."""
+    from entr_utils import networks
+
+    missing = set()
+    for network, weights in {run.network: run.weights for run in runs}.items():
+        try:
+            networks.weights_file(network, weights)
+        except UserError as error:
+            print(f"  {network}: {error}")
+            missing.add(network)
+    return missing
 
 
 def say_what_runs(settings: dict[str, str], runs: list[Parameters]) -> None:
@@ -247,6 +269,9 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; finished runs stay, the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

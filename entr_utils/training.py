@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException, CancelValidException
 from fastai.callback.fp16 import MixedPrecision
@@ -205,6 +206,12 @@ def make_network(experiment: Experiment) -> networks.Network:
     return network.to(timing.device())
 
 
+def on_device(experiment: Experiment, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The chosen images (n, s, s, 3) uint8 and labels (n,) int64 as tensors on the device, where they stay."""
+    photos, labels = experiment.images.pixels[chosen], experiment.images.labels[chosen]
+    return torch.from_numpy(photos).to(timing.device()), torch.from_numpy(labels).to(timing.device())
+
+
 def train(experiment: Experiment) -> dict:
     """Train, evaluate and record one run; a run that has been trained is read, not trained again.
 
@@ -223,10 +230,9 @@ def train(experiment: Experiment) -> dict:
 def _train(experiment: Experiment) -> dict:
     began, environment = time.perf_counter(), timing.environment()
     clock, energy = timing.Clock(), timing.energy_joules()
-    device, p = timing.device(), experiment.parameters
-    photos, labels = torch.from_numpy(experiment.images.pixels), torch.from_numpy(experiment.images.labels)
-    train_photos, train_labels = (tensor[experiment.training].to(device) for tensor in (photos, labels))
-    test_photos, test_labels = (tensor[experiment.validation].to(device) for tensor in (photos, labels))
+    p = experiment.parameters
+    train_photos, train_labels = on_device(experiment, experiment.training)
+    test_photos, test_labels = on_device(experiment, experiment.validation)
     network = make_network(experiment)
     augment = make_augment(p.orientations)
     warmup, flops = warm_up(network, experiment, train_photos, train_labels)
@@ -278,9 +284,7 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
         network = make_network(experiment)
         network.set_trains(experiment.regime.stages[0].trains)
-        device = timing.device()
-        photos, labels = (torch.from_numpy(array)[experiment.training].to(device)
-                          for array in (experiment.images.pixels, experiment.images.labels))  # fmt: skip
+        photos, labels = on_device(experiment, experiment.training)
         batches = images.Batches(photos, labels, experiment.identity["batch"], experiment.parameters.seed,
                                  make_augment(experiment.parameters.orientations))  # fmt: skip
         learner = make_learner(experiment, network, batches, [])

@@ -1,0 +1,65 @@
+"""Train a recorded run once more and print the differences.
+
+python -m entr_utils.reproduce RECORD=results/paper/.../ucm-resnet18-gradual-s0-32094c.json WEIGHTS=path DATA=folder
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from entr_utils import UserError, experiment, records, training
+from entr_utils.parameters import PROFILES
+
+INPUTS = {"WEIGHTS": "weights", "DATA": "data", "GROUPS": "groups"}  # what a record does not hold: where things were
+COMPARED = ("accuracy_subtotal", "accuracy_rpl", "accuracy_total", "seconds_subtotal", "seconds_total", "flops_total",
+            "efficiency_subtotal", "efficiency_total")  # fmt: skip
+
+
+def reproduce(path: Path, **inputs: str) -> str:
+    """Train the run of the record at `path` again, in a folder that is thrown away; the differences as text.
+
+    Args:
+        inputs: weights, data and groups where they are not in their usual places.
+    Raises UserError where the record is damaged or an input is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"RECORD={str(path)!r}: no such file")
+    old = records.read(path)
+    known = {name: old[name] for name in ("network", "regime", "seed", "profile", "size", "lr")}
+    if "weights" not in inputs and old["weights"] in ("imagenet", "none"):
+        inputs["weights"] = old["weights"]
+    if "data" not in inputs and old["image_source"].startswith("synthetic"):
+        inputs["data"] = PROFILES["quick"].data
+    with tempfile.TemporaryDirectory() as folder:
+        run = experiment.prepare(old["dataset"], **known, **inputs, results=folder)
+        new = training.train(run)
+    other = [name for name, value in old["identity"].items() if run.identity[name] != value]
+    rows = [{"what": name, "record": old[name], "again": new[name], "difference": new[name] - old[name]}
+            for name in COMPARED]  # fmt: skip
+    same = sum(map(int.__eq__, old["predictions"]["total"], new["predictions"]["total"]))
+    return (
+        f"{pd.DataFrame(rows).to_string(index=False)}\n"
+        f"{same} of {old['n_val']} final predictions are the same. "
+        f"{'Not the same: ' + ', '.join(other) if other else 'Everything that makes the numbers was the same.'}"
+    )
+
+
+def main(words: list[str]) -> int:
+    """The command line: RECORD=path, and WEIGHTS, DATA, GROUPS where needed."""
+    given = dict(word.partition("=")[::2] for word in words)
+    try:
+        unknown = set(given) - {"RECORD", *INPUTS}
+        if unknown:
+            raise UserError(f"{', '.join(sorted(unknown))}: unknown; allowed: RECORD, {', '.join(INPUTS)}")
+        inputs = {INPUTS[name]: value for name, value in given.items() if name in INPUTS and value}
+        print(reproduce(Path(given.get("RECORD", "")), **inputs))
+        return 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
