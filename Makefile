@@ -53,8 +53,8 @@ help: ## this list
 	@echo "  GROUPS    CSV (file, group) of images to keep on one side of the split, or none"
 	@echo "  RESULTS   where records and notebooks go (results)    PYTHON  the Python to build .venv with"
 
-# The newest Python of 3.11-3.13 that is there and can make environments.
-.venv/ready: requirements.lock pyproject.toml
+# A Python of 3.11-3.13 that is there and can make environments: python3 where it fits.
+.venv/ready: requirements.lock
 	@bash setup.sh $(PYTHON)
 
 .colab-ready: colab.sh

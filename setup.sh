@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 python=""
-for candidate in "$@" python3.13 python3.12 python3.11 python3; do
+for candidate in "$@" python3 python3.13 python3.12 python3.11; do
     if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
         python=$candidate
         break

@@ -40,11 +40,6 @@ def caveats(record: dict) -> list[str]:
     return notes
 
 
-def caption(record: dict) -> Markdown:
-    """The caveats of a record in one small paragraph, for under a figure or table."""
-    return Markdown(f"<sub>{' '.join(caveats(record))}</sub>")
-
-
 def what_runs(experiment) -> Markdown:
     """What will be run on what, before it starts."""
     identity, images, p = experiment.identity, experiment.images, experiment.parameters
@@ -148,7 +143,7 @@ def environment(record: dict) -> Markdown:
     """What the run stood on."""
     env = record["environment"]
     return Markdown(
-        f"Device: {env['device']}{'' if 'threads' in env['device'] else ' beside ' + env['cpu']}, precision {record['precision']}. "
+        f"Device: {env['device']}, processor: {env['cpu']}, precision: {record['precision']}. "
         f"Python {env['python']}, torch {env['torch']}, torchvision {env['torchvision']}, fastai {env['fastai']}. "
         f"Commit {env['commit'][:10]}{'-dirty' if env['commit'].endswith('-dirty') else ''}, started {env['started']}, "
         f"load {env['load']:.2f}, {minutes(record['wall_seconds'])} of wall time.\n\n"
@@ -162,11 +157,13 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     if not loaded:
         return Markdown(f"No records of profile {profile} yet: `make all PROFILE={profile}` makes them.")
     first = loaded[0]
+    unpaired = statistics.left_out(records.table(loaded))
+    alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
     cells = f"{len(loaded)} runs ({varied}), up to {first['size']} px, {first['environment']['device']}"
     notes = pd.Series([note for record in loaded for note in caveats(record)], dtype=str).value_counts(sort=False)
     return Markdown(
-        f"{statistics.headline(compared)}\n\n{_sentences(compared)}\n\nOn what: {cells}.\n\nCaveats:\n"
+        f"{statistics.headline(compared)}\n\n{_sentences(compared)}\n\nOn what: {cells}.{alone}\n\nCaveats:\n"
         + "\n".join(f"- {note} ({count} of {len(loaded)} runs)" for note, count in notes.items())
     )
 
@@ -241,7 +238,7 @@ def comparisons(compared: pd.DataFrame) -> Markdown:
 def environments(loaded: list[dict]) -> Markdown:
     """Machines and versions of the runs, each once."""
     kept = ("device", "python", "torch", "torchvision", "fastai", "commit")
-    rows = Counter(tuple(record["environment"][name] for name in kept) + (record["precision"],) for record in loaded)
+    rows = Counter((*(record["environment"][name] for name in kept), record["precision"]) for record in loaded)
     return _table([dict(zip((*kept, "precision", "runs"), (*row, n), strict=True)) for row, n in rows.items()])
 
 

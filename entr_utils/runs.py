@@ -149,21 +149,21 @@ def work(settings: dict[str, str], again: bool = False) -> int:
 
 
 def missing_datasets(runs: list[Parameters]) -> set[str]:
-    """Say of each dataset whether it is found, downloadable or missing; download and decode; return what is missing."""
-    missing = set()
-    firsts = {run.dataset: run for run in runs}
-    status = {dataset: datasets.status(dataset, run.data) for dataset, run in firsts.items()}
-    print("\n".join(f"  {line}" for _, line in status.values()))
+    """Say of each dataset whether it is found, downloadable or missing; download; return what is missing after that."""
+    states, firsts = {}, {run.dataset: run for run in runs}
     for dataset, run in firsts.items():
-        if status[dataset][0] == "missing":
-            missing.add(dataset)
-        elif status[dataset][0] == "downloadable":
-            try:
-                downloads.download_ucm(Path(run.data))
-            except UserError as error:
-                print(f"  {dataset}: {error}")
-                missing.add(dataset)
-    return missing
+        try:
+            states[dataset], line = datasets.status(dataset, run.data)
+        except UserError as error:  # a folder, but not one of images in classes
+            states[dataset], line = "missing", f"{dataset}: {error}"
+        print(f"  {line}")
+    for dataset in (dataset for dataset, state in states.items() if state == "downloadable"):
+        try:
+            downloads.download_ucm(Path(firsts[dataset].data))
+        except UserError as error:
+            states[dataset] = "missing"
+            print(f"  {dataset}: {error}")
+    return {dataset for dataset, state in states.items() if state == "missing"}
 
 
 def missing_weights(runs: list[Parameters]) -> set[str]:

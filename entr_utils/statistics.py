@@ -24,35 +24,46 @@ def t_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, flo
 
 
 def compare(table: pd.DataFrame) -> pd.DataFrame:
-    """Each treatment against no increase, paired by seed; one row a dataset, network and treatment.
+    """Each treatment against no increase, paired by seed; one row a dataset, network, `comparable` and treatment.
 
     Args:
-        table: from `records.load`. Runs are paired only where all but the regime agree (`comparable`, seed).
-    Returns columns dataset, network, treatment, n, n_val, and for each of MEASURES the mean, `_low` and `_high`
-    (95%): ratios treatment / control from logarithms; accuracy differences in percentage points.
+        table: from `records.load`. Runs are paired only where all but regime and seed agree (`comparable`), by seed.
+    Returns columns dataset, network, weights, treatment, n, n_val, and for each of MEASURES the mean, `_low` and
+    `_high` (95%): ratios treatment / control from logarithms; accuracy differences in percentage points.
     """
-    rows: list[dict] = []
-    keys = ["comparable", "seed"]
+    names = ["dataset", "network", "weights", "treatment", "n", "n_val"]
     if table.empty:
-        return pd.DataFrame(columns=["dataset", "network", "treatment", "n", "n_val", *MEASURES])
-    for (dataset, network), cell in table.groupby(["dataset", "network"], sort=False):
-        control = cell[cell["regime"] == CONTROL].set_index(keys)
+        return pd.DataFrame(columns=[*names, *MEASURES])
+    rows: list[dict] = []
+    for (dataset, network, weights, _), cell in table.groupby(
+        ["dataset", "network", "weights", "comparable"], sort=False
+    ):
+        control = cell[cell["regime"] == CONTROL].set_index("seed")
         for treatment, runs in cell[cell["regime"] != CONTROL].groupby("regime", sort=False):
-            both = runs.set_index(keys).join(control, rsuffix="_control", how="inner")
-            if len(set(both.index.get_level_values("comparable"))) > 1:  # other weights, images or device: newest set
-                newest = both.sort_values("env_started").index[-1][0]
-                both = both.xs(newest, level="comparable", drop_level=False)
+            both = runs.set_index("seed").join(control, rsuffix="_control", how="inner")
             if len(both):
-                row = {"dataset": dataset, "network": network, "treatment": treatment, "n": len(both),
-                       "n_val": int(both["n_val"].iloc[0])}  # fmt: skip
+                row = dict(
+                    zip(names, (dataset, network, weights, treatment, len(both), both["n_val"].min()), strict=True)
+                )
                 for name, (column, ratio) in MEASURES.items():
                     row |= _measure(name, both[column].to_numpy(), both[f"{column}_control"].to_numpy(), ratio)
                 rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else [*names, *MEASURES])
+
+
+def left_out(table: pd.DataFrame) -> int:
+    """How many runs `compare` cannot use: no partner of the same seed, images, weights, device and protocol."""
+    if table.empty:
+        return 0
+    regimes = table.groupby(["comparable", "seed"])["regime"].transform(
+        lambda cell: CONTROL in set(cell) and len(set(cell)) > 1
+    )
+    return int((~regimes.astype(bool)).sum())
 
 
 def _measure(name: str, treatment: np.ndarray, control: np.ndarray, ratio: bool) -> dict[str, float]:
-    values = np.log(treatment / control) if ratio else 100 * (treatment - control)
+    with np.errstate(divide="ignore", invalid="ignore"):  # an accuracy of 0 has no ratio: the result is nan
+        values = np.log(treatment / control) if ratio else 100 * (treatment - control)
     back = np.exp if ratio else float
     low, high = t_interval(values)
     return {name: float(back(values.mean())), f"{name}_low": float(back(low)), f"{name}_high": float(back(high))}
@@ -72,12 +83,6 @@ def paid(row: pd.Series) -> str:
     if row["time_low"] > 1 or row["points_high"] < -image:
         return "no"
     return "open"
-
-
-def times(low: float, high: float) -> str:
-    """A range as text, once where both ends look the same: "0.52 to 0.71"."""
-    first, last = f"{low:.2f}", f"{high:.2f}"
-    return first if first == last else f"{first} to {last}"
 
 
 def interval_text(row: pd.Series, name: str, digits: int = 2) -> str:
@@ -112,7 +117,7 @@ def headline(comparisons: pd.DataFrame) -> str:
 
 def recommend(comparisons: pd.DataFrame) -> str:
     """The regime to use: the fastest treatment that lost no more than one validation image, else no increase."""
-    kept = comparisons[(comparisons["points"] >= -100 / comparisons["n_val"]) & (comparisons["time"] < 1)]
+    kept = comparisons[(comparisons["points"] * comparisons["n_val"] > -100.5) & (comparisons["time"] < 1)]
     return str(kept.loc[kept["time"].idxmin(), "treatment"]) if len(kept) else CONTROL
 
 
