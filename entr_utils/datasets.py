@@ -13,6 +13,7 @@ from entr_utils import UserError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 VALIDATION_SHARE = 0.1  # the paper's random 90/10 split
+ALONE = "alone: "  # begins the group of an image that belongs to none
 SPLIT_DRAWS = 100  # groups of unequal size rarely add up to 10%: the best of so many draws is taken
 
 
@@ -124,7 +125,7 @@ def read_groups(csv_file: Path, names: list[str]) -> list[str]:
     if not set(names) & set(group_of):
         raise UserError(f"groups={csv_file}: names none of the images; its file column should read like {names[0]}")
     known = {name: group for name, group in group_of.items() if isinstance(group, str) and group}
-    return [known.get(name, f"alone: {name}") for name in names]
+    return [known.get(name, f"{ALONE}{name}") for name in names]
 
 
 def split(labels: np.ndarray, seed: int, groups: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:

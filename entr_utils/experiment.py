@@ -45,6 +45,23 @@ class Experiment:
         folder = Path(p.results) / p.profile / slug(self.identity["device"])
         return folder / f"{p.dataset}-{p.network}-{p.regime}-s{p.seed}-{self.key[:6]}.json"
 
+    @property
+    def about(self) -> dict:
+        """What people want to know of the images, the split and the weights; part of the record."""
+        return {
+            "image_source": self.images.source, "class_names": self.images.classes, "n_train": len(self.training),
+            "n_val": len(self.validation), "n_groups": len(set(self.images.groups or ())), "split": self._split(),
+            "weights_note": networks.KNOWN_WEIGHTS.get(self.identity["weights_sha256"], ""),
+        }  # fmt: skip
+
+    def _split(self) -> str:
+        rule, groups = f"seed {self.parameters.seed}, stratified by class, 90/10", self.images.groups
+        if groups is None:
+            return f"{rule}, by image"
+        together = {group for group in groups if not group.startswith(datasets.ALONE)}
+        alone = sum(group.startswith(datasets.ALONE) for group in groups)
+        return f"{rule}, {len(together)} groups kept whole, {alone} images of no known group each by itself"
+
 
 def prepare(dataset: str, **parameters) -> Experiment:
     """Check the parameters of a run (see `Parameters`), fetch its images where needed, split them, name it.
@@ -93,14 +110,3 @@ def _identity(p: Parameters, loaded: images.Images, validation: np.ndarray, regi
         "split_sha256": hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest(),
         "device": timing.device_model(),
     }  # fmt: skip
-
-
-def describe_split(experiment: Experiment) -> str:
-    """How the images were split, for people."""
-    groups = experiment.images.groups
-    rule = f"seed {experiment.parameters.seed}, stratified by class, 90/10"
-    if groups is None:
-        return f"{rule}, by image"
-    together = {group for group in groups if not group.startswith("alone: ")}
-    alone = sum(group.startswith("alone: ") for group in groups)
-    return f"{rule}, {len(together)} groups kept whole, {alone} images of no known group each by itself"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastai.torch_core import TensorImage
+from fastai.vision.augment import aug_transforms, setup_aug_tfms
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as resizing
@@ -19,6 +21,8 @@ from torchvision.transforms.v2 import functional as resizing
 from entr_utils import UserError, datasets, synthetic
 from entr_utils.parameters import Parameters
 from entr_utils.progress import track
+
+Augment = Callable[[Tensor], Tensor]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -159,6 +163,24 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels.float() / 255 - mean).div_(std).permute(0, 3, 1, 2)
 
 
+def make_augment(orientations: str) -> Augment:
+    """Augmentation per image, on the device: (n, 3, s, s) to the same. Draws from torch's global random state.
+
+    The paper: "vertical flips, zooming and distortion". Here flips or all eight orientations with probability .5, zoom
+    to 1.1 and warp .2 with probability .75 each, composed into one resampling by fastai; no rotation, no lighting.
+    """
+    steps = setup_aug_tfms(aug_transforms(flip_vert=orientations == "eight", max_rotate=0, max_lighting=0,
+                                          max_zoom=1.1, max_warp=0.2))  # fmt: skip
+
+    def augment(batch: Tensor) -> Tensor:
+        batch = TensorImage(batch)
+        for step in steps:
+            batch = step(batch, split_idx=0)
+        return batch.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
+
+    return augment
+
+
 class Batches:
     """Shuffled, augmented training batches from images that stay on the device; an iterable for fastai's Learner.
 
@@ -167,7 +189,7 @@ class Batches:
     cannot train on a single image. The order comes from (seed, epoch) alone, so it is the same for every regime.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor, batch: int, seed: int, augment: Callable[[Tensor], Tensor]):
+    def __init__(self, pixels: Tensor, labels: Tensor, batch: int, seed: int, augment: Augment):
         self.pixels, self.labels = pixels, labels
         self.batch, self.seed, self.augment = min(batch, len(labels)), seed, augment
         self.epoch = 0

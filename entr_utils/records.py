@@ -66,35 +66,20 @@ def totals(stages: list[dict]) -> dict[str, float]:
     }
 
 
-def make(experiment, stages: list[dict], epochs: list[dict], predictions: dict, costs: dict, environment: dict) -> dict:
-    """The record of a run that has just ended, from what its callbacks kept.
+def make(identity: dict, about: dict, ledger: dict, costs: dict, environment: dict) -> dict:
+    """The record of a run that has just ended.
 
     Args:
-        experiment: the `Experiment` that was trained.
-        stages, epochs: rows of the run's ledger.
-        predictions: predicted classes of the validation images after each stage.
+        identity: all that makes the run's numbers (`Experiment.identity`).
+        about: what people want to know of its images, split and weights (`Experiment.about`).
+        ledger: stages, epochs and predictions, as the run's callbacks kept them.
         costs: warmup_seconds, flops_per_image, wall_seconds, energy_joules.
         environment: from `timing.environment`.
     """
-    from entr_utils.experiment import describe_split
-    from entr_utils.networks import KNOWN_WEIGHTS
-
-    identity, images, validation = experiment.identity, experiment.images, experiment.validation
     kept = ("dataset", "network", "regime", "seed", "profile", "protocol", "weights", "weights_sha256", "data_sha256",
             "size", "batch", "lr", "precision", "augmentation", "dropout")  # fmt: skip
-    record = {"schema": SCHEMA_VERSION, **{name: identity[name] for name in kept}, "key": experiment.key}
-    record |= {
-        "identity": identity, "weights_note": KNOWN_WEIGHTS.get(identity["weights_sha256"], ""),
-        "image_source": images.source, "n_train": len(experiment.training), "n_val": len(validation),
-        "n_groups": len(set(images.groups)) if images.groups else 0, "split": describe_split(experiment),
-        "class_names": images.classes, **costs, "stages": stages, "epochs": epochs,
-        "predictions": {
-            "image": [images.names[i] for i in validation], "truth": images.labels[validation].tolist(),
-            "subtotal": predictions["CMult"].tolist(), "rpl": predictions["RPL"].tolist(),
-            "total": predictions["TTA"].tolist(),
-        },
-        "environment": environment,
-    }  # fmt: skip
+    record = {"schema": SCHEMA_VERSION, **{name: identity[name] for name in kept}, "key": key_of(identity)}
+    record |= {"identity": identity, **about, **costs, **ledger, "environment": environment}
     return record | _derived(record)
 
 

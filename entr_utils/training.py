@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from fastai.callback.schedule import minimum
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
-from fastai.torch_core import TensorImage
-from fastai.vision.augment import aug_transforms, setup_aug_tfms
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,29 +22,10 @@ from entr_utils.progress import Progress
 from entr_utils.regimes import Moment, pixels
 
 TTA_PASSES = 4  # augmented ones, beside the plain one
-Augment = Callable[[Tensor], Tensor]
-
-
-def make_augment(orientations: str) -> Augment:
-    """Augmentation per image, on the device: (n, 3, s, s) to the same. Draws from torch's global random state.
-
-    The paper: "vertical flips, zooming and distortion". Here flips or all eight orientations with probability .5, zoom
-    to 1.1 and warp .2 with probability .75 each, composed into one resampling by fastai; no rotation, no lighting.
-    """
-    steps = setup_aug_tfms(aug_transforms(flip_vert=orientations == "eight", max_rotate=0, max_lighting=0,
-                                          max_zoom=1.1, max_warp=0.2))  # fmt: skip
-
-    def augment(batch: Tensor) -> Tensor:
-        batch = TensorImage(batch)
-        for step in steps:
-            batch = step(batch, split_idx=0)
-        return batch.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
-
-    return augment
 
 
 @torch.no_grad()
-def predict(network: networks.Network, photos: Tensor, batch: int, augment: Augment | None = None) -> Tensor:
+def predict(network: networks.Network, photos: Tensor, batch: int, augment: images.Augment | None = None) -> Tensor:
     """(n, classes) float32 probabilities of (n, s, s, 3) uint8 images, the network in evaluation mode."""
     network.eval()
     plain = map(images.normalise, photos.split(batch))
@@ -132,6 +110,14 @@ class KeepLedger(Callback):
         if self._stage_ends():
             self.stages[-1]["eval_seconds"] = sum(
                 row["eval_seconds"] for row in self.epochs if row["stage"] == moment.stage.name)  # fmt: skip
+
+    def kept(self) -> dict:
+        """Stages, epochs and predicted classes, as a record holds them."""
+        images, validation = self.experiment.images, self.experiment.validation
+        steps = {"subtotal": "CMult", "rpl": "RPL", "total": "TTA"}
+        predicted = {name: self.predictions[step].tolist() for name, step in steps.items()}
+        truth = {"image": [images.names[i] for i in validation], "truth": images.labels[validation].tolist()}
+        return {"stages": self.stages, "epochs": self.epochs, "predictions": truth | predicted}
 
     def before_validate(self):
         raise CancelValidException  # evaluated above, off the clock and at two sizes
@@ -234,7 +220,7 @@ def _train(experiment: Experiment) -> dict:
     train_photos, train_labels = on_device(experiment, experiment.training)
     test_photos, test_labels = on_device(experiment, experiment.validation)
     network = make_network(experiment)
-    augment = make_augment(p.orientations)
+    augment = images.make_augment(p.orientations)
     warmup, flops = warm_up(network, experiment, train_photos, train_labels)
 
     torch.manual_seed(p.seed)  # the same augmentation and dropout for every regime
@@ -254,10 +240,10 @@ def _train(experiment: Experiment) -> dict:
         "warmup_seconds": warmup, "flops_per_image": flops, "wall_seconds": time.perf_counter() - began,
         "energy_joules": used - energy if used is not None and energy is not None else None,
     }  # fmt: skip
-    return records.make(experiment, ledger.stages, ledger.epochs, ledger.predictions, costs, environment)
+    return records.make(experiment.identity, experiment.about, ledger.kept(), costs, environment)
 
 
-def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> None:
+def _tta(network: networks.Network, ledger: KeepLedger, augment: images.Augment) -> None:
     """Test-time augmentation: mean of the probabilities of one plain and four augmented passes, on the clock."""
     photos, batch = ledger.photos, ledger.experiment.identity["batch"]
     ledger.memory.reset()
@@ -286,7 +272,7 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
         network.set_trains(experiment.regime.stages[0].trains)
         photos, labels = on_device(experiment, experiment.training)
         batches = images.Batches(photos, labels, experiment.identity["batch"], experiment.parameters.seed,
-                                 make_augment(experiment.parameters.orientations))  # fmt: skip
+                                 images.make_augment(experiment.parameters.orientations))  # fmt: skip
         learner = make_learner(experiment, network, batches, [])
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
