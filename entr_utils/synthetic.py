@@ -33,6 +33,7 @@ CARRIERS = (
 )
 FINE_CONTRAST = 0.16
 NOISE = 0.03
+AMBIGUOUS = 0.1  # share of images that show any class's patterns: no network can know them, so none is perfect
 
 
 def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both", seed: int = 0) -> np.ndarray:
@@ -52,8 +53,9 @@ def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both"
     for i in track(range(len(pixels)), len(pixels), "drawing images, once"):
         rng = np.random.default_rng((seed, i))
         anything = int(rng.integers(classes))
-        coarse_class = i // per_class if scale != "fine" else anything
-        fine_class = i // per_class if scale != "coarse" else anything
+        shown = i // per_class if rng.random() >= AMBIGUOUS else anything
+        coarse_class = shown if scale != "fine" else anything
+        fine_class = shown if scale != "coarse" else anything
         image = LOOKS[look](coarse_class, size, rng)
         image += rng.uniform(0.7, 1.3) * FINE_CONTRAST * fine_texture(fine_class, classes, size, rng)[..., None]
         image += NOISE * rng.standard_normal(image.shape)
