@@ -33,7 +33,7 @@ CARRIERS = (
 )
 FINE_CONTRAST = 0.16
 NOISE = 0.03
-AMBIGUOUS = 0.1  # share of images that show any class's patterns: no network can know them, so none is perfect
+AMBIGUOUS = 0.05  # share of images that show any class's patterns: no network can know them, so none is perfect
 
 
 def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both", seed: int = 0) -> np.ndarray:
@@ -86,10 +86,10 @@ def aerial(code: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """(size, size, 3) layout in [0, 1]: 2 to 8 plots across (code // 3) of squares, discs or bars (code % 3)."""
     across = 2 + code // 3
     ground = np.array((0.33, 0.4, 0.28)) + rng.normal(0, 0.05, 3)
-    plots = ground + rng.uniform(0.18, 0.3) + rng.normal(0, 0.04, 3)
+    plots = ground + rng.uniform(0.25, 0.35) + rng.normal(0, 0.03, 3)
     y, x = np.mgrid[:size, :size] / size
-    cell = [((axis + rng.uniform()) * across * rng.lognormal(0, 0.04)) % 1 - 0.5 for axis in (y, x)]
-    reach = rng.uniform(0.26, 0.36)
+    cell = [((axis + rng.uniform()) * across * rng.lognormal(0, 0.02)) % 1 - 0.5 for axis in (y, x)]
+    reach = rng.uniform(0.28, 0.34)
     inside = (
         np.maximum(abs(cell[0]), abs(cell[1])) < reach,
         np.hypot(*cell) < reach * 1.1,
