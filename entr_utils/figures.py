@@ -1,5 +1,7 @@
 """The paper's figures and ours, drawn with seaborn from records and tables; no torch here."""
 
+from textwrap import wrap
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -7,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from entr_utils import UserError
+from entr_utils.records import caption
 from entr_utils.regimes import REGIMES, STEPS, pixels, sizes
 
 LABELS = {"no_increase": "no increase", "gradual": "gradual", "stepwise": "stepwise"}
@@ -19,6 +22,13 @@ def _new(width: float, height: float, columns: int = 1, **options) -> tuple[Figu
     figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
     plt.close(figure)  # the notebook shows what a cell returns, once
     return figure, axes[0]
+
+
+def _foot(figure: Figure, records: list[dict]) -> Figure:
+    """The records' caption in small print under the figure."""
+    text = "\n".join(wrap(caption(records), int(figure.get_figwidth() * 17)))
+    figure.supxlabel(text, fontsize=7, x=0.01, ha="left", color="dimgrey")
+    return figure
 
 
 def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source: str, columns: int = 7) -> Figure:
@@ -68,7 +78,11 @@ def schedule(largest: int, chosen: str = "", switch: str = "CMult") -> Figure:
         if regime == chosen:
             label.set_fontweight("bold")
             row = REGIMES.index(regime)
-            axis.add_patch(plt.Rectangle((0, row), len(STEPS), 1, fill=False, edgecolor=PALETTE[regime], linewidth=4))
+            axis.add_patch(
+                plt.Rectangle(
+                    (0, row), len(STEPS), 1, fill=False, edgecolor=PALETTE[regime], linewidth=4, clip_on=False
+                )
+            )
     return figure
 
 
@@ -76,22 +90,23 @@ def curves(record: dict) -> Figure:
     """Loss and full-size validation accuracy over seconds of training, stages shaded and named with their size."""
     epochs = pd.DataFrame(record["epochs"])
     ends = epochs["seconds"].cumsum()
-    figure, (left, right) = _new(10, 3.2, 2)
+    figure, (left, right) = _new(10, 3.7, 2)
     colour = PALETTE[record["regime"]]
     for axis, column, title in ((left, "loss", "training loss"), (right, "accuracy", "validation accuracy, full size")):
         sns.lineplot(x=ends, y=epochs[column], marker="o", color=colour, ax=axis)
         axis.set(xlabel="seconds of training", ylabel=title)
-        begin = 0.0
+        begin, at = 0.0, -np.inf
         for i, stage in enumerate(record["stages"][:-1]):
             end = begin + stage["seconds"]
             axis.axvspan(begin, end, color=colour, alpha=0.04 + 0.05 * (i % 2), linewidth=0)
-            axis.text((begin + end) / 2, 1.01, f"{stage['name']}\n{stage['size']} px", fontsize=8, ha="center",
-                      transform=axis.get_xaxis_transform())  # fmt: skip
+            at = max((begin + end) / 2, at + 0.05 * ends.iloc[-1])  # narrow stages: labels side by side, not on top
+            axis.text(at, 1.02, f"{stage['name']}, {stage['size']} px", fontsize=8, ha="center", va="bottom",
+                      rotation=60, transform=axis.get_xaxis_transform())  # fmt: skip
             begin = end
     right.axhline(record["accuracy_total"], linestyle=":", color="black", linewidth=1)
     right.text(0, record["accuracy_total"], " after TTA", fontsize=8, va="bottom")
     right.set_ylim(0, 1.02)
-    return figure
+    return _foot(figure, [record])
 
 
 def learning_rate(rates: list[float], losses: list[float], suggested: float, used: float) -> Figure:
@@ -110,20 +125,21 @@ def confusion(record: dict) -> Figure:
     names, truth = record["class_names"], record["predictions"]["truth"]
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (truth, record["predictions"]["total"]), 1)
-    side = max(4.0, 0.32 * len(names) + 1.5)
+    side = max(5.5, 0.32 * len(names) + 1.5)
     figure, (axis,) = _new(side + 1, side)
     shares, texts = counts / counts.sum(1, keepdims=True).clip(1), np.where(counts > 0, counts.astype(str), "")
     sns.heatmap(shares, annot=texts, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=True, linewidths=0.5,
                 ax=axis, xticklabels=names, yticklabels=names, annot_kws={"fontsize": 8})  # fmt: skip
     axis.set(xlabel="predicted", ylabel="true")
     axis.tick_params(labelsize=8, length=0)
-    return figure
+    return _foot(figure, [record])
 
 
-def efficiency(table: pd.DataFrame) -> Figure:
+def efficiency(records: list[dict]) -> Figure:
     """Figure 4: standardised accuracy by dataset, network and regime, before (sub-total) and after re-training."""
-    if table.empty:
+    if not records:
         return _new(4, 3)[0]
+    table = pd.DataFrame(records)
     names = list(dict.fromkeys(table["dataset"]))
     long = table.melt(
         ["dataset", "network", "regime", "seed"], ["efficiency_subtotal", "efficiency_total"], "part", "As"
@@ -139,7 +155,7 @@ def efficiency(table: pd.DataFrame) -> Figure:
             title=name, xlabel="", ylabel="As = sqrt(A / T), T in minutes" if axis is axes[0] else "", ylim=(0, None)
         )
     _legend(axes[-1])
-    return figure
+    return _foot(figure, records)
 
 
 def accuracy_over_time(records: list[dict]) -> Figure:
@@ -163,7 +179,7 @@ def accuracy_over_time(records: list[dict]) -> Figure:
     for network, style in styles.items() if len(styles) > 1 else ():
         axes[-1].plot([], [], style, color="grey", label=network)
     _legend(axes[-1])
-    return figure
+    return _foot(figure, records)
 
 
 def _legend(axis) -> None:

@@ -50,7 +50,7 @@ def write_results(root: Path = ROOT) -> str:
     figures.accuracy_over_time(loaded).savefig(picture, dpi=80)
     parts = [
         reports.verdict(compared, loaded, "paper").data,
-        reports.matrix(table, "paper", empty=False).data,
+        reports.matrix(loaded, "paper", empty=False).data,
         f"![Validation accuracy over seconds of training]({picture.relative_to(root)})",
     ]
     _write_block(root / "README.md", "results", "\n\n".join(parts))

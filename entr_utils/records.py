@@ -181,3 +181,21 @@ def comparable(identity: dict) -> str:
     """A key of all that must agree before regimes are compared: the identity without regime, stages and seed."""
     free = {"regime", "stages", "seed", "split_sha256"}
     return key_of({name: value for name, value in identity.items() if name not in free})[:12]
+
+
+def caption(records: list[dict]) -> str:
+    """What was not as in the paper, in a line that belongs under every figure and table of these records."""
+    notes = []
+    if any(record["image_source"].startswith("synthetic") for record in records):
+        notes.append("Images drawn by formula: a demonstration, not evidence.")
+    stand_ins = dict.fromkeys(record["dataset"] for record in records if "stand-in" in record["image_source"])
+    if stand_ins:
+        notes.append(f"Stand-in images for {', '.join(stand_ins)}.")
+    if any(record["weights"] == "none" for record in records):
+        notes.append("weights=none: from scratch, nothing is frozen.")
+    for weights, note in {(record["weights"], record["weights_note"]) for record in records}:
+        if weights not in ("imagenet", "none"):
+            notes.append(f"Weights {weights}: {note or 'not ImageNet weights, which the paper used'}.")
+    if any("threads" in record["environment"]["device"] for record in records):
+        notes.append("Trained on a CPU; the paper used a Colab GPU.")
+    return " ".join(notes)

@@ -23,21 +23,10 @@ def _table(rows: list[dict]) -> Markdown:
     return Markdown("\n".join(f"| {' | '.join(row)} |" for row in cells))
 
 
-def caveats(record: dict) -> list[str]:
-    """What was not as in the paper: it belongs beside every number."""
-    notes = []
-    if record["image_source"].startswith("synthetic"):
-        notes.append("Images drawn by formula: a demonstration, not evidence.")
-    elif "stand-in" in record["image_source"]:
-        notes.append(f"Images: {record['image_source']}.")
-    if record["weights"] == "none":
-        notes.append("weights=none: trained from scratch, nothing is frozen, all layers train in every stage.")
-    elif record["weights"] != "imagenet":
-        note = record["weights_note"] or "not ImageNet's; the paper used ImageNet weights"
-        notes.append(f"Weights {record['weights']}: {note}.")
-    if "threads" in record["environment"]["device"]:
-        notes.append("Trained on a CPU; the paper used a Colab GPU.")
-    return notes
+def _captioned(rows: list[dict], loaded: list[dict], text: str = "") -> Markdown:
+    """A table, a line of text, and what was not as in the paper in small print."""
+    parts = (_table(rows).data, text, f"<sub>{records.caption(loaded)}</sub>" if loaded else "")
+    return Markdown("\n\n".join(part for part in parts if part))
 
 
 def what_runs(experiment) -> Markdown:
@@ -65,8 +54,7 @@ def what_runs_all(runs: list) -> Markdown:
 
 def own_verdict(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     """One paragraph for a user's own images, with what qualifies it."""
-    notes = dict.fromkeys(note for record in loaded for note in caveats(record))
-    return Markdown(f"{statistics.own_verdict(compared)}\n\n<sub>{' '.join(notes)}</sub>")
+    return Markdown(f"{statistics.own_verdict(compared)}\n\n<sub>{records.caption(loaded)}</sub>")
 
 
 def recommended(compared: pd.DataFrame, loaded: list[dict]) -> dict:
@@ -102,10 +90,12 @@ def outcome(record: dict) -> Markdown:
          "FLOPs": f"{record['flops_total']:.2e}"},
     ]  # fmt: skip
     warm = sum(record["warmup_seconds"].values())
-    return Markdown(
-        f"{_table(rows).data}\n\nAs = sqrt(accuracy / T), T in minutes. With the {warm:.1f} s of warm-up counted, "
-        f"total As is {record['efficiency_total_with_warmup']:.3f}. One of the {record['n_val']} validation images is "
-        f"{100 / record['n_val']:.1f} points.\n\n<sub>{' '.join(caveats(record))}</sub>"
+    return _captioned(
+        rows,
+        [record],
+        f"As = sqrt(accuracy / T), T in minutes. With the {warm:.1f} s of warm-up counted, total As is "
+        f"{record['efficiency_total_with_warmup']:.3f}. One of the {record['n_val']} validation images is "
+        f"{100 / record['n_val']:.1f} points.",
     )
 
 
@@ -118,7 +108,7 @@ def stages(record: dict) -> Markdown:
         "accuracy, training size": f"{stage['accuracy_train_size']:.3f}",
         "peak memory": f"{stage['peak_memory'] / 2**30:.1f} GiB",
     } for stage in record["stages"]]  # fmt: skip
-    return _table(rows)
+    return _captioned(rows, [record])
 
 
 def _rates(stage: dict) -> str:
@@ -161,10 +151,11 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
     cells = f"{len(loaded)} runs ({varied}), up to {first['size']} px, {first['environment']['device']}"
-    notes = pd.Series([note for record in loaded for note in caveats(record)], dtype=str).value_counts(sort=False)
+    sources = dict.fromkeys(f"{record['dataset']}: {record['image_source']}." for record in loaded)
+    notes = [*sources, records.caption(loaded)]
     return Markdown(
         f"{statistics.headline(compared)}\n\n{_sentences(compared)}\n\nOn what: {cells}.{alone}\n\nCaveats:\n"
-        + "\n".join(f"- {note} ({count} of {len(loaded)} runs)" for note, count in notes.items())
+        + "\n".join(f"- {note}" for note in notes)
     )
 
 
@@ -196,14 +187,15 @@ def table1_all(loaded: list[dict]) -> Markdown:
     return _table(rows)
 
 
-def matrix(table: pd.DataFrame, profile: str, empty: bool = True) -> Markdown:
+def matrix(loaded: list[dict], profile: str, empty: bool = True) -> Markdown:
     """Every cell of the paper's matrix (quick: of the networks that ran): mean over seeds; empty without a run."""
-    ran = list(dict.fromkeys(table["network"])) if len(table) else []
+    table = records.table(loaded)
+    ran = list(dict.fromkeys(record["network"] for record in loaded))
     networks = NETWORKS if profile == "paper" and empty else ran
     rows = [
         _cell(table, dataset, network, regime) for dataset in DATASETS for network in networks for regime in REGIMES
     ]
-    return _table(rows)
+    return _captioned(rows, loaded)
 
 
 def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str) -> dict:
@@ -221,7 +213,7 @@ def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str) -> dict:
     }  # fmt: skip
 
 
-def comparisons(compared: pd.DataFrame) -> Markdown:
+def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     """Each treatment against no increase: ratios of T, FLOPs and As, difference of accuracy in points."""
     rows = [{
         "dataset": row["dataset"], "network": row["network"], "regime": LABELS[row["treatment"]], "n": row["n"],
@@ -232,7 +224,7 @@ def comparisons(compared: pd.DataFrame) -> Markdown:
         "points, sub-total": statistics.interval_text(row, "points_subtotal", 1),
         "points, total": statistics.interval_text(row, "points", 1), "one image": f"{100 / row['n_val']:.1f}",
     } for _, row in compared.iterrows()]  # fmt: skip
-    return _table(rows)
+    return _captioned(rows, loaded)
 
 
 def environments(loaded: list[dict]) -> Markdown:
@@ -254,6 +246,10 @@ def probes(results: str, profile: str) -> Markdown:
 
 
 def read_all(results: str, profile: str) -> tuple[pd.DataFrame, list[dict]]:
-    """The tidy table of a profile's records, and the records themselves in the same order."""
-    loaded = records.read_all(Path(results) / profile)
+    """The tidy table of a profile's records, and the records themselves, in the paper's order."""
+    order = [(dataset, network, regime) for dataset in (*DATASETS, "own") for network in NETWORKS for regime in REGIMES]
+    loaded = sorted(
+        records.read_all(Path(results) / profile),
+        key=lambda record: (order.index((record["dataset"], record["network"], record["regime"])), record["seed"]),
+    )
     return records.table(loaded), loaded

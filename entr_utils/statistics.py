@@ -97,22 +97,28 @@ def headline(comparisons: pd.DataFrame) -> str:
     """Whether growing images paid, by how much, on how many cells: the first sentences of a summary."""
     if comparisons.empty:
         return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
-    cells, faster = len(comparisons), int((comparisons["time"] < 1).sum())
-    better, kept = int((comparisons["efficiency"] > 1).sum()), int((comparisons["points"] >= 0).sum())
-    saved = 100 * (1 - comparisons["time"])
-    n = comparisons["n"]
+    cells, n = len(comparisons), comparisons["n"]
+    faster, better = int((comparisons["time"] < 1).sum()), int((comparisons["efficiency"] > 1).sum())
+    images = comparisons["points"] * comparisons["n_val"] / 100  # accuracy difference in validation images
+    kept, one = int((images > -0.5).sum()), int(((images <= -0.5) & (images > -1.5)).sum())
     runs = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
     decided = int((comparisons.apply(paid, axis=1) != "open").sum())
     spread = f"Decided at 95%: {decided} of {cells}."
     if n.max() == 1:
         spread = "One seed a cell: no interval can be had from one run, and no cell can be called decided."
     return (
-        f"**Growing the images saved time in {faster} of {cells} comparisons** (training time T changed by "
-        f"{-saved.max():+.0f}% to {-saved.min():+.0f}%), **and kept or raised accuracy in {kept} of {cells}** (total "
-        f"accuracy changed by {comparisons['points'].min():+.1f} to {comparisons['points'].max():+.1f} points). "
-        f"Standardised accuracy As was higher in {better} of {cells}; it rewards speed, so it can rise while accuracy "
-        f"falls. n = {runs} seed(s) a cell. {spread}"
+        f"**Growing the images saved time in {faster} of {cells} comparisons** (T {_percent(comparisons['time'])}; "
+        f"before re-training, {_percent(comparisons['time_subtotal'])}). **Accuracy was kept or better in {kept} of "
+        f"{cells}**, lower by a single validation image in {one}, by more in {cells - kept - one} "
+        f"({comparisons['points'].min():+.1f} to {comparisons['points'].max():+.1f} points; before re-training, "
+        f"{comparisons['points_subtotal'].min():+.1f} to {comparisons['points_subtotal'].max():+.1f}). Standardised "
+        f"accuracy As was higher in {better} of {cells}; it rewards speed, so it can rise while accuracy falls. "
+        f"Seeds a cell: {runs}. {spread}"
     )
+
+
+def _percent(ratios: pd.Series) -> str:
+    return f"{100 * (ratios.min() - 1):+.0f}% to {100 * (ratios.max() - 1):+.0f}%"
 
 
 def recommend(comparisons: pd.DataFrame) -> str:

@@ -1,0 +1,165 @@
+"""Shared by all tests: a place of their own, tiny runs trained once, generated photographs."""
+
+import atexit
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Before the package is imported, which reads its environment: no test touches the checkout's cache (nor its device
+# lock), and a GPU stays out unless CUDA_VISIBLE_DEVICES names one: bit-equal repetition is promised for a CPU.
+SCRATCH = tempfile.mkdtemp(prefix="entr-tests-")
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+os.environ["ENTR_CACHE"] = f"{SCRATCH}/cache"
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+# ruff: noqa: E402
+import numpy as np
+import pytest
+import torch
+import torchvision
+from fastai.callback.core import Callback
+from PIL import Image
+
+from entr_utils import UserError, experiment, runs, training
+
+ROOT = Path(__file__).parents[1]
+TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
+
+
+def new_place(tmp_path_factory) -> Path:
+    """An empty folder in which notebooks find the package, so that data/ and results/ are never the checkout's."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "entr_utils").symlink_to(ROOT / "entr_utils")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path_factory, monkeypatch):
+    """Every test runs in a folder of its own."""
+    folder = new_place(tmp_path_factory)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def refused():
+    """Check that a call raises a UserError of one line which holds all fragments."""
+
+    def check(call, *fragments):
+        with pytest.raises(UserError) as caught:
+            call()
+        text = str(caught.value)
+        assert "\n" not in text
+        assert [fragment for fragment in fragments if fragment not in text] == [], text
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Make `folder/<class>/<i>.png`: each class a colour of its own under noise."""
+
+    def make(folder: Path, classes=("heath", "lake", "wood"), per_class=8, size=(60, 48)) -> Path:
+        rng = np.random.default_rng(0)
+        for name in classes:
+            colour = rng.uniform(40, 215, 3)
+            (folder / name).mkdir(parents=True)
+            for i in range(per_class):
+                pixels = (colour + rng.normal(0, 20, (size[1], size[0], 3))).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / name / f"{i:02d}.png")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A torchvision ResNet18 state dict as the stand-in weights are: half precision, another number of classes."""
+    torch.manual_seed(7)
+    state = torchvision.models.resnet18(num_classes=110).state_dict()
+    path = tmp_path_factory.mktemp("weights") / "small.pt"
+    torch.save({name: value.half() if value.is_floating_point() else value for name, value in state.items()}, path)
+    return path
+
+
+@dataclass
+class Watched:
+    """A run that was trained under observation."""
+
+    experiment: experiment.Experiment
+    record: dict = field(default_factory=dict)
+    heads: list[str] = field(default_factory=list)  # checksum before training and after each epoch
+    bodies: list[str] = field(default_factory=list)  # the same, batch-norm statistics included
+
+
+class Watch(Callback):
+    """Keeps checksums of head and body."""
+
+    def __init__(self, run: Watched):
+        self.run = run
+
+    def before_fit(self):
+        self.run.heads.append(checksum(self.model.head))
+        self.run.bodies.append(checksum(self.model.body))
+
+    def after_epoch(self):
+        self.before_fit()
+
+
+def checksum(module) -> str:
+    """sha256 of all parameters and buffers."""
+    total = hashlib.sha256()
+    for value in module.state_dict().values():
+        total.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def train_watched(run: experiment.Experiment) -> Watched:
+    """`training.train` with one more callback, which only looks."""
+    watched, make_learner = Watched(run), training.make_learner
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "make_learner", lambda a, b, c, cbs: make_learner(a, b, c, [*cbs, Watch(watched)]))
+        watched.record = training.train(run)
+    return watched
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A tiny run of steel by regime (and other parameters): each is trained once, when first asked for."""
+    results = str(tmp_path_factory.mktemp("results"))
+
+    @functools.cache
+    def once(regime: str, **parameters) -> Watched:
+        return train_watched(experiment.prepare("steel", profile="tiny", regime=regime, results=results, **parameters))
+
+    return once
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `make all` left."""
+
+    code: int
+    printed: str
+    results: Path
+
+    def one(self, pattern: str) -> Path:
+        """The only file of this name."""
+        (path,) = self.results.rglob(pattern)
+        return path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Made:
+    """Two tiny runs and their summary, from the command line to the rendered notebooks."""
+    place, out = new_place(tmp_path_factory), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.chdir(place)
+        code = runs.main(["all", *TWO_RUNS, f"RESULTS={place / 'results'}"])
+    return Made(code, out.getvalue(), place / "results")
