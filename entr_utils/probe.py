@@ -48,7 +48,7 @@ def write_probe(experiment: Experiment) -> Path:
     """The probe of an experiment's dataset, network and weights as JSON beside its records, made once."""
     identity, path = experiment.identity, path_of(experiment)
     if not path.exists():
-        with timing.device_lock(images.CACHE):
+        with timing.device_lock():
             accuracy = linear_probe(experiment)
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = ("dataset", "network", "seed", "weights", "weights_sha256", "data_sha256", "split_sha256", "device")

@@ -5,6 +5,7 @@ import fcntl
 import os
 import platform
 import resource
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,13 +137,13 @@ def energy_joules() -> float | None:
 
 
 @contextlib.contextmanager
-def device_lock(folder: Path) -> Iterator[None]:
+def device_lock() -> Iterator[None]:
     """Hold the device: two runs never share one, or neither's time would mean anything.
 
     A run that finds it taken says who has it and waits; the system releases the lock of a process that dies.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "device.lock", "a+") as file:
+    path = Path(tempfile.gettempdir()) / f"entr-device-{os.getuid()}.lock"  # one for all checkouts of a user
+    with open(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

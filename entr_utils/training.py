@@ -207,7 +207,7 @@ def train(experiment: Experiment) -> dict:
     for path in (experiment.path, records.unfinished(experiment.path)):
         if path.exists():
             return records.read(path)
-    with timing.device_lock(images.CACHE):
+    with timing.device_lock():
         record = _train(experiment)
     records.write(record, records.unfinished(experiment.path))
     return record

@@ -296,7 +296,7 @@ def test_own_images_are_run_in_all_regimes(photos, tmp_path):
 
 
 def test_a_user_error_is_shown_in_a_notebook_as_one_line():
-    assert UserError("seed='x': no").__class__._render_traceback_(UserError("seed='x'")) == ["UserError: seed='x'"]
+    assert UserError("seed='x': no")._render_traceback_() == ["UserError: seed='x': no"]
 
 
 def test_a_checkpoint_that_does_not_fit_ends_a_run_before_it_trains(tmp_path, refused):
