@@ -1,10 +1,12 @@
 """The paper's figures and ours, drawn with seaborn from records and tables; no torch here."""
 
+from io import BytesIO
 from textwrap import wrap
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import Image
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -31,7 +33,14 @@ def _foot(figure: Figure, records: list[dict]) -> Figure:
     return figure
 
 
-def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source: str, columns: int = 7) -> Figure:
+def _photo(figure: Figure) -> Image:
+    """A figure made of images, as JPEG: as PNG it would be larger than the rest of a notebook together."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=90, pil_kwargs={"quality": 80})
+    return Image(buffer.getvalue(), format="jpeg")
+
+
+def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source: str, columns: int = 7) -> Image:
     """Figure 2: the first image of each class. Only synthetic images and a user's own may be shown.
 
     Raises UserError for any other source.
@@ -47,10 +56,10 @@ def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source:
             axis.imshow(pixels_[np.argmax(labels == label)])
             axis.set_title(classes[label][:18], fontsize=8)
     figure.suptitle(f"One image a class: {source}", fontsize=9)
-    return figure
+    return _photo(figure)
 
 
-def synthetic_samples() -> Figure:
+def synthetic_samples() -> Image:
     """Figure 2 for the images drawn by formula: the looks of the three datasets, seven classes each."""
     from entr_utils import synthetic
     from entr_utils.datasets import DATASETS
@@ -63,7 +72,7 @@ def synthetic_samples() -> Figure:
             axis.imshow(drawn[label])
             axis.set_title(f"{dataset.name}, class {label:02d}", fontsize=8)
             axis.axis("off")
-    return figure
+    return _photo(figure)
 
 
 def schedule(largest: int, chosen: str = "", switch: str = "CMult") -> Figure:

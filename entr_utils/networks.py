@@ -31,7 +31,7 @@ LEARNING_RATES = {
     ("bees", "resnet18", "resnet18-standin.pt"): 2e-2,
 }
 # Where nobody has chosen one: the course's 1e-2 with pretrained weights; from scratch 5e-3, what the range test
-# suggests on the control's synthetic bees (steel: 4e-3; on the synthetic aerial images it finds no minimum in its 60 steps).
+# suggests on the control's synthetic bees (steel: 4e-3; synthetic aerial images show no minimum in its 60 steps).
 DEFAULT_LR = {"pretrained": 1e-2, "none": 5e-3}
 
 
