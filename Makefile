@@ -17,8 +17,8 @@ endif
 all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
 	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
 
-paper: ## the paper's full matrix on real images: make all PROFILE=paper
-	@$(MAKE) --no-print-directory all PROFILE=paper
+paper: PROFILE = paper
+paper: all ## the paper's full matrix on real images: make all PROFILE=paper
 
 render: $(READY) ## draw the notebooks of finished runs again, without training
 	@$(PY) -m entr_utils.runs render $(ARGUMENTS)

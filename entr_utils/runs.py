@@ -53,6 +53,9 @@ def read_settings(words: list[str]) -> dict[str, str]:
 def plan(settings: dict[str, str]) -> list[Parameters]:
     """All runs asked for, checked, in the order they are run; the order of the regimes rotates with the seed."""
     runs = []
+    for dataset in settings["DATASETS"].split():
+        if dataset not in datasets.DATASETS:
+            raise UserError(f"DATASETS={dataset!r}: unknown; allowed: {', '.join(datasets.DATASETS)}")
     for seed in map(_whole_seed, settings["SEEDS"].split()):
         for dataset in settings["DATASETS"].split():
             for network in settings["NETWORKS"].split():
@@ -167,13 +170,13 @@ def missing_datasets(runs: list[Parameters]) -> set[str]:
 
 
 def missing_weights(runs: list[Parameters]) -> set[str]:
-    """Fetch what weights are needed; say of which networks they cannot be had, and return those."""
+    """Fetch what weights are needed; say of which networks they cannot be had or do not fit, and return those."""
     from entr_utils import networks
 
     missing = set()
     for network, weights in {run.network: run.weights for run in runs}.items():
         try:
-            networks.weights_file(network, weights)
+            networks.build(network, weights, classes=2, dropout=0.5, precision="float32")
         except UserError as error:
             print(f"  {network}: {error}")
             missing.add(network)
@@ -247,7 +250,7 @@ def summarise(settings: dict[str, str], changed: bool) -> int:
     """Render the summary of a profile where anything is new; returns how many failed."""
     output = Path(settings["RESULTS"]) / settings["PROFILE"] / "summary.ipynb"
     if not changed and output.exists():
-        print(f"  nothing to do; read {output}")
+        print(f"  nothing new; read {output}")
         return 0
     print("  drawing the summary")
     try:
