@@ -51,6 +51,9 @@ def write_results(root: Path = ROOT) -> str:
     parts = [
         reports.verdict(compared, loaded, "paper").data,
         reports.matrix(loaded, "paper", empty=False).data,
+        "Linear-probe accuracy of the frozen weights by image size, the most that small images lose or gain before any "
+        "training of the body:",
+        reports.probes(str(root / "results"), "paper").data,
         f"![Validation accuracy over seconds of training]({picture.relative_to(root)})",
     ]
     _write_block(root / "README.md", "results", "\n\n".join(parts))

@@ -151,7 +151,9 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
     cells = f"{len(loaded)} runs ({varied}), up to {first['size']} px, {first['environment']['device']}"
-    sources = dict.fromkeys(f"{record['dataset']}: {record['image_source']}." for record in loaded)
+    sources = dict.fromkeys(
+        f"{record['dataset']}: {record['image_source']}; split: {record['split']}." for record in loaded
+    )
     notes = [*sources, records.caption(loaded)]
     return Markdown(
         f"{statistics.headline(compared)}\n\n{_sentences(compared)}\n\nOn what: {cells}.{alone}\n\nCaveats:\n"

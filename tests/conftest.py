@@ -11,10 +11,13 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Before the package is imported, which reads its environment: no test touches the checkout's cache (nor its device
-# lock), and a GPU stays out unless CUDA_VISIBLE_DEVICES names one: bit-equal repetition is promised for a CPU.
+# Before the package is imported, which reads its environment: no test touches the checkout's cache or waits for the
+# device lock of a training elsewhere on this machine, and a GPU stays out unless CUDA_VISIBLE_DEVICES names one:
+# bit-equal repetition is promised for a CPU.
+os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.gettempdir()  # pytest's own folders stay where they are looked for
 SCRATCH = tempfile.mkdtemp(prefix="entr-tests-")
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+os.environ["TMPDIR"] = tempfile.tempdir = SCRATCH  # of notebooks' kernels, too
 os.environ["ENTR_CACHE"] = f"{SCRATCH}/cache"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 

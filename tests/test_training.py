@@ -223,7 +223,8 @@ def test_finding_a_learning_rate_changes_nothing(trained, run):
     assert numbers(training.train(run)) == numbers(trained("gradual").record)
     assert len(rates) == len(losses)
     assert rates == sorted(rates)
-    assert 1e-5 <= rates[0] <= suggested <= rates[-1] <= 10
+    assert rates[0] == pytest.approx(1e-5)
+    assert 0 < suggested < rates[-1] <= 10
 
 
 def test_a_loss_that_is_no_number_ends_the_run(run, monkeypatch, refused, tmp_path):

@@ -1,0 +1,71 @@
+"""What a notebook says beside its numbers: nothing that was not as in the paper is left out."""
+
+from entr_utils import records, reports, statistics
+
+
+def test_caveats_stand_beside_every_number(trained):
+    loaded = [trained(regime).record for regime in ("no_increase", "gradual")]
+    compared = statistics.compare(records.table(loaded))
+    for shown in (reports.outcome(loaded[0]), reports.stages(loaded[0]), reports.comparisons(compared, loaded),
+                  reports.matrix(loaded, "tiny"), reports.verdict(compared, loaded, "tiny"),
+                  reports.own_verdict(compared, loaded)):  # fmt: skip
+        assert records.caption(loaded) in shown.data
+    assert "a demonstration, not evidence" in records.caption(loaded)
+
+
+def test_the_verdict_counts_what_it_leaves_out(trained):
+    loaded = [trained(regime).record for regime in ("no_increase", "gradual")] + [trained("gradual", seed=1).record]
+    text = reports.verdict(statistics.compare(records.table(loaded)), loaded, "tiny").data
+    assert "3 runs" in text
+    assert "1 of them have no partner" in text
+
+
+def test_a_profile_without_records_says_so():
+    table, loaded = reports.read_all("nowhere", "paper")
+    assert "make all PROFILE=paper" in reports.verdict(statistics.compare(table), loaded, "paper").data
+
+
+def test_the_papers_matrix_shows_empty_cells_as_empty(trained):
+    """27 rows; the runs that are there fill theirs."""
+    loaded = [trained(regime).record for regime in ("no_increase", "gradual")]
+    lines = reports.matrix(loaded, "paper").data.split("\n\n")[0].splitlines()[2:]
+    assert len(lines) == 27
+    filled = [line for line in lines if "| 0 |" not in line]
+    assert [line.split(" | ")[:3] for line in filled] == [
+        ["| steel", "resnet18", "no increase"], ["| steel", "resnet18", "gradual"]]  # fmt: skip
+    assert f"{loaded[0]['accuracy_total']:.3f}" in filled[0]
+    empty = next(line for line in lines if "| 0 |" in line)
+    assert set(empty.partition("| 0 |")[2]) <= {" ", "|"}
+
+
+def test_worst_pairs_by_hand():
+    record = {"class_names": ["ant", "bee", "fly"], "n_val": 6}
+    record["predictions"] = {"truth": [0, 0, 1, 1, 2, 2], "total": [1, 1, 1, 2, 2, 2]}
+    text = reports.worst_pairs(record).data
+    assert text == "3 of 6 validation images were wrong. Most often: ant taken for bee (2); bee taken for fly (1)."
+    record["predictions"]["total"] = record["predictions"]["truth"]
+    assert reports.worst_pairs(record).data == "No validation image was taken for another class."
+
+
+def test_stages_are_a_table(trained):
+    lines = reports.stages(trained("gradual").record).data.splitlines()
+    assert [line.split(" | ")[:3] for line in lines[2:7]] == [
+        ["| SGDR", "32 px", "1"], ["| CLRS", "48 px", "1"], ["| CMult", "64 px", "1"], ["| RPL", "80 px", "1"],
+        ["| TTA", "80 px", "0"]]  # fmt: skip
+
+
+def test_the_environment_names_commit_key_and_checksums(trained):
+    record = trained("gradual").record
+    text = reports.environment(record).data
+    environment = record["environment"]
+    for part in (environment["cpu"], environment["torch"], record["key"][:12], record["data_sha256"][:12],
+                 record["split"]):  # fmt: skip
+        assert part in text
+
+
+def test_what_runs_says_whether_it_is_done(trained, tmp_path):
+    one = trained("gradual")
+    text = reports.what_runs(one.experiment).data
+    assert "steel, resnet18, gradual, seed 0" in text
+    assert "to be trained now" in text
+    assert "4 epochs, batch 16" in text

@@ -1,0 +1,370 @@
+"""Many runs: planned, refused, executed, died, done."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+
+from entr_utils import experiment, records, runs, training
+
+TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
+
+
+def planned(*words: str) -> list[tuple]:
+    return [(run.dataset, run.network, run.regime, run.seed) for run in runs.plan(runs.read_settings(list(words)))]
+
+
+def test_the_default_is_nine_quick_runs():
+    plan = runs.plan(runs.read_settings([]))
+    regimes = ("no_increase", "gradual", "stepwise")
+    assert planned() == [(name, "resnet18", regime, 0) for name in ("steel", "ucm", "bees") for regime in regimes]
+    assert {(run.profile, run.size, run.weights, run.data) for run in plan} == {("quick", 128, "none", "synthetic")}
+
+
+def test_empty_values_are_the_defaults():
+    """As make passes a variable that was set to nothing."""
+    assert planned("DATASETS=", "SEEDS= ", "PROFILE=") == planned()
+
+
+def test_the_paper_is_27_runs_on_real_images():
+    plan = runs.plan(runs.read_settings(["PROFILE=paper"]))
+    assert len(plan) == 27
+    assert {run.network for run in plan} == {"resnet18", "resnet34", "resnet50"}
+    assert {(run.size, run.weights, run.data) for run in plan} == {(250, "imagenet", "data")}
+
+
+def test_lists_narrow_and_widen():
+    assert planned("DATASETS=bees", "NETWORKS=resnet18 resnet34", "REGIMES=gradual") == [
+        ("bees", "resnet18", "gradual", 0), ("bees", "resnet34", "gradual", 0)]  # fmt: skip
+
+
+def test_the_order_of_the_regimes_rotates_with_the_seed():
+    assert [(regime, seed) for _, _, regime, seed in planned("DATASETS=ucm", "SEEDS=0 1 2")] == [
+        ("no_increase", 0), ("gradual", 0), ("stepwise", 0),
+        ("gradual", 1), ("stepwise", 1), ("no_increase", 1),
+        ("stepwise", 2), ("no_increase", 2), ("gradual", 2)]  # fmt: skip
+
+
+WRONG = [
+    ("NETWORK=resnet18", ("NETWORK='resnet18'", "unknown name", "NETWORKS", "RESULTS")),
+    ("profile=paper", ("profile='paper'", "unknown name", "PROFILE")),
+    ("PROFILE=papr", ("profile='papr'", "quick, paper")),
+    ("DATASETS=steel cats", ("DATASETS='cats'", "unknown; allowed: steel, ucm, bees")),
+    ("DATASETS=own", ("DATASETS='own'", "unknown; allowed: steel, ucm, bees")),
+    ("NETWORKS=vgg", ("network='vgg'", "resnet18, resnet34, resnet50")),
+    ("REGIMES=fast", ("regime='fast'", "no_increase, gradual, stepwise")),
+    ("SEEDS=0 x", ("SEEDS='x'", "a whole number")),
+    ("SEEDS=1.5", ("SEEDS='1.5'", "a whole number")),
+    ("SEEDS=-1", ("seed=-1", "a whole number from 0")),
+    ("SIZE=large", ("SIZE='large'", "a whole number")),
+    ("SIZE=31", ("size=31", "from 32")),
+    ("SIZE=64", ("size=64", "gradual would train at 26 px", "from 80")),
+    ("DATA=nowhere", ("data='nowhere'", "no such folder")),
+    ("WEIGHTS=nowhere.pt", ("weights='nowhere.pt'", "no such file", "imagenet, none")),
+    ("GROUPS=nowhere.csv", ("groups='nowhere.csv'", "no such file")),
+]
+
+
+@pytest.mark.parametrize(("word", "fragments"), WRONG, ids=[word for word, _ in WRONG])
+def test_wrong_values_are_refused_before_anything_is_done(word, fragments, place, capsys, monkeypatch):
+    """Exit code 2, one line, nothing printed, nothing written."""
+    monkeypatch.setattr(runs, "execute", lambda *arguments: pytest.fail("executed"))
+    assert runs.main(["all", "RESULTS=here/results", word]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert len(error.splitlines()) == 1
+    assert [fragment for fragment in fragments if fragment not in error] == []
+    assert [path.name for path in place.iterdir()] == ["entr_utils"]
+
+
+def test_unknown_commands_are_refused(capsys):
+    assert runs.main(["al", "PROFILE=tiny"]) == 2
+    assert "command='al': unknown; allowed: all, render" in capsys.readouterr().err
+
+
+class Kernel:
+    """In place of `runs.execute`: does what the notebooks do, here, and keeps what it was asked."""
+
+    def __init__(self):
+        self.asked: list[tuple[str, str]] = []  # notebook, regime
+        self.broken = ()  # notebooks that fail
+
+    def __call__(self, notebook, parameters, output, done=None):
+        self.asked.append((notebook.stem, parameters.get("regime", "")))
+        if notebook.stem in self.broken:
+            raise RuntimeError("the kernel died")
+        if notebook.stem != "summary":
+            run = experiment.prepare(notebook.stem, **parameters)
+            training.train(run)
+            records.finish(run.path)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("{}")
+
+
+@pytest.fixture
+def kernel(monkeypatch) -> Kernel:
+    kernel = Kernel()
+    monkeypatch.setattr(runs, "execute", kernel)
+    return kernel
+
+
+def make(*words: str) -> int:
+    return runs.main(["all", *TWO_RUNS, "RESULTS=results", *words])
+
+
+def test_make_all_leaves_records_notebooks_and_a_summary(made):
+    assert made.code == 0
+    names = sorted(path.stem.rpartition("-")[0] for path in made.results.rglob("steel-*.json"))
+    assert names == ["steel-resnet18-gradual-s0", "steel-resnet18-no_increase-s0"]
+    assert {path.stem for path in made.results.rglob("steel-*.ipynb")} == {
+        path.stem for path in made.results.rglob("*.json")}  # fmt: skip
+    assert (made.results / "tiny" / "summary.ipynb").exists()
+    assert [path for path in made.results.rglob("*") if path.suffix in (".partial", ".trained", ".log")] == []
+
+
+def test_make_all_says_what_it_does(made):
+    """First the profile, why, and the way to the full matrix; then each dataset; then the runs; then what to read."""
+    lines = made.printed.splitlines()
+    assert lines[0].startswith("Profile tiny (as asked for)")
+    assert "2 runs of 4 epochs at up to 80 px" in lines[0]
+    assert "make paper" in lines[0]
+    assert "steel: synthetic images" in lines[1]
+    assert "2 runs: 0 done, 2 to do, 0 cannot run" in made.printed
+    assert made.printed.count("done in") == 2
+    assert lines[-1].strip() == f"read {made.results}/tiny/summary.ipynb"
+
+
+def test_the_records_of_make_all_are_of_the_runs_asked_for(made):
+    table = records.load(made.results)
+    assert table["regime"].tolist() == ["gradual", "no_increase"]
+    assert set(table["profile"]) == {"tiny"}
+    assert (table["seconds_total"] > 0).all()
+
+
+def test_a_notebooks_run_is_the_same_as_one_made_here(made, trained):
+    """In a process of its own, with another memory allocation."""
+    record = records.read(made.one("*no_increase*.json"))
+    here = trained("no_increase").record
+    assert record["key"] == here["key"]
+    assert record["predictions"] == here["predictions"]
+    assert record["environment"]["malloc"] == runs.KERNEL_ENVIRONMENT
+
+
+@pytest.fixture
+def copied(made, place) -> Path:
+    """The results of `made`, free to be spoilt, at `results`."""
+    shutil.copytree(made.results, place / "results")
+    return place / "results"
+
+
+def test_what_is_done_is_not_done_again(copied, kernel, capsys):
+    assert make() == 0
+    assert kernel.asked == []
+    assert "2 runs: 2 done, 0 to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".json", ".ipynb"])
+def test_a_run_that_lost_its_record_or_notebook_is_done_again(suffix, copied, kernel):
+    (lost,) = copied.rglob(f"steel-*-gradual-*{suffix}")
+    lost.unlink()
+    assert make() == 0
+    assert kernel.asked == [("steel", "gradual"), ("summary", "")]
+    assert lost.exists()
+
+
+def test_another_regime_is_added(copied, kernel):
+    assert make("REGIMES=no_increase gradual stepwise") == 0
+    assert kernel.asked == [("steel", "stepwise"), ("summary", "")]
+    assert len(list(copied.rglob("steel-*.json"))) == 3
+
+
+def test_render_draws_finished_runs_again(copied, kernel):
+    """Only those; it never trains."""
+    assert runs.main(["render", *TWO_RUNS, "RESULTS=results", "REGIMES=gradual stepwise"]) == 0
+    assert kernel.asked == [("steel", "gradual"), ("summary", "")]
+
+
+def test_a_failed_run_is_said_and_the_rest_goes_on(kernel, capsys):
+    kernel.broken = ("steel",)
+    assert make("DATASETS=steel bees", "REGIMES=gradual") == 1
+    assert kernel.asked == [("steel", "gradual"), ("bees", "gradual"), ("summary", "")]
+    out = capsys.readouterr().out
+    assert "steel resnet18 gradual s0: FAILED, the kernel died" in out
+    assert "bees resnet18 gradual s0: done in" in out
+    assert [path.name.partition("-")[0] for path in Path("results").rglob("*.json")] == ["bees"]
+
+
+def test_a_notebook_without_a_record_is_a_failure(monkeypatch, capsys):
+    """A kernel that dies may look like success to its caller."""
+    monkeypatch.setattr(runs, "execute", lambda *arguments: None)
+    assert make("REGIMES=gradual") == 1
+    assert "FAILED, the notebook ended without a record" in capsys.readouterr().out
+
+
+def test_a_failed_summary_is_a_failure(copied, kernel, capsys):
+    kernel.broken = ("summary",)
+    (copied / "tiny" / "summary.ipynb").unlink()
+    assert make() == 1
+    assert "summary: FAILED" in capsys.readouterr().out
+
+
+def test_a_missing_dataset_is_said_and_the_others_go_on(kernel, photos, tmp_path, capsys):
+    """Exit code 3; each dataset is listed first."""
+    photos(tmp_path / "data" / "ucm")
+    code = runs.main(["all", "PROFILE=tiny", "WEIGHTS=none", "REGIMES=gradual", f"DATA={tmp_path / 'data'}"])
+    assert code == 3
+    assert kernel.asked == [("ucm", "gradual"), ("summary", "")]
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        f"steel: missing; never published: put one sub-folder of micrographs a class into {tmp_path}/data/steel/"
+        in lines[1]
+    )
+    assert f"ucm: found, 24 images in 3 classes in {tmp_path}/data/ucm/" in lines[2]
+    assert (
+        f"bees: missing; never published: put one sub-folder of photographs a species into {tmp_path}/data/bees/"
+        in lines[3]
+    )
+    assert "3 runs: 0 done, 1 to do, 2 cannot run" in lines[4]
+
+
+def test_a_folder_that_holds_no_classes_is_a_missing_dataset(kernel, tmp_path, capsys):
+    (tmp_path / "data" / "steel").mkdir(parents=True)
+    code = runs.main(["all", "PROFILE=tiny", "WEIGHTS=none", "DATASETS=steel", f"DATA={tmp_path / 'data'}"])
+    assert code == 3
+    assert f"steel: {tmp_path}/data/steel: 0 class folders with images" in capsys.readouterr().out
+
+
+def test_ucm_that_cannot_be_downloaded_is_a_missing_dataset(kernel, tmp_path, monkeypatch, capsys):
+    def fails(data):
+        raise runs.UserError("UCMerced_LandUse.zip cannot be downloaded")
+
+    monkeypatch.setattr(runs.downloads, "download_ucm", fails)
+    (tmp_path / "data").mkdir()
+    code = runs.main(["all", "PROFILE=tiny", "WEIGHTS=none", "DATASETS=ucm", f"DATA={tmp_path / 'data'}"])
+    assert code == 3
+    out = capsys.readouterr().out
+    assert "ucm: not in" in out
+    assert "ucm: UCMerced_LandUse.zip cannot be downloaded" in out
+
+
+def test_weights_that_cannot_be_downloaded(kernel, monkeypatch, capsys):
+    """Asked for once a network, said in one line, exit code 1."""
+    asked = []
+
+    def fails(network, weights):
+        asked.append(network)
+        raise runs.UserError(f"weights=imagenet: {network} cannot be downloaded; name it with WEIGHTS=path")
+
+    monkeypatch.setattr("entr_utils.networks.weights_file", fails)
+    assert make("WEIGHTS=imagenet", "NETWORKS=resnet18 resnet34") == 1
+    assert asked == ["resnet18", "resnet34"]
+    assert [notebook for notebook, _ in kernel.asked] == ["summary"]
+    assert (
+        "resnet34: weights=imagenet: resnet34 cannot be downloaded; name it with WEIGHTS=path"
+        in capsys.readouterr().out
+    )
+
+
+def test_weights_that_do_not_fit_are_said_once(kernel, tmp_path, capsys):
+    """Before any kernel starts."""
+    (tmp_path / "words.pt").write_text("words")
+    assert make(f"WEIGHTS={tmp_path / 'words.pt'}") == 1
+    assert [notebook for notebook, _ in kernel.asked] == ["summary"]
+    assert capsys.readouterr().out.count("words.pt: cannot be loaded") == 1
+
+
+def test_stopping_is_no_crash(kernel, monkeypatch, capsys):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "execute", stopped)
+    assert make() == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def notebook(path: Path, *cells: str, parameters: str = "number = 1") -> Path:
+    """A notebook of these code cells."""
+    first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    made = nbformat.v4.new_notebook(cells=[first, *map(nbformat.v4.new_code_cell, cells)])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(made, path)
+    return path
+
+
+def test_execute(tmp_path):
+    """Parameters arrive, outputs stay, and what is done of the training is told."""
+    told = []
+    code = "import os, time; open(os.environ['ENTR_PROGRESS'], 'w').write('0.5'); time.sleep(1); print(number * 2)"
+    runs.execute(notebook(tmp_path / "x.ipynb", code), {"number": 21}, tmp_path / "out" / "x.ipynb", told.append)
+    rendered = json.loads((tmp_path / "out" / "x.ipynb").read_text())
+    assert "".join(rendered["cells"][-1]["outputs"][0]["text"]) == "42\n"
+    assert 0.5 in told
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os; os._exit(0)", ""),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", ""),
+        ("raise ValueError('the reason')", "ValueError: the reason"),
+        ("from entr_utils import UserError\nraise UserError('size=31: too small')", "UserError: size=31: too small"),
+    ],
+    ids=["kernel exits", "kernel killed", "failing cell", "user error"],
+)
+def test_a_notebook_that_does_not_reach_its_end(code, reason, tmp_path):
+    """No output notebook; the log that says why stays."""
+    output = tmp_path / "out" / "x.ipynb"
+    with pytest.raises(RuntimeError) as caught:
+        runs.execute(notebook(tmp_path / "x.ipynb", code, "print('reached the end')"), {}, output)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(output.with_suffix(".log")) in str(caught.value)
+    assert [path.name for path in output.parent.iterdir()] == ["x.log"]
+
+
+def test_a_dead_kernel_keeps_what_was_there(tmp_path):
+    """An older rendered notebook is not replaced by half a new one."""
+    output = tmp_path / "x.ipynb"
+    output.write_text("whole")
+    with pytest.raises(RuntimeError):
+        runs.execute(notebook(tmp_path / "source.ipynb", "import os; os._exit(1)"), {}, output)
+    assert output.read_text() == "whole"
+
+
+def test_unknown_parameters_are_refused_before_a_kernel_starts(tmp_path, refused, monkeypatch):
+    source = notebook(tmp_path / "x.ipynb")
+    monkeypatch.setattr(runs.subprocess, "Popen", lambda *arguments, **named: pytest.fail("a kernel was started"))
+    refused(lambda: runs.execute(source, {"numbr": 2}, tmp_path / "out.ipynb"),
+            "numbr=2", "x.ipynb has no such parameter", "allowed: number")  # fmt: skip
+    refused(lambda: runs.execute(tmp_path / "none.ipynb", {}, tmp_path / "out.ipynb"), "none.ipynb", "no such file")
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_a_run_that_dies_while_it_trains_leaves_no_record(tmp_path, monkeypatch, capsys):
+    """The whole way down: make all, a notebook whose kernel is killed after training began, exit code 1."""
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    (run,) = runs.plan(runs.read_settings([*TWO_RUNS, "REGIMES=gradual"]))
+    parameters = "\n".join(f"{name} = 0" for name in runs.notebook_parameters(run))
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    notebook(notebooks / "steel.ipynb", killed, parameters=parameters)
+    notebook(notebooks / "summary.ipynb", parameters="results = 0\nprofile = 0")
+    monkeypatch.setattr(runs, "NOTEBOOKS", notebooks)
+    assert make("REGIMES=gradual") == 1
+    assert "steel resnet18 gradual s0: FAILED" in capsys.readouterr().out
+    assert list(Path("results").rglob("*.json")) == []
+    assert [path.name for path in Path("results").rglob("steel-*")] == [
+        path.name for path in Path("results").rglob("steel-*.log")]  # fmt: skip
+
+
+def test_the_heavier_a_run_the_more_of_the_bar_it_gets(trained):
+    """The estimate behind the progress bar: no_increase costs more than gradual."""
+    weights = [runs.weight(trained(regime).experiment) for regime in ("no_increase", "gradual")]
+    assert weights[0] > weights[1] > runs.START_SECONDS
+    finished = SimpleNamespace(parameters=trained("gradual").experiment.parameters, path=Path("entr_utils"),
+                               training=range(10), regime=trained("gradual").experiment.regime)  # fmt: skip
+    assert runs.weight(finished) == runs.START_SECONDS
