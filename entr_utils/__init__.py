@@ -16,6 +16,9 @@ warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
 class UserError(ValueError):
     """Something the user can put right. The message is one line: what, where, what to do."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(str(message).split()))
+
     def _render_traceback_(self) -> list[str]:
         """Let IPython show the one line instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]

@@ -8,6 +8,7 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 
 from PIL import Image
@@ -99,17 +100,20 @@ def unpack(archive: Path, target: Path) -> None:
 
     Raises UserError where the archive is damaged or of another kind.
     """
-    shutil.rmtree(target, ignore_errors=True)
+    partial = target.with_name(f"{target.name}.unpacking")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as file:
-                file.extractall(target)  # drops drive letters, absolute paths and ".." by itself
+                file.extractall(partial)  # drops drive letters, absolute paths and ".." by itself
         else:
             with tarfile.open(archive) as file:
-                file.extractall(target, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        shutil.rmtree(target, ignore_errors=True)
+                file.extractall(partial, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"{archive}: cannot be unpacked ({error}); a whole .zip or .tar is needed") from error
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)  # last: the folder is there only when it is whole
 
 
 def own_folder(images: str, data: str | Path = "data") -> Path:

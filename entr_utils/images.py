@@ -122,7 +122,10 @@ def open_image(path: Path) -> Image.Image:
     """An upright RGB image. Raises UserError with path and reason where the file cannot be decoded."""
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits to white
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
     except Exception as error:  # Pillow's decoders raise many types; all mean the same to the user
         raise UserError(f"{path}: cannot be read as an image ({error}); repair it or take it out") from error
 

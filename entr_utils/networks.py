@@ -134,7 +134,8 @@ def _load_body(resnet: nn.Module, path: Path) -> None:
                  if not name.startswith("fc.")}  # fmt: skip
         missing, unexpected = resnet.load_state_dict(state, strict=False)
     except Exception as error:  # not a checkpoint, another network's, or one that carries code
-        raise UserError(f"weights={path}: cannot be loaded ({str(error).splitlines()[0]}); "
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"weights={path}: cannot be loaded ({reason}); "
                         "name a torchvision state dict of this network") from error  # fmt: skip
     missing = [name for name in missing if not name.startswith("fc.")]
     if missing or unexpected:

@@ -52,6 +52,11 @@ SCHEMA = _object(
 )  # fmt: skip
 
 
+# Of the identity, what stands at the top of a record too.
+KEPT = ("dataset", "network", "regime", "seed", "profile", "protocol", "weights", "weights_sha256", "data_sha256",
+        "size", "batch", "lr", "precision", "augmentation", "dropout")  # fmt: skip
+
+
 def standardised_accuracy(accuracy: float, seconds: float) -> float:
     """As = sqrt(A / T): A a fraction, T in minutes (the paper's "efficiency"; its unit of T is not known)."""
     return math.sqrt(accuracy / (seconds / 60))
@@ -76,9 +81,7 @@ def make(identity: dict, about: dict, ledger: dict, costs: dict, environment: di
         costs: warmup_seconds, flops_per_image, wall_seconds, energy_joules.
         environment: from `timing.environment`.
     """
-    kept = ("dataset", "network", "regime", "seed", "profile", "protocol", "weights", "weights_sha256", "data_sha256",
-            "size", "batch", "lr", "precision", "augmentation", "dropout")  # fmt: skip
-    record = {"schema": SCHEMA_VERSION, **{name: identity[name] for name in kept}, "key": key_of(identity)}
+    record = {"schema": SCHEMA_VERSION, **{name: identity[name] for name in KEPT}, "key": key_of(identity)}
     record |= {"identity": identity, **about, **costs, **ledger, "environment": environment}
     return record | _derived(record)
 
@@ -149,11 +152,17 @@ def check(record: dict, path: Path) -> None:
     except jsonschema.ValidationError as error:
         where = "/".join(map(str, error.absolute_path)) or "the record"
         raise UserError(f"{path}: {where}: {error.message.splitlines()[0][:120]}; delete it and run again") from error
-    if record["key"] != key_of(record["identity"]):
-        raise UserError(f"{path}: key is not the identity's; the record was changed, delete it and run again")
-    for name, value in _derived(record).items():
-        if not math.isclose(record[name], value, rel_tol=1e-9):
-            raise UserError(f"{path}: {name} is {record[name]}, its parts give {value}; delete it and run again")
+    identity, predictions = record["identity"], record["predictions"]
+    facts = {"key": key_of(identity), **{name: identity.get(name) for name in KEPT},
+             **{f"n_val (predictions of {name})": len(predictions[name]) for name in predictions}}  # fmt: skip
+    wrong = [name for name, value in facts.items() if record[name.partition(" ")[0]] != value]
+    try:
+        parts = _derived(record) if not wrong else {}
+    except (KeyError, ZeroDivisionError) as error:
+        wrong, parts = [f"{error} missing"], {}
+    wrong += [name for name, value in parts.items() if not math.isclose(record[name], value, rel_tol=1e-9)]
+    if wrong:
+        raise UserError(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
 
 
 def read_all(folder: str | Path) -> list[dict]:
@@ -172,7 +181,11 @@ def table(records: list[dict]) -> pd.DataFrame:
     for record in records:
         row = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
         row |= {f"env_{name}": value for name, value in record["environment"].items() if not isinstance(value, dict)}
-        row |= {"comparable": comparable(record["identity"]), "warmup_total": sum(record["warmup_seconds"].values())}
+        row |= {
+            "comparable": comparable(record["identity"]),
+            "split_sha256": record["identity"]["split_sha256"],
+            "warmup_total": sum(record["warmup_seconds"].values()),
+        }
         rows.append(row)
     return pd.DataFrame(rows)
 

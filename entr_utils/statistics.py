@@ -5,6 +5,7 @@ import pandas as pd
 from scipy import stats
 
 CONTROL = "no_increase"
+PAIR = ["seed", "split_sha256"]  # what a treatment and its control share: split, order of images, initial head
 MEASURES = {  # name -> (column, is a ratio)
     "time": ("seconds_total", True), "time_subtotal": ("seconds_subtotal", True), "flops": ("flops_total", True),
     "efficiency_subtotal": ("efficiency_subtotal", True), "efficiency": ("efficiency_total", True),
@@ -38,9 +39,9 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     for (dataset, network, weights, _), cell in table.groupby(
         ["dataset", "network", "weights", "comparable"], sort=False
     ):
-        control = cell[cell["regime"] == CONTROL].set_index("seed")
+        control = cell[cell["regime"] == CONTROL].set_index(PAIR)
         for treatment, runs in cell[cell["regime"] != CONTROL].groupby("regime", sort=False):
-            both = runs.set_index("seed").join(control, rsuffix="_control", how="inner")
+            both = runs.set_index(PAIR).join(control, rsuffix="_control", how="inner")
             if len(both):
                 row = dict(
                     zip(names, (dataset, network, weights, treatment, len(both), both["n_val"].min()), strict=True)
@@ -55,7 +56,7 @@ def left_out(table: pd.DataFrame) -> int:
     """How many runs `compare` cannot use: no partner of the same seed, images, weights, device and protocol."""
     if table.empty:
         return 0
-    regimes = table.groupby(["comparable", "seed"])["regime"].transform(
+    regimes = table.groupby(["comparable", *PAIR])["regime"].transform(
         lambda cell: CONTROL in set(cell) and len(set(cell)) > 1
     )
     return int((~regimes.astype(bool)).sum())

@@ -1,6 +1,8 @@
 """One run: what it does to the network, what it counts as time, what it leaves behind."""
 
+import os
 import random
+import threading
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -304,6 +306,24 @@ def test_a_checkpoint_that_does_not_fit_ends_a_run_before_it_trains(tmp_path, re
     (tmp_path / "weights.pt").write_text("words")
     run = prepare(tmp_path, weights=str(tmp_path / "weights.pt"))
     refused(lambda: training.train(run), "weights.pt: cannot be loaded")
+
+
+def test_two_runs_never_share_the_device(monkeypatch):
+    """The second says who has it, and waits until the first lets go."""
+    events, tried = [], threading.Event()
+
+    def second():
+        with timing.device_lock():
+            events.append("second")
+
+    monkeypatch.setattr("builtins.print", lambda text: (events.append(text), tried.set()))
+    with timing.device_lock():
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert tried.wait(30)
+        events.append("first ends")
+    thread.join(30)
+    assert events == [f"waiting: the device is in use by process {os.getpid()}", "first ends", "second"]
 
 
 def test_precision_is_one_the_networks_know():
