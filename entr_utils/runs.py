@@ -91,7 +91,7 @@ def execute(notebook: Path, parameters: dict, output: Path, done: Callable[[floa
     with tempfile.TemporaryDirectory() as folder, open(log, "w") as log_file:
         channel, values = Path(folder) / "progress", Path(folder) / "parameters.json"
         values.write_text(json.dumps(parameters))
-        command = [sys.executable, "-m", "papermill", str(notebook), str(partial), "-f", str(values),
+        command = [sys.executable, "-m", "papermill", os.path.relpath(notebook), str(partial), "-f", str(values),
                    "--no-progress-bar", "--log-level", "ERROR"]  # fmt: skip
         environment = os.environ | KERNEL_ENVIRONMENT | {CHANNEL: str(channel), "PYTHONWARNINGS": "ignore"}
         process = subprocess.Popen(command, env=environment, stdout=log_file, stderr=log_file)
