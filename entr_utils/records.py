@@ -206,7 +206,7 @@ def caption(records: list[dict]) -> str:
         notes.append(f"Stand-in images for {', '.join(stand_ins)}.")
     if any(record["weights"] == "none" for record in records):
         notes.append("weights=none: from scratch, nothing is frozen.")
-    for weights, note in {(record["weights"], record["weights_note"]) for record in records}:
+    for weights, note in dict.fromkeys((record["weights"], record["weights_note"]) for record in records):
         if weights not in ("imagenet", "none"):
             notes.append(f"Weights {weights}: {note or 'not ImageNet weights, which the paper used'}.")
     if any("threads" in record["environment"]["device"] for record in records):

@@ -41,7 +41,7 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     ):
         control = cell[cell["regime"] == CONTROL].set_index(PAIR)
         for treatment, runs in cell[cell["regime"] != CONTROL].groupby("regime", sort=False):
-            both = runs.set_index(PAIR).join(control, rsuffix="_control", how="inner")
+            both = runs.set_index(PAIR).join(control.add_suffix("_control"), how="inner")
             if len(both):
                 row = dict(
                     zip(names, (dataset, network, weights, treatment, len(both), both["n_val"].min()), strict=True)
