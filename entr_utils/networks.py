@@ -42,7 +42,7 @@ def learning_rate(dataset: str, network: str, weights: str) -> float:
 
 
 def weights_label(weights: str) -> str:
-    """ "imagenet", "none", or a checkpoint's file name without its folder."""
+    """What captions call the weights: imagenet, none, or a checkpoint's file name without its folder."""
     return weights if weights in ("imagenet", "none") else Path(weights).name
 
 

@@ -61,6 +61,6 @@ def track(items: Sequence[Item] | Iterable[Item], total: int, text: str) -> Iter
     progress = Progress(text)
     for i, item in enumerate(items):
         yield item
-        if "ENTR_PROGRESS" not in os.environ:  # the channel is for the run as a whole
+        if CHANNEL not in os.environ:  # the channel is for the run as a whole
             progress.update((i + 1) / total)
     progress.close()
