@@ -1,6 +1,7 @@
 """A run before it starts: parameters checked, images and split at hand, and the key that names it."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Experiment:
         training, validation: index arrays into `images`.
         regime: the schedule.
         identity: all that makes the run's numbers; two runs with the same identity are the same run.
+        prepare_seconds: what fetching, decoding or finding the images took.
     """
 
     parameters: Parameters
@@ -32,6 +34,7 @@ class Experiment:
     validation: np.ndarray
     regime: Regime
     identity: dict
+    prepare_seconds: float = 0.0
 
     @property
     def key(self) -> str:
@@ -68,13 +71,15 @@ def prepare(dataset: str, **parameters) -> Experiment:
 
     Raises UserError, one line, on anything the user can put right.
     """
+    began = time.perf_counter()
     p = Parameters(dataset, **parameters).checked()
     if dataset == "ucm" and datasets.status(dataset, p.data)[0] == "downloadable":
         downloads.download_ucm(Path(p.data))
     loaded = images.load(p)
     training, validation = datasets.split(loaded.labels, p.seed, loaded.groups)
     regime = p.make_regime()
-    return Experiment(p, loaded, training, validation, regime, _identity(p, loaded, validation, regime))
+    identity = _identity(p, loaded, validation, regime)
+    return Experiment(p, loaded, training, validation, regime, identity, time.perf_counter() - began)
 
 
 def prepare_own(images: str, seeds: str, profile: str = "", **parameters) -> list[Experiment]:
@@ -101,11 +106,11 @@ def _identity(p: Parameters, loaded: images.Images, validation: np.ndarray, regi
     ]  # fmt: skip
     return {
         "protocol": PROTOCOL, "dataset": p.dataset, "network": p.network, "regime": p.regime, "seed": p.seed,
-        "profile": p.profile, "size": p.size, "stages": stages, "batch": p.made_of.batch,
+        "profile": p.profile, "size": p.size, "stages": stages, "batch": p.batch,
         "lr": p.lr or networks.learning_rate(p.dataset, p.network, label),
         "dropout": datasets.DATASETS[p.dataset].dropout if p.dataset in datasets.DATASETS else OWN_DROPOUT,
         "augmentation": f"{p.orientations} orientations, zoom to 1.1, warp 0.2",
-        "precision": timing.precision(), "weights": label,
+        "precision": timing.precision(p.precision), "weights": label,
         "weights_sha256": networks.weights_sha256(p.network, p.weights), "data_sha256": loaded.sha256,
         "split_sha256": hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest(),
         "device": timing.device_model(),

@@ -1,4 +1,4 @@
-"""Decode once: images as one checked, cached uint8 array at the largest size; resize, augment and batch from there.
+"""Decode once: images as one checked, cached uint8 array at the largest size; placed, resized and batched from there.
 
 Then T measures training, not JPEG decoding, which on two CPU cores would hide what the image size changes.
 """
@@ -7,26 +7,22 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.torch_core import TensorImage
-from fastai.vision.augment import aug_transforms, setup_aug_tfms
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as resizing
 
-from entr_utils import UserError, datasets, synthetic
+from entr_utils import UserError, datasets, memory, synthetic
+from entr_utils.augmentation import Augment
 from entr_utils.parameters import Parameters
 from entr_utils.progress import track
+from entr_utils.timing import device
 
-Augment = Callable[[Tensor], Tensor]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-CACHE = Path(os.environ.get("ENTR_CACHE", "data/cache"))
+CHUNK = 256  # images copied or resized at once: bounds the memory that takes
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,9 @@ def _load(parameters: Parameters) -> Images:
     paths = datasets.list_images(folder)
     names = [f"{path.parent.name}/{path.name}" for path in paths]
     checksum = folder_checksum(paths, names)
-    pixels = _cached(f"{folder.name}-{parameters.size}-{checksum[:12]}", lambda: decode(paths, parameters.size))
+    size = parameters.size
+    stem = f"{folder.name}-{size}-{checksum[:12]}"
+    pixels = _cached(stem, len(paths), size, lambda room: decode(paths, size, room))
     classes = sorted({path.parent.name for path in paths})
     labels = np.array([classes.index(path.parent.name) for path in paths])
     source = "the user's own images" if own else _describe(parameters.dataset, len(paths), len(classes), checksum)
@@ -101,12 +99,13 @@ def _load_synthetic(parameters: Parameters) -> Images:
     scale = parameters.data.partition("-")[2] or "both"
     per_class = synthetic.PER_CLASS[parameters.profile][paper.look]
     stem = f"synthetic{synthetic.VERSION}-{paper.look}-{scale}-{paper.classes}x{per_class}-{parameters.size}"
-    pixels = _cached(stem, lambda: synthetic.draw(paper.look, paper.classes, per_class, parameters.size, scale))
+    drawn = partial(synthetic.draw, paper.look, paper.classes, per_class, parameters.size, scale)
+    pixels = _cached(stem, paper.classes * per_class, parameters.size, lambda room: np.copyto(room, drawn()))
     labels = np.repeat(np.arange(paper.classes), per_class)
     classes = [f"class {label:02d}" for label in range(paper.classes)]
     names = [f"{classes[label]}/{i % per_class:03d}" for i, label in enumerate(labels)]
     source = f"synthetic {paper.look}, class carried by {scale} detail, {len(labels)} images, {paper.classes} classes"
-    return Images(pixels, labels, names, classes, None, source, hashlib.sha256(pixels.tobytes()).hexdigest())
+    return Images(pixels, labels, names, classes, None, source, hashlib.sha256(pixels.data).hexdigest())
 
 
 def folder_checksum(paths: list[Path], names: list[str]) -> str:
@@ -130,64 +129,63 @@ def open_image(path: Path) -> Image.Image:
         raise UserError(f"{path}: cannot be read as an image ({error}); repair it or take it out") from error
 
 
-def decode(paths: list[Path], size: int) -> np.ndarray:
-    """(n, size, size, 3) uint8: shorter side to `size`, antialiased, centre crop to a square."""
-    pixels = np.empty((len(paths), size, size, 3), np.uint8)
+def decode(paths: list[Path], size: int, room: np.ndarray | None = None) -> np.ndarray:
+    """(n, size, size, 3) uint8: shorter side to `size`, antialiased, centre crop to a square; into `room` if given."""
+    pixels = np.empty((len(paths), size, size, 3), np.uint8) if room is None else room
     for i, path in enumerate(track(paths, len(paths), "decoding images, once")):
         pixels[i] = np.asarray(ImageOps.fit(open_image(path), (size, size), Image.Resampling.BICUBIC))
     return pixels
 
 
-def _cached(stem: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array `CACHE/stem.npy`, made and written whole (temporary file, then renamed) where it is not there yet."""
-    path = CACHE / f"{stem}.npy"
+def _cached(stem: str, n: int, size: int, fill: Callable[[np.ndarray], object]) -> np.ndarray:
+    """The (n, size, size, 3) array `CACHE/stem.npy`, filled and written whole (temporary file, then renamed) where it
+    is not there yet. Memory-mapped all the way: it need not fit the memory."""
+    path = memory.CACHE / f"{stem}.npy"
     if not path.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
+        memory.CACHE.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with open(temporary, "wb") as file:
-            np.save(file, make())
+        room = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n, size, size, 3))
+        fill(room)
+        room.flush()
         os.replace(temporary, path)
     return np.load(path, mmap_mode="r")
 
 
+def place(pixels: np.ndarray, chosen: np.ndarray) -> Tensor:
+    """The chosen images as an (n, s, s, 3) uint8 tensor where they fit: device, host or disk (see `memory`)."""
+    placed = memory.empty_images(len(chosen), pixels.shape[1])
+    for begin in range(0, len(chosen), CHUNK):
+        rows = chosen[begin : begin + CHUNK]
+        placed[begin : begin + len(rows)] = torch.from_numpy(pixels[rows])
+    return placed
+
+
 def resize(pixels: Tensor, size: int) -> Tensor:
-    """(n, s, s, 3) uint8 to (n, size, size, 3) uint8, bilinear with antialiasing, in chunks to bound memory."""
+    """(n, s, s, 3) uint8 to (n, size, size, 3) uint8, bilinear with antialiasing, in chunks to bound memory.
+
+    Computed on the device; the result is placed where it fits, as `place` does.
+    """
     if pixels.shape[1] == size:
         return pixels
-    channels_first = pixels.permute(0, 3, 1, 2)
-    chunks = [resizing.resize(chunk, [size, size], antialias=True) for chunk in channels_first.split(256)]
-    return torch.cat(chunks).permute(0, 2, 3, 1).contiguous()
+    resized = memory.empty_images(len(pixels), size)
+    for begin in range(0, len(pixels), CHUNK):
+        channels_first = on_device(pixels[begin : begin + CHUNK]).permute(0, 3, 1, 2)
+        small = resizing.resize(channels_first, [size, size], antialias=True)
+        resized[begin : begin + CHUNK] = small.permute(0, 2, 3, 1)
+    return resized
 
 
-def normalise(pixels: Tensor) -> Tensor:
-    """(n, s, s, 3) uint8 to (n, 3, s, s) float32 in channels-last memory, with ImageNet's mean and deviation."""
-    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device)
-    std = torch.tensor(IMAGENET_STD, device=pixels.device)
-    return (pixels.float() / 255 - mean).div_(std).permute(0, 3, 1, 2)
-
-
-def make_augment(orientations: str) -> Augment:
-    """Augmentation per image, on the device: (n, 3, s, s) to the same. Draws from torch's global random state.
-
-    The paper: "vertical flips, zooming and distortion". Here flips or all eight orientations with probability .5, zoom
-    to 1.1 and warp .2 with probability .75 each, composed into one resampling by fastai; no rotation, no lighting.
-    """
-    steps = setup_aug_tfms(aug_transforms(flip_vert=orientations == "eight", max_rotate=0, max_lighting=0,
-                                          max_zoom=1.1, max_warp=0.2))  # fmt: skip
-
-    def augment(batch: Tensor) -> Tensor:
-        batch = TensorImage(batch)
-        for step in steps:
-            batch = step(batch, split_idx=0)
-        return batch.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
-
-    return augment
+def on_device(pixels: Tensor) -> Tensor:
+    """Some images, on the device wherever they were; pinned on the way to a GPU, so that it need not wait."""
+    if device().type == "cpu" or pixels.device.type != "cpu":
+        return pixels
+    return pixels.pin_memory().to(device(), non_blocking=True)
 
 
 class Batches:
-    """Shuffled, augmented training batches from images that stay on the device; an iterable for fastai's Learner.
+    """Shuffled, augmented training batches from images wherever they are; an iterable for fastai's Learner.
 
-    `pixels` may be replaced between epochs (another size) without rebuilding anything.
+    The labels are on the device. `pixels` may be replaced between epochs (another size) without rebuilding anything.
     Yields (images (batch, 3, s, s) float32, labels (batch,) int64). The last incomplete batch is left out: batch-norm
     cannot train on a single image. The order comes from (seed, epoch) alone, so it is the same for every regime.
     """
@@ -202,7 +200,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
-        for i in range(len(self)):
-            chosen = order[i * self.batch : (i + 1) * self.batch]
-            yield self.augment(normalise(self.pixels[chosen])), self.labels[chosen]
+        order = torch.randperm(len(self.labels), generator=generator)
+        rows, of_labels = order.to(self.pixels.device), order.to(self.labels.device)
+        for begin in range(0, len(self) * self.batch, self.batch):
+            chosen = slice(begin, begin + self.batch)
+            yield self.augment(on_device(self.pixels[rows[chosen]])), self.labels[of_labels[chosen]]

@@ -126,6 +126,14 @@ def build(network: str, weights: str, classes: int, dropout: float, precision: s
     return Network(body, head, DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
+def count(network: str, classes: int) -> tuple[int, int]:
+    """Parameters of body and head, counted without making them."""
+    with torch.device("meta"):
+        built = build(network, "none", classes, 0.5, "float32")
+    body, head = (sum(value.numel() for value in part.parameters()) for part in (built.body, built.head))
+    return body, head
+
+
 def _load_body(resnet: nn.Module, path: Path) -> None:
     """Load all but the fc layer; numbers only (weights_only), so a checkpoint cannot carry code."""
     try:

@@ -8,6 +8,7 @@ from entr_utils.datasets import DATASETS
 from entr_utils.regimes import PROFILES, REGIMES, SMALLEST_SIZE, Profile, Regime, make_regime, pixels, sizes
 
 NETWORKS = ("resnet18", "resnet34", "resnet50")
+PRECISIONS = ("float32", "bfloat16", "float16")
 SCALES = ("both", "coarse", "fine")  # the dial of synthetic images, see `synthetic`
 
 
@@ -25,6 +26,8 @@ class Parameters:
             is one, "none" splits by image.
         orientations: augmentation by "eight" orientations or by "two" (left-right flips); "" is the dataset's.
         lr: learning rate of the head; 0 is the literal of `networks.LEARNING_RATES`.
+        precision: float32, bfloat16 or float16 (CUDA); "" is the fastest the hardware really has.
+        batch: images a step.
         switch: the step at which stepwise goes to full size.
         results: folder for records and rendered notebooks.
     """
@@ -41,6 +44,8 @@ class Parameters:
     orientations: str = ""
     lr: float = 0.0
     switch: str = "CMult"
+    precision: str = ""
+    batch: int = 0
     results: str = "results"
 
     def checked(self) -> "Parameters":
@@ -50,11 +55,14 @@ class Parameters:
         _one_of("dataset", self.dataset, (*DATASETS, "own"))
         usual = "two" if self.dataset == "own" else DATASETS[self.dataset].orientations
         full = replace(self, size=self.size or profile.size, weights=self.weights or profile.weights,
-                       data=self.data or profile.data, orientations=self.orientations or usual)  # fmt: skip
+                       data=self.data or profile.data, batch=self.batch or profile.batch,
+                       orientations=self.orientations or usual)  # fmt: skip
         _one_of("network", full.network, NETWORKS)
         _one_of("regime", full.regime, REGIMES)
         _one_of("orientations", full.orientations, ("two", "eight"))
+        _one_of("precision", full.precision, ("", *PRECISIONS))
         _whole("seed", full.seed, least=0)
+        _whole("batch", full.batch, least=2)
         _whole("size", full.size, least=SMALLEST_SIZE)
         smallest = min(pixels(share, full.size) for share in sizes(full.regime, full.switch).values())
         if smallest < SMALLEST_SIZE:

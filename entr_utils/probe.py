@@ -10,8 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from entr_utils import images, timing
+from entr_utils.augmentation import normalise
 from entr_utils.experiment import Experiment
-from entr_utils.training import make_network
+from entr_utils.learning import make_network
 
 SIZES = (64, 100, 150, 200, 250)
 
@@ -22,15 +23,14 @@ def linear_probe(experiment: Experiment, sizes: tuple[int, ...] = SIZES) -> dict
     Trained on the run's training images and tested on its validation images, both at that size, without augmentation.
     """
     network = make_network(experiment).eval()
-    photos = torch.from_numpy(np.array(experiment.images.pixels)).to(timing.device())
+    photos = images.place(experiment.images.pixels, np.arange(len(experiment.images.labels)))
     labels = experiment.images.labels
     accuracy = {}
     for size in sizes:
-        with torch.no_grad(), torch.autocast(photos.device.type, network.dtype, network.dtype != torch.float32):
+        with torch.no_grad(), torch.autocast(timing.device().type, network.dtype, network.dtype != torch.float32):
             small = images.resize(photos, size).split(64)
-            features = (
-                torch.cat([network.head[:2](network.body(images.normalise(x))).float() for x in small]).cpu().numpy()
-            )
+            bodies = (network.body(normalise(images.on_device(part))) for part in small)
+            features = torch.cat([network.head[:2](body).float() for body in bodies]).cpu().numpy()
         classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
         classifier.fit(features[experiment.training], labels[experiment.training])
         accuracy[size] = float(classifier.score(features[experiment.validation], labels[experiment.validation]))

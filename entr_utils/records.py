@@ -20,16 +20,20 @@ _NUMBER, _WHOLE, _TEXT, _SHARE = {"type": "number"}, {"type": "integer", "minimu
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0}
 
 
-def _object(**properties) -> dict:
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def _object(optional: tuple[str, ...] = (), **properties) -> dict:
+    return {"type": "object", "properties": properties, "required": sorted({*properties} - {*optional})}
 
 
 def _rows(**properties) -> dict:
     return {"type": "array", "items": _object(**properties), "minItems": 1}
 
 
+# What records of protocol 1 do not have.
+SINCE_2 = ("prepare_seconds", "forecast_seconds", "forecast_wall_seconds", "forecast_memory")
+
 _CLASSES = {"type": "array", "items": _WHOLE, "minItems": 1}
 SCHEMA = _object(
+    SINCE_2,
     schema={"const": SCHEMA_VERSION},
     dataset=_TEXT, network=_TEXT, regime=_TEXT, seed=_WHOLE, profile=_TEXT, protocol=_WHOLE, key=_TEXT,
     identity={"type": "object"}, weights=_TEXT, weights_sha256=_TEXT, weights_note=_TEXT, image_source=_TEXT,
@@ -39,6 +43,7 @@ SCHEMA = _object(
     seconds_subtotal=_POSITIVE, seconds_total=_POSITIVE, efficiency_subtotal=_NUMBER, efficiency_total=_NUMBER,
     efficiency_total_with_warmup=_NUMBER, flops_subtotal=_POSITIVE, flops_total=_POSITIVE,
     flops_per_image={"type": "object"}, warmup_seconds={"type": "object"}, wall_seconds=_POSITIVE,
+    prepare_seconds=_NUMBER, forecast_seconds=_POSITIVE, forecast_wall_seconds=_POSITIVE, forecast_memory=_POSITIVE,
     energy_joules={"type": ["number", "null"]},
     stages=_rows(name=_TEXT, size=_WHOLE, epochs=_WHOLE, trains=_TEXT, lr={"type": "array"}, images=_WHOLE,
                  seconds=_POSITIVE, eval_seconds=_NUMBER, images_per_second=_POSITIVE, accuracy_full_size=_SHARE,
@@ -78,7 +83,7 @@ def make(identity: dict, about: dict, ledger: dict, costs: dict, environment: di
         identity: all that makes the run's numbers (`Experiment.identity`).
         about: what people want to know of its images, split and weights (`Experiment.about`).
         ledger: stages, epochs and predictions, as the run's callbacks kept them.
-        costs: warmup_seconds, flops_per_image, wall_seconds, energy_joules.
+        costs: seconds of warm-up and in all, flops_per_image, energy_joules, what was forecast.
         environment: from `timing.environment`.
     """
     record = {"schema": SCHEMA_VERSION, **{name: identity[name] for name in KEPT}, "key": key_of(identity)}
@@ -133,6 +138,7 @@ def finish(path: Path) -> None:
     notebook failed after training is not done, but need not be trained again either."""
     if unfinished(path).exists():
         os.replace(unfinished(path), path)
+        path.with_suffix(".forecast").unlink(missing_ok=True)  # it is in the record
 
 
 def read(path: Path) -> dict:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from entr_utils import UserError
 
-PROTOCOL = 1  # raised whenever numbers or the meaning of T change; records of different protocols are never compared
+PROTOCOL = 2  # raised whenever numbers or the meaning of T change; records of different protocols are never compared
 
 REGIMES = ("no_increase", "gradual", "stepwise")
 STEPS = ("SGDR", "CLRS", "CMult", "RPL", "TTA")
@@ -159,12 +159,3 @@ def rotated(regimes: list[str], seed: int) -> list[str]:
 def pixels(share: float, largest: int) -> int:
     """Image size in pixels: round(share x largest)."""
     return round(share * largest)
-
-
-def relative_cost(regime: Regime) -> float:
-    """Work of a run in full-size head-only epochs: sum of epochs x share^2, times 3 where all layers train.
-
-    Only a weight for progress bars. What a run really costs is measured (seconds, FLOPs).
-    """
-    passes = {"head": 1, "all": 3}  # a backward pass costs about two forward passes
-    return sum(stage.epochs * stage.size**2 * passes[stage.trains] for stage in regime.stages)

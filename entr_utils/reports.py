@@ -41,15 +41,32 @@ def what_runs(experiment) -> Markdown:
         f"- Images: {images.source}; {len(experiment.training)} to train, {len(experiment.validation)} to validate.\n"
         f"- Weights: {identity['weights']}. Precision: {identity['precision']}. Device: {identity['device']}.\n"
         f"- {experiment.regime.epochs} epochs, batch {identity['batch']}, learning rate {identity['lr']:g}, "
-        f"up to {identity['size']} px."
+        f"up to {identity['size']} px.\n"
+        f"- {forecast_of(experiment)}"
     )
+
+
+def forecast_of(experiment) -> str:
+    """What a run will take, before it starts; what was said and what it took, once it is done."""
+    from entr_utils import forecast
+
+    done = next((path for path in (experiment.path, records.unfinished(experiment.path)) if path.exists()), None)
+    if not done:
+        return forecast.sentence(forecast.write(experiment))
+    record = records.read(done)
+    if "forecast_seconds" not in record:
+        return "No forecast was made of this run."
+    return f"Forecast: {minutes(record['forecast_seconds'])} of T; it took {minutes(record['seconds_total'])}."
 
 
 def what_runs_all(runs: list) -> Markdown:
     """What will be run on what, for all regimes and seeds of a user's own images."""
     first, waiting = runs[0], sum(not run.path.exists() for run in runs)
-    return Markdown(f"{len(runs)} runs, {waiting} of them to be trained now. The first:\n\n{what_runs(first).data}\n\n"
-                    f"{table1(first).data}")  # fmt: skip
+    each = "\n".join(
+        f"- {LABELS[run.parameters.regime]}, seed {run.parameters.seed}: {forecast_of(run)}" for run in runs
+    )
+    return Markdown(f"{len(runs)} runs, {waiting} of them to be trained now.\n\n{each}\n\nThe first:\n\n"
+                    f"{what_runs(first).data}\n\n{table1(first).data}")  # fmt: skip
 
 
 def own_verdict(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:

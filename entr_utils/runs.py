@@ -21,18 +21,18 @@ from tqdm import tqdm
 from entr_utils import UserError, datasets, downloads
 from entr_utils.parameters import NETWORKS, Parameters
 from entr_utils.progress import CHANNEL, minutes
-from entr_utils.regimes import REGIMES, relative_cost, rotated
+from entr_utils.regimes import REGIMES, rotated
 
 if TYPE_CHECKING:
     from entr_utils.experiment import Experiment
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LISTS = {"DATASETS": tuple(datasets.DATASETS), "NETWORKS": ("resnet18",), "REGIMES": REGIMES, "SEEDS": ("0",)}
-VALUES = {"PROFILE": "quick", "SIZE": "0", "WEIGHTS": "", "DATA": "", "GROUPS": "", "RESULTS": "results"}
+VALUES = {"PROFILE": "quick", "SIZE": "0", "WEIGHTS": "", "DATA": "", "GROUPS": "", "PRECISION": "", "BATCH": "0",
+          "RESULTS": "results"}  # fmt: skip
 # Without these glibc hands large buffers back and asks for them again: a quarter to a third of the time on a CPU.
+START_SECONDS = 15  # of a kernel, its imports and the figures
 KERNEL_ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
-START_SECONDS = 12  # of a kernel, its imports and the figures, for the progress bar
-NETWORK_COST = {"resnet18": 1.0, "resnet34": 2.0, "resnet50": 2.3}  # in forward passes of ResNet18
 
 
 def read_settings(words: list[str]) -> dict[str, str]:
@@ -62,7 +62,8 @@ def plan(settings: dict[str, str]) -> list[Parameters]:
                 for regime in rotated(settings["REGIMES"].split(), seed):
                     runs.append(Parameters(
                         dataset, network, regime, seed, settings["PROFILE"], _whole("SIZE", settings["SIZE"]),
-                        settings["WEIGHTS"], settings["DATA"], settings["GROUPS"], results=settings["RESULTS"],
+                        settings["WEIGHTS"], settings["DATA"], settings["GROUPS"], precision=settings["PRECISION"],
+                        batch=_whole("BATCH", settings["BATCH"]), results=settings["RESULTS"],
                     ).checked())  # fmt: skip
     return runs
 
@@ -151,6 +152,16 @@ def work(settings: dict[str, str], again: bool = False) -> int:
     return 1 if failed or without_weights else 3 if missing else 0
 
 
+def say_plan(settings: dict[str, str]) -> int:
+    """The forecast of the whole matrix on this machine: nothing is trained, no images or weights are needed."""
+    from entr_utils import forecast
+
+    runs = plan(settings)
+    say_what_runs(settings, runs)
+    print(forecast.table((run, forecast.forecast(run, *forecast.counts(run))) for run in runs))
+    return 0
+
+
 def missing_datasets(runs: list[Parameters]) -> set[str]:
     """Say of each dataset whether it is found, downloadable or missing; download; return what is missing after that."""
     states, firsts = {}, {run.dataset: run for run in runs}
@@ -200,16 +211,20 @@ def prepare(run: Parameters) -> "Experiment":
     return experiment.prepare(parameters.pop("dataset"), **parameters)
 
 
-def weight(experiment: "Experiment") -> float:
-    """Roughly the seconds of a run on two cores: a weight for the progress bar, nothing more."""
-    p, finished = experiment.parameters, experiment.path.exists()
-    images = len(experiment.training) * (p.size / 250) ** 2 / 130
-    return START_SECONDS + (0 if finished else relative_cost(experiment.regime) * images * NETWORK_COST[p.network])
+def expect(todo: list["Experiment"]) -> list[float]:
+    """Say what the runs to be trained will take; wall seconds of each, of one to be drawn again its start alone."""
+    from entr_utils import forecast
+
+    new = [experiment for experiment in todo if not experiment.path.exists()]
+    said = {experiment.key: forecast.write(experiment) for experiment in new}
+    if new:
+        print(forecast.table((experiment.parameters, said[experiment.key]) for experiment in new))
+    return [said.get(experiment.key, {"wall_seconds": START_SECONDS})["wall_seconds"] for experiment in todo]
 
 
 def train_all(todo: list["Experiment"]) -> int:
     """Execute the runs one after the other under one progress bar; returns how many failed."""
-    failed, weights = 0, [weight(experiment) for experiment in todo]
+    failed, weights = 0, expect(todo)
     bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed} so far, about {remaining} left"
     interval = 1 if sys.stderr.isatty() else 60
     with tqdm(total=sum(weights), bar_format=bar_format, disable=not todo, mininterval=interval) as bar:
@@ -263,11 +278,13 @@ def summarise(settings: dict[str, str], changed: bool) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line: `all` or `render`, then NAME=value words."""
+    """The command line: `all`, `render` or `plan`, then NAME=value words."""
     try:
         command, *words = arguments or ["all"]
-        if command not in ("all", "render"):
-            raise UserError(f"command={command!r}: unknown; allowed: all, render")
+        if command not in ("all", "render", "plan"):
+            raise UserError(f"command={command!r}: unknown; allowed: all, render, plan")
+        if command == "plan":
+            return say_plan(read_settings(words))
         return work(read_settings(words), again=command == "render")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -278,4 +295,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if not KERNEL_ENVIRONMENT.items() <= os.environ.items():  # what is measured here has to hold for the kernels
+        os.execve(sys.executable, [sys.executable, "-m", "entr_utils.runs", *sys.argv[1:]],
+                  os.environ | KERNEL_ENVIRONMENT)  # fmt: skip
     sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,9 @@
-"""What a run costs: seconds, floating-point operations, energy, memory - and who has the device."""
+"""What a run costs: seconds, floating-point operations, energy - and who has the device."""
 
 import contextlib
 import fcntl
 import os
 import platform
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from entr_utils import UserError
 
 
 def device() -> torch.device:
@@ -36,13 +37,19 @@ def device_model() -> str:
     return f"{cpu_model()}, {torch.get_num_threads()} threads"
 
 
-def precision() -> str:
-    """The fastest precision the hardware really has: bfloat16, float16 or float32.
+def precision(wanted: str = "") -> str:
+    """`wanted`, or the fastest precision the hardware really has: bfloat16, float16 or float32.
 
     CUDA: bfloat16 from compute capability 8.0 (`is_bf16_supported` also counts emulation, on a T4 for one), else
-    float16. CPU: bfloat16 with AVX512-BF16 or AMX, else float32.
+    float16. CPU: bfloat16 with AVX512-BF16 or AMX, else float32. Raises UserError for float16 on a CPU: its small
+    gradients need CUDA's loss scaling.
     """
-    if device().type == "cuda":
+    on_gpu = device().type == "cuda"
+    if wanted == "float16" and not on_gpu:
+        raise UserError("precision='float16': needs a CUDA device; allowed here: float32, bfloat16, or nothing")
+    if wanted:
+        return wanted
+    if on_gpu:
         return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
     with contextlib.suppress(OSError):
         flags = Path("/proc/cpuinfo").read_text()
@@ -98,28 +105,6 @@ def flops_per_image(model: nn.Module, size: int, train: bool) -> float:
     return counter.get_total_flops() / 2
 
 
-class PeakMemory:
-    """Largest memory in bytes since `reset`: the device's on CUDA; on a CPU the process's, as Linux counts it."""
-
-    def reset(self) -> None:
-        """Forget earlier peaks, where the system lets us (on a CPU it may not; then peaks only grow)."""
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            with contextlib.suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")
-
-    def read(self) -> int:
-        """Bytes."""
-        if torch.cuda.is_available():
-            return torch.cuda.max_memory_allocated()
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM"):
-                    return int(line.split()[1]) * 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def energy_joules() -> float | None:
     """The device's energy counter, or None where it has none or does not let us read it.
 
@@ -156,6 +141,11 @@ def device_lock() -> Iterator[None]:
         yield
 
 
+def allocator() -> dict[str, str]:
+    """glibc's settings that decide whether large buffers are kept: a quarter to a third of a CPU's time."""
+    return {name: os.environ.get(name, "") for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")}
+
+
 def environment() -> dict:
     """What a run stood on: device, processor, threads, versions, commit, start time, load."""
     import subprocess
@@ -172,7 +162,7 @@ def environment() -> dict:
         "device": device_model(), "cpu": cpu_model(), "threads": torch.get_num_threads(),
         "python": platform.python_version(), "platform": sys.platform,
         **{name: version(name) for name in ("torch", "torchvision", "fastai")},
-        "malloc": {name: os.environ.get(name, "") for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")},
+        "malloc": allocator(),
         "commit": (git("rev-parse", "HEAD") or "unknown") + ("-dirty" if changed else ""),
         "started": datetime.now(UTC).isoformat(timespec="seconds"), "load": os.getloadavg()[0],
     }  # fmt: skip

@@ -2,34 +2,20 @@
 
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException, CancelValidException
-from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import minimum
-from fastai.data.core import DataLoaders
-from fastai.learner import Learner
-from fastai.optimizer import OptimWrapper
 from torch import Tensor
-from torch.nn import functional
 
-from entr_utils import UserError, images, networks, records, timing
+from entr_utils import UserError, forecast, images, learning, memory, networks, records, timing
+from entr_utils.augmentation import Augment, make_augment
 from entr_utils.experiment import Experiment
 from entr_utils.progress import Progress
 from entr_utils.regimes import Moment, pixels
 
 TTA_PASSES = 4  # augmented ones, beside the plain one
-
-
-@torch.no_grad()
-def predict(network: networks.Network, photos: Tensor, batch: int, augment: images.Augment | None = None) -> Tensor:
-    """(n, classes) float32 probabilities of (n, s, s, 3) uint8 images, the network in evaluation mode."""
-    network.eval()
-    plain = map(images.normalise, photos.split(batch))
-    return torch.cat([network(augment(x) if augment else x).softmax(1) for x in plain])
 
 
 class FollowRegime(Callback):
@@ -64,7 +50,7 @@ class KeepLedger(Callback):
         self, experiment: Experiment, follow: FollowRegime, photos: Tensor, labels: Tensor, progress: Progress
     ):
         self.experiment, self.follow, self.photos, self.labels = experiment, follow, photos, labels
-        self.clock, self.progress, self.memory = follow.clock, progress, timing.PeakMemory()
+        self.clock, self.progress, self.memory = follow.clock, progress, memory.PeakMemory()
         self.epochs: list[dict] = []
         self.stages: list[dict] = []
         self.predictions: dict[str, Tensor] = {}  # after each stage, at the largest size
@@ -95,7 +81,7 @@ class KeepLedger(Callback):
             self.failure = f"loss is not a number in {moment.stage.name}, epoch {self.epoch + 1}"
             raise CancelFitException
         self.clock.start()
-        probabilities = predict(self.model, self.photos, self.experiment.identity["batch"])
+        probabilities = learning.predict(self.model, self.photos, self.experiment.identity["batch"])
         accuracy = self._accuracy(probabilities)
         self.epochs.append({
             "epoch": self.epoch, "stage": moment.stage.name, "cycle": moment.cycle, "size": size, "loss": loss,
@@ -104,7 +90,7 @@ class KeepLedger(Callback):
         })  # fmt: skip
         if self._stage_ends():
             self.predictions[moment.stage.name] = probabilities.argmax(1)
-            small = predict(self.model, images.resize(self.photos, size), self.experiment.identity["batch"])
+            small = learning.predict(self.model, images.resize(self.photos, size), self.experiment.identity["batch"])
             self._close_stage(moment, accuracy, self._accuracy(small))
         self.epochs[-1]["eval_seconds"] = self.clock.stop("evaluation")
         if self._stage_ends():
@@ -143,61 +129,6 @@ class KeepLedger(Callback):
         })  # fmt: skip
 
 
-def warm_up(network: networks.Network, experiment: Experiment, photos: Tensor, labels: Tensor) -> tuple[dict, dict]:
-    """One step at each (size, trains) of the regime before the clock starts, then everything put back bit for bit.
-
-    Returns (seconds, FLOPs of training an image), both by "<pixels> <trains>", plus FLOPs of a forward pass at the
-    largest size by "forward". Nothing of it is in T; weights, batch-norm statistics and random state are as before.
-    """
-    size, batch = experiment.parameters.size, experiment.identity["batch"]
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    seconds: dict[str, float] = {}
-    flops: dict[str, float] = {}
-    with torch.random.fork_rng():
-        for stage in experiment.regime.stages[:-1]:
-            name = f"{pixels(stage.size, size)} {stage.trains}"
-            if name in seconds:
-                continue
-            network.set_trains(stage.trains)
-            network.train()
-            clock = timing.Clock()
-            with clock(name):
-                x = images.normalise(images.resize(photos[:batch], pixels(stage.size, size)))
-                functional.cross_entropy(network(x), labels[:batch]).backward()
-            seconds |= clock.seconds
-            flops[name] = timing.flops_per_image(network, pixels(stage.size, size), train=True)
-        network.eval()
-        flops["forward"] = timing.flops_per_image(network, size, train=False)
-    network.zero_grad(set_to_none=True)
-    network.load_state_dict(before)
-    return seconds, flops
-
-
-def make_learner(experiment: Experiment, network: networks.Network, batches: images.Batches, cbs: list) -> Learner:
-    """fastai's Learner with torch's fused SGD (momentum .9, weight decay 0) and three parameter groups."""
-    loaders = DataLoaders(batches, [], device=batches.labels.device)
-    if experiment.identity["precision"] == "float16":
-        cbs = [*cbs, MixedPrecision()]
-    sgd = partial(OptimWrapper, opt=partial(torch.optim.SGD, momentum=0.9, fused=True))
-    return Learner(loaders, network, loss_func=functional.cross_entropy, opt_func=sgd, cbs=cbs, wd=0.0,
-                   splitter=lambda network: network.groups())  # fmt: skip
-
-
-def make_network(experiment: Experiment) -> networks.Network:
-    """The run's network on the device; the head (and without weights the body) from the run's seed."""
-    torch.manual_seed(experiment.parameters.seed)
-    identity = experiment.identity
-    network = networks.build(identity["network"], experiment.parameters.weights, len(experiment.images.classes),
-                             identity["dropout"], identity["precision"])  # fmt: skip
-    return network.to(timing.device())
-
-
-def on_device(experiment: Experiment, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-    """The chosen images (n, s, s, 3) uint8 and labels (n,) int64 as tensors on the device, where they stay."""
-    photos, labels = experiment.images.pixels[chosen], experiment.images.labels[chosen]
-    return torch.from_numpy(photos).to(timing.device()), torch.from_numpy(labels).to(timing.device())
-
-
 def train(experiment: Experiment) -> dict:
     """Train, evaluate and record one run; a run that has been trained is read, not trained again.
 
@@ -207,28 +138,32 @@ def train(experiment: Experiment) -> dict:
     for path in (experiment.path, records.unfinished(experiment.path)):
         if path.exists():
             return records.read(path)
+    predicted = forecast.write(experiment)
+    forecast.check_fits(predicted)
     with timing.device_lock():
-        record = _train(experiment)
+        record = _train(experiment, predicted)
     records.write(record, records.unfinished(experiment.path))
+    forecast.learn(experiment, record)
     return record
 
 
-def _train(experiment: Experiment) -> dict:
+def _train(experiment: Experiment, predicted: dict) -> dict:
     began, environment = time.perf_counter(), timing.environment()
     clock, energy = timing.Clock(), timing.energy_joules()
     p = experiment.parameters
-    train_photos, train_labels = on_device(experiment, experiment.training)
-    test_photos, test_labels = on_device(experiment, experiment.validation)
-    network = make_network(experiment)
-    augment = images.make_augment(p.orientations)
-    warmup, flops = warm_up(network, experiment, train_photos, train_labels)
+    train_photos, train_labels = learning.place(experiment, experiment.training)
+    test_photos, test_labels = learning.place(experiment, experiment.validation)
+    network = learning.make_network(experiment)
+    augment = make_augment(p.orientations)
+    batches = images.Batches(train_photos, train_labels, experiment.identity["batch"], p.seed, augment)
+    placed = time.perf_counter() - began
+    warmup, flops = learning.warm_up(network, experiment, batches)
 
     torch.manual_seed(p.seed)  # the same augmentation and dropout for every regime
-    batches = images.Batches(train_photos, train_labels, experiment.identity["batch"], p.seed, augment)
     follow = FollowRegime(experiment, train_photos, batches, clock)
     progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}")
     ledger = KeepLedger(experiment, follow, test_photos, test_labels, progress)
-    learner = make_learner(experiment, network, batches, [follow, ledger])
+    learner = learning.make_learner(network, batches, [follow, ledger])
     with learner.no_bar(), learner.no_logging():
         learner.fit(experiment.regime.epochs)
     if ledger.failure:
@@ -238,17 +173,19 @@ def _train(experiment: Experiment) -> dict:
     used = timing.energy_joules()
     costs = {
         "warmup_seconds": warmup, "flops_per_image": flops, "wall_seconds": time.perf_counter() - began,
+        "prepare_seconds": experiment.prepare_seconds + placed,
         "energy_joules": used - energy if used is not None and energy is not None else None,
+        **{f"forecast_{name}": predicted[name] for name in ("seconds", "wall_seconds", "memory")},
     }  # fmt: skip
     return records.make(experiment.identity, experiment.about, ledger.kept(), costs, environment)
 
 
-def _tta(network: networks.Network, ledger: KeepLedger, augment: images.Augment) -> None:
+def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> None:
     """Test-time augmentation: mean of the probabilities of one plain and four augmented passes, on the clock."""
     photos, batch = ledger.photos, ledger.experiment.identity["batch"]
     ledger.memory.reset()
     ledger.clock.start()
-    passes = [predict(network, photos, batch, augment if i else None) for i in range(1 + TTA_PASSES)]
+    passes = [learning.predict(network, photos, batch, augment if i else None) for i in range(1 + TTA_PASSES)]
     probabilities = torch.stack(passes).mean(0)
     seconds, accuracy = ledger.clock.stop("tta"), ledger._accuracy(probabilities)
     seen = len(passes) * len(photos)
@@ -268,12 +205,12 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
     tenth of the rate at which the smoothed loss is smallest.
     """
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
-        network = make_network(experiment)
+        network = learning.make_network(experiment)
         network.set_trains(experiment.regime.stages[0].trains)
-        photos, labels = on_device(experiment, experiment.training)
+        photos, labels = learning.place(experiment, experiment.training)
         batches = images.Batches(photos, labels, experiment.identity["batch"], experiment.parameters.seed,
-                                 images.make_augment(experiment.parameters.orientations))  # fmt: skip
-        learner = make_learner(experiment, network, batches, [])
+                                 make_augment(experiment.parameters.orientations))  # fmt: skip
+        learner = learning.make_learner(network, batches, [], record=True)
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
             suggested = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(minimum,))

@@ -29,7 +29,7 @@ import torchvision
 from fastai.callback.core import Callback
 from PIL import Image
 
-from entr_utils import UserError, experiment, runs, training
+from entr_utils import UserError, experiment, forecast, learning, runs, training
 
 ROOT = Path(__file__).parents[1]
 TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
@@ -125,9 +125,10 @@ def checksum(module) -> str:
 
 def train_watched(run: experiment.Experiment) -> Watched:
     """`training.train` with one more callback, which only looks."""
-    watched, make_learner = Watched(run), training.make_learner
+    forecast.write(run)  # its probe has a learner of its own
+    watched, make_learner = Watched(run), learning.make_learner
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_learner", lambda a, b, c, cbs: make_learner(a, b, c, [*cbs, Watch(watched)]))
+        patch.setattr(learning, "make_learner", lambda a, b, cbs: make_learner(a, b, [*cbs, Watch(watched)]))
         watched.record = training.train(run)
     return watched
 
