@@ -1,8 +1,9 @@
 """The ENTR hypothesis, tested: does growing the training images save time, and what does it cost?
 
 Read in this order: `regimes` (the schedule as data), `parameters` (what one run is made of), `datasets` and
-`synthetic` (which images), `images` (decode once, resize, batch), `networks`, `training` (one run), `timing`,
-`records` (what a run leaves behind), `statistics`, `figures`, `reports` (what a notebook shows), `runs` (many runs).
+`synthetic` (which images), `images` (decode once, place, resize, batch), `augmentation`, `memory` (where images stay),
+`networks`, `learning` (the pieces of a run), `forecast` (what it will take), `training` (one run), `timing`, `records`
+(what a run leaves behind), `statistics`, `figures`, `reports` (what a notebook shows), `runs` (many runs).
 """
 
 import warnings

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from entr_utils import UserError
-from entr_utils.records import caption
+from entr_utils.records import caption, letters, setting
 from entr_utils.regimes import REGIMES, STEPS, pixels, sizes
 
 LABELS = {"no_increase": "no increase", "gradual": "gradual", "stepwise": "stepwise"}
@@ -148,15 +148,13 @@ def efficiency(records: list[dict]) -> Figure:
     """Figure 4: standardised accuracy by dataset, network and regime, before (sub-total) and after re-training."""
     if not records:
         return _new(4, 3)[0]
-    table = pd.DataFrame(records)
-    names = list(dict.fromkeys(table["dataset"]))
-    long = table.melt(
-        ["dataset", "network", "regime", "seed"], ["efficiency_subtotal", "efficiency_total"], "part", "As"
-    )
+    table = pd.DataFrame(records).assign(panel=_panels(records))
+    names = list(dict.fromkeys(table["panel"]))
+    long = table.melt(["panel", "network", "regime", "seed"], ["efficiency_subtotal", "efficiency_total"], "part", "As")
     long["part"] = long["part"].str.removeprefix("efficiency_").map({"subtotal": "sub-total", "total": "total"})
     figure, axes = _new(4.2 * len(names), 3.4, len(names))
     for axis, name in zip(axes, names, strict=True):
-        rows = long[long["dataset"] == name].assign(where=lambda rows: rows["network"] + "\n" + rows["part"])
+        rows = long[long["panel"] == name].assign(where=lambda rows: rows["network"] + "\n" + rows["part"])
         order = [f"{network}\n{part}" for network in sorted(set(rows["network"])) for part in ("sub-total", "total")]
         sns.stripplot(rows, x="where", y="As", hue="regime", order=order, hue_order=REGIMES, palette=PALETTE,
                       dodge=True, jitter=False, size=9, ax=axis, legend=axis is axes[-1])  # fmt: skip
@@ -169,11 +167,12 @@ def efficiency(records: list[dict]) -> Figure:
 
 def accuracy_over_time(records: list[dict]) -> Figure:
     """Figure 5: validation accuracy over seconds of training, a line a run; crosses mark sub-total, dots total."""
-    names = list(dict.fromkeys(record["dataset"] for record in records))
+    panels = _panels(records)
+    names = list(dict.fromkeys(panels))
     figure, axes = _new(4.2 * len(names) + 1, 3.6, max(1, len(names)))
     styles = dict(zip(sorted({record["network"] for record in records}), ("-", "--", ":"), strict=False))
     for axis, name in zip(axes, names, strict=False):
-        for record in (record for record in records if record["dataset"] == name):
+        for record in (record for record, panel in zip(records, panels, strict=True) if panel == name):
             colour, style = PALETTE[record["regime"]], styles[record["network"]]
             seconds = np.cumsum([row["seconds"] for row in record["epochs"]])
             axis.plot(
@@ -189,6 +188,12 @@ def accuracy_over_time(records: list[dict]) -> Figure:
         axes[-1].plot([], [], style, color="grey", label=network)
     _legend(axes[-1])
     return _foot(figure, records)
+
+
+def _panels(records: list[dict]) -> list[str]:
+    """The panel of each record: its dataset, and its setting's letter where there are several."""
+    of = letters(records)
+    return [f"{record['dataset']} ({of[setting(record)]})" if of else record["dataset"] for record in records]
 
 
 def _legend(axis) -> None:

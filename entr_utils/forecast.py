@@ -158,12 +158,19 @@ def _memory(p: Parameters, n_train: int, n_val: int, stages: tuple[Stage, ...], 
     return {"memory": largest, "free": free, "batch": batch}
 
 
-def write(experiment: Experiment) -> dict:
-    """The forecast of a run, as written to disk before its first step: made once, read from there ever after."""
+def of(experiment: Experiment) -> dict:
+    """The forecast of a run that is about to start: the one written to disk where it has started before."""
     path = experiment.path.with_suffix(".forecast")
-    if not path.exists():
-        _write(forecast(experiment.parameters, len(experiment.training), len(experiment.validation)), path)
-    return json.loads(path.read_text())
+    if path.exists():
+        return json.loads(path.read_text())
+    return forecast(experiment.parameters, len(experiment.training), len(experiment.validation))
+
+
+def write(experiment: Experiment) -> dict:
+    """Write the forecast of a run to disk, before its first step: made once, read from there ever after."""
+    predicted = of(experiment)
+    _write(predicted, experiment.path.with_suffix(".forecast"))
+    return predicted
 
 
 def learn(experiment: Experiment, record: dict) -> None:

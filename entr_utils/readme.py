@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 from entr_utils import UserError
@@ -41,7 +42,7 @@ def write_badges(repository: str = "", root: Path = ROOT) -> str:
 
 
 def write_results(root: Path = ROOT) -> str:
-    """Write the committed results (results/paper) to the README: verdict, table, figure. Returns one line."""
+    """Write the committed results (results/paper, results/bench) to the README. Returns one line."""
     from entr_utils import figures, reports, statistics
 
     table, loaded = reports.read_all(str(root / "results"), "paper")
@@ -57,7 +58,74 @@ def write_results(root: Path = ROOT) -> str:
         f"![Validation accuracy over seconds of training]({picture.relative_to(root)})",
     ]
     _write_block(root / "README.md", "results", "\n\n".join(parts))
-    return f"results of {len(loaded)} runs written to README.md"
+    bench = root / "results" / "bench" / "bench.json"
+    _write_block(root / "README.md", "speed", speed(json.loads(bench.read_text()) if bench.exists() else {}))
+    return f"results of {len(loaded)} runs and the bench's written to README.md"
+
+
+def speed(bench: dict) -> str:
+    """How fast training is, in a few sentences, from bench.json; a part that was not measured has none."""
+    say = {"ceiling": _ceiling, "versus": _versus, "phases": _phases, "precision": _precision, "forecast": _forecast}
+    lines = [f"- {line(bench[part]['result'])}" for part, line in say.items() if part in bench]
+    if not lines:
+        return "Not measured yet: `make bench` measures, `make readme` writes it here."
+    where = " and ".join(sorted({
+        f"{entry['environment']['device']}, torch {entry['environment']['torch']}" for entry in bench.values()
+    }))  # fmt: skip
+    end = "All tables are in [results/bench](results/bench/bench.ipynb), what was tried in its LOG.md."
+    return "\n".join([f"Measured on {where}:", "", *lines, "", end])
+
+
+def _met(rows: list[dict]) -> str:
+    judged = [row["met"] for row in rows if row["met"] is not None]
+    return f"the required ratio was met in {sum(judged)} of {len(judged)} cells" if judged else "none was required"
+
+
+def _span(values: Iterable[float], digits: int) -> str:
+    low, high = min(kept := list(values)), max(kept)
+    return (
+        f"{low:.{digits}f}" if f"{low:.{digits}f}" == f"{high:.{digits}f}" else f"{low:.{digits}f} to {high:.{digits}f}"
+    )
+
+
+def _ceiling(rows: list[dict]) -> str:
+    of = {what: _span((row["ratio"] for row in rows if row["trains"] == what), 2) for what in ("all", "head")}
+    sizes, names = _span((row["size"] for row in rows), 0), ", ".join(dict.fromkeys(row["network"] for row in rows))
+    return (f"Training with indexing, augmentation and callbacks ran at {of['all']} of the speed of its bare "
+            f"arithmetic with all layers, {of['head']} with the head only ({names}, {sizes} px, "
+            f"{rows[0]['precision']}); {_met(rows)}.")  # fmt: skip
+
+
+def _versus(result: dict) -> str:
+    ratios = [
+        f"{row['ratio']:.1f} x {row['way']} at {row['size']} px" for row in result["speed"] if row["way"] != "ours"
+    ]
+    accuracy = result["accuracy"]
+    return (f"Images per second against what a user would write: {', '.join(ratios)}; {_met(result['speed'])}. "
+            f"Accuracy against fastai's way on a small problem: {_points(accuracy)}.")  # fmt: skip
+
+
+def _points(accuracy: dict) -> str:
+    low, mean, high = (100 * accuracy[name] for name in ("low", "difference", "high"))
+    return f"{mean:+.1f} points (95% {low:+.1f} to {high:+.1f}, n = {accuracy['n']} seeds)"
+
+
+def _phases(result: dict) -> str:
+    said = [f"{100 * run['overhead']:.0f}% of a {name} run" for name, run in result.items() if run]
+    return f"Everything but start-up, training and evaluation took {' and '.join(said)} (at most 10% required)."
+
+
+def _precision(result: dict) -> str:
+    ratio, emulated = result["speed"][1]["ratio"], ", emulated there" if result["emulated"] else ""
+    return (f"{result['reduced']}{emulated}: {ratio:.2f} x the speed of float32; accuracy "
+            f"{_points(result['accuracy'])}.")  # fmt: skip
+
+
+def _forecast(result: dict) -> str:
+    if not result["n"]:
+        return "Forecasts: no committed run has one yet."
+    return (f"Forecasts of T were off by {100 * result['median']:.0f}% in the median of {result['n']} runs (at most "
+            f"10% required), {100 * result['share']:.0f}% of them within 20% (90% required).")  # fmt: skip
 
 
 def _write_block(readme: Path, name: str, text: str) -> None:

@@ -6,9 +6,12 @@ No torch here: a laptop without it can read results.
 import json
 import math
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from string import ascii_uppercase
 
-import jsonschema
+import fastjsonschema  # imported in no time; jsonschema takes seconds of every kernel's start
 import pandas as pd
 
 from entr_utils import UserError
@@ -151,13 +154,18 @@ def read(path: Path) -> dict:
     return record
 
 
+@cache
+def _validator() -> Callable[[dict], dict]:
+    return fastjsonschema.compile(SCHEMA)
+
+
 def check(record: dict, path: Path) -> None:
     """Validate against SCHEMA and recompute key, accuracies, seconds, FLOPs and As from what is stored."""
     try:
-        jsonschema.validate(record, SCHEMA)
-    except jsonschema.ValidationError as error:
-        where = "/".join(map(str, error.absolute_path)) or "the record"
-        raise UserError(f"{path}: {where}: {error.message.splitlines()[0][:120]}; delete it and run again") from error
+        _validator()(record)
+    except fastjsonschema.JsonSchemaValueException as error:
+        where, what = "/".join(error.path[1:]) or "the record", error.message.partition(" ")[2]
+        raise UserError(f"{path}: {where}: {what[:120]}; delete it and run again") from error
     identity, predictions = record["identity"], record["predictions"]
     facts = {"key": key_of(identity), **{name: identity.get(name) for name in KEPT},
              **{f"n_val (predictions of {name})": len(predictions[name]) for name in predictions}}  # fmt: skip
@@ -189,6 +197,7 @@ def table(records: list[dict]) -> pd.DataFrame:
         row |= {f"env_{name}": value for name, value in record["environment"].items() if not isinstance(value, dict)}
         row |= {
             "comparable": comparable(record["identity"]),
+            "setting": setting(record),
             "split_sha256": record["identity"]["split_sha256"],
             "warmup_total": sum(record["warmup_seconds"].values()),
         }
@@ -200,6 +209,17 @@ def comparable(identity: dict) -> str:
     """A key of all that must agree before regimes are compared: the identity without regime, stages and seed."""
     free = {"regime", "stages", "seed", "split_sha256"}
     return key_of({name: value for name, value in identity.items() if name not in free})[:12]
+
+
+def setting(record: dict) -> str:
+    """What has to be the same before seconds mean the same."""
+    return f"{record['environment']['device']}, {record['precision']}, protocol {record['protocol']}"
+
+
+def letters(records: list[dict]) -> dict[str, str]:
+    """A letter for each setting where there are several, for tables and figures; else nothing."""
+    found = sorted(set(map(setting, records)))
+    return dict(zip(found, ascii_uppercase, strict=False)) if len(found) > 1 else {}
 
 
 def caption(records: list[dict]) -> str:
@@ -217,4 +237,5 @@ def caption(records: list[dict]) -> str:
             notes.append(f"Weights {weights}: {note or 'not ImageNet weights, which the paper used'}.")
     if any("threads" in record["environment"]["device"] for record in records):
         notes.append("Trained on a CPU; the paper used a Colab GPU.")
+    notes += [f"{letter}: {where}." for where, letter in letters(records).items()]
     return " ".join(notes)

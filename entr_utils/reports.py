@@ -52,7 +52,7 @@ def forecast_of(experiment) -> str:
 
     done = next((path for path in (experiment.path, records.unfinished(experiment.path)) if path.exists()), None)
     if not done:
-        return forecast.sentence(forecast.write(experiment))
+        return forecast.sentence(forecast.of(experiment))
     record = records.read(done)
     if "forecast_seconds" not in record:
         return "No forecast was made of this run."
@@ -167,25 +167,32 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     unpaired = statistics.left_out(records.table(loaded))
     alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
-    cells = f"{len(loaded)} runs ({varied}), up to {first['size']} px, {first['environment']['device']}"
+    settings = records.letters(loaded) or {records.setting(first): ""}
+    where = "; ".join(f"{letter}: {setting}".removeprefix(": ") for setting, letter in settings.items())
+    cells = f"{len(loaded)} runs ({varied}), up to {first['size']} px, {where}"
     sources = dict.fromkeys(
         f"{record['dataset']}: {record['image_source']}; split: {record['split']}." for record in loaded
     )
     notes = [*sources, records.caption(loaded)]
+    sentences = _sentences(compared, records.letters(loaded))
     return Markdown(
-        f"{statistics.headline(compared)}\n\n{_sentences(compared)}\n\nOn what: {cells}.{alone}\n\nCaveats:\n"
+        f"{statistics.headline(compared)}\n\n{sentences}\n\nOn what: {cells}.{alone}\n\nCaveats:\n"
         + "\n".join(f"- {note}" for note in notes)
     )
 
 
-def _sentences(compared: pd.DataFrame) -> str:
+def _sentences(compared: pd.DataFrame, letters: dict[str, str]) -> str:
     return "\n".join(
-        f"- {row['dataset']}, {row['network']}, {LABELS[row['treatment']]}: "
+        f"- {row['dataset']}{_on(letters, row)}, {row['network']}, {LABELS[row['treatment']]}: "
         f"T x {statistics.interval_text(row, 'time')}, accuracy {statistics.interval_text(row, 'points', 1)} points, "
         f"As x {statistics.interval_text(row, 'efficiency')} "
         f"(n = {row['n']}; one validation image is {100 / row['n_val']:.1f} points)."
         for _, row in compared.iterrows()
     )
+
+
+def _on(letters: dict[str, str], row: pd.Series) -> str:
+    return f" ({letters[row['setting']]})" if letters else ""
 
 
 def _listed(loaded: list[dict], name: str) -> str:
@@ -211,14 +218,18 @@ def matrix(loaded: list[dict], profile: str, empty: bool = True) -> Markdown:
     table = records.table(loaded)
     ran = list(dict.fromkeys(record["network"] for record in loaded))
     networks = NETWORKS if profile == "paper" and empty else ran
-    rows = [
-        _cell(table, dataset, network, regime) for dataset in DATASETS for network in networks for regime in REGIMES
-    ]
+    rows = []
+    for setting, on in (records.letters(loaded) or {"": ""}).items():
+        part = table[table["setting"] == setting] if on else table
+        rows += [_cell(part, dataset, network, regime, on)
+                 for dataset in DATASETS for network in networks for regime in REGIMES
+                 if not on or ((part["dataset"] == dataset) & (part["network"] == network)).any()]  # fmt: skip
     return _captioned(rows, loaded)
 
 
-def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str) -> dict:
-    row = {"dataset": dataset, "network": network, "regime": LABELS[regime], "seeds": 0}
+def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str, on: str) -> dict:
+    row: dict = {"on": on} if on else {}
+    row |= {"dataset": dataset, "network": network, "regime": LABELS[regime], "seeds": 0}
     if not len(table):
         return row
     cell = table[(table["dataset"] == dataset) & (table["network"] == network) & (table["regime"] == regime)]
@@ -234,7 +245,8 @@ def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str) -> dict:
 
 def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     """Each treatment against no increase: ratios of T, FLOPs and As, difference of accuracy in points."""
-    rows = [{
+    letters = records.letters(loaded)
+    rows = [({"on": letters[row["setting"]]} if letters else {}) | {
         "dataset": row["dataset"], "network": row["network"], "regime": LABELS[row["treatment"]], "n": row["n"],
         "T ratio": statistics.interval_text(row, "time"), "FLOPs ratio": statistics.interval_text(row, "flops"),
         "As ratio, sub-total": statistics.interval_text(row, "efficiency_subtotal"),
@@ -258,7 +270,9 @@ def probes(results: str, profile: str) -> Markdown:
     loaded = [json.loads(path.read_text()) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
     if not loaded:
         return Markdown("No probe: it is made for runs with `WEIGHTS=path`.")
-    rows = [{"dataset": probe["dataset"], "network": probe["network"], "weights": probe["weights"],
+    several = len({probe["device"] for probe in loaded}) > 1
+    rows = [{**({"device": probe["device"]} if several else {}),
+             "dataset": probe["dataset"], "network": probe["network"], "weights": probe["weights"],
              **{f"{size} px": f"{accuracy:.3f}" for size, accuracy in probe["accuracy"].items()},
              "validation": probe["n_val"]} for probe in loaded]  # fmt: skip
     return _table(rows)

@@ -215,11 +215,10 @@ def expect(todo: list["Experiment"]) -> list[float]:
     """Say what the runs to be trained will take; wall seconds of each, of one to be drawn again its start alone."""
     from entr_utils import forecast
 
-    new = [experiment for experiment in todo if not experiment.path.exists()]
-    said = {experiment.key: forecast.write(experiment) for experiment in new}
+    new = {experiment.key: forecast.of(experiment) for experiment in todo if not experiment.path.exists()}
     if new:
-        print(forecast.table((experiment.parameters, said[experiment.key]) for experiment in new))
-    return [said.get(experiment.key, {"wall_seconds": START_SECONDS})["wall_seconds"] for experiment in todo]
+        print(forecast.table((run.parameters, new[run.key]) for run in todo if run.key in new))
+    return [new[run.key]["wall_seconds"] if run.key in new else START_SECONDS for run in todo]
 
 
 def train_all(todo: list["Experiment"]) -> int:

@@ -29,23 +29,19 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         table: from `records.load`. Runs are paired only where all but regime and seed agree (`comparable`), by seed.
-    Returns columns dataset, network, weights, treatment, n, n_val, and for each of MEASURES the mean, `_low` and
-    `_high` (95%): ratios treatment / control from logarithms; accuracy differences in percentage points.
+    Returns columns dataset, network, weights, setting, treatment, n, n_val, and for each of MEASURES the mean, `_low`
+    and `_high` (95%): ratios treatment / control from logarithms; accuracy differences in percentage points.
     """
-    names = ["dataset", "network", "weights", "treatment", "n", "n_val"]
+    names = ["dataset", "network", "weights", "setting", "treatment", "n", "n_val"]
     if table.empty:
         return pd.DataFrame(columns=[*names, *MEASURES])
     rows: list[dict] = []
-    for (dataset, network, weights, _), cell in table.groupby(
-        ["dataset", "network", "weights", "comparable"], sort=False
-    ):
+    for (*cell_names, _), cell in table.groupby([*names[:4], "comparable"], sort=False):
         control = cell[cell["regime"] == CONTROL].set_index(PAIR)
         for treatment, runs in cell[cell["regime"] != CONTROL].groupby("regime", sort=False):
             both = runs.set_index(PAIR).join(control.add_suffix("_control"), how="inner")
             if len(both):
-                row = dict(
-                    zip(names, (dataset, network, weights, treatment, len(both), both["n_val"].min()), strict=True)
-                )
+                row = dict(zip(names, (*cell_names, treatment, len(both), both["n_val"].min()), strict=True))
                 for name, (column, ratio) in MEASURES.items():
                     row |= _measure(name, both[column].to_numpy(), both[f"{column}_control"].to_numpy(), ratio)
                 rows.append(row)

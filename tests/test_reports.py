@@ -1,6 +1,8 @@
 """What a notebook says beside its numbers: nothing that was not as in the paper is left out."""
 
-from entr_utils import records, reports, statistics
+import copy
+
+from entr_utils import figures, progress, records, reports, statistics
 
 
 def test_caveats_stand_beside_every_number(trained):
@@ -18,6 +20,41 @@ def test_the_verdict_counts_what_it_leaves_out(trained):
     text = reports.verdict(statistics.compare(records.table(loaded)), loaded, "tiny").data
     assert "3 runs" in text
     assert "1 of them have no partner" in text
+
+
+def on_another_machine(record: dict) -> dict:
+    """The same numbers from elsewhere: same in everything but the device."""
+    moved = copy.deepcopy(record)
+    moved["environment"]["device"] = moved["identity"]["device"] = "Abacus, 9 beads"
+    return moved
+
+
+def test_machines_are_never_mixed(trained):
+    """Compared each on its own, told apart by a letter that every caption explains; nothing of it with one machine."""
+    here = [trained(regime).record for regime in ("no_increase", "gradual")]
+    both = [*here, *map(on_another_machine, here)]
+    compared = statistics.compare(records.table(both))
+    assert list(compared["n"]) == [1, 1]
+    assert set(compared["setting"]) == {records.setting(here[0]), records.setting(both[-1])}
+    letter = records.letters(both)
+    assert records.letters(here) == {}
+    caption = records.caption(both)
+    for where in compared["setting"]:
+        assert f"{letter[where]}: {where}." in caption
+        assert f"steel ({letter[where]}), resnet18, gradual" in reports.verdict(compared, both, "tiny").data
+        assert f"| {letter[where]} | steel | resnet18 | gradual | 1 |" in reports.matrix(both, "tiny").data
+        assert f"| {letter[where]} | steel | resnet18 | gradual | 1 |" in reports.comparisons(compared, both).data
+    assert set(figures._panels(both)) == {"steel (A)", "steel (B)"}
+    assert set(figures._panels(here)) == {"steel"}
+
+
+def test_a_forecast_stands_beside_what_the_run_took(trained):
+    one = trained("gradual")
+    record = one.record
+    said = reports.forecast_of(one.experiment)
+    assert said.startswith("Forecast: ")
+    assert progress.minutes(record["forecast_seconds"]) in said
+    assert progress.minutes(record["seconds_total"]) in said
 
 
 def test_a_profile_without_records_says_so():

@@ -13,7 +13,14 @@ COLUMNS = {column for column, _ in statistics.MEASURES.values()}
 def run(regime: str, seed: int = 0, seconds: float = 60.0, accuracy: float = 0.8, **other) -> dict:
     """A row of `records.load`."""
     row = dict.fromkeys(COLUMNS, 1.0)
-    row |= {"dataset": "steel", "network": "resnet18", "weights": "imagenet", "comparable": "a", "n_val": 100}
+    row |= {
+        "dataset": "steel",
+        "network": "resnet18",
+        "weights": "imagenet",
+        "comparable": "a",
+        "setting": "one",
+        "n_val": 100,
+    }
     row["split_sha256"] = "one split"
     return row | {"regime": regime, "seed": seed, "seconds_total": seconds, "accuracy_total": accuracy} | other
 
