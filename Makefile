@@ -51,7 +51,7 @@ help: ## this list
 	@echo "make TARGET NAME=value ..."
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
 	@echo
-	@echo "  PROFILE   quick (images drawn by formula, 128 px) or paper (real images, 250 px)"
+	@echo "  PROFILE   quick (images drawn by formula, 96 px) or paper (real images, 250 px)"
 	@echo "  DATASETS  steel ucm bees            NETWORKS  resnet18 resnet34 resnet50"
 	@echo "  REGIMES   no_increase gradual stepwise        SEEDS  0 1 2 ..."
 	@echo "  WEIGHTS   imagenet, none, or a checkpoint's path      SIZE  largest image size in pixels"

@@ -88,7 +88,7 @@ def prepare_own(images: str, seeds: str, profile: str = "", **parameters) -> lis
     Args:
         images: folder with one sub-folder a class, a .zip or .tar of one, or "synthetic" for a demonstration.
         seeds: whole numbers, separated by spaces.
-        profile: "" is "paper" (250 px, pretrained) for images and "quick" (128 px, from scratch) for the demonstration.
+        profile: "" is "paper" (250 px, pretrained) for images and "quick" (96 px, from scratch) for the demonstration.
     """
     data = images if images.startswith("synthetic") else str(downloads.own_folder(images))
     profile = profile or ("quick" if images.startswith("synthetic") else "paper")

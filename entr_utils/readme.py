@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from entr_utils import UserError
@@ -65,7 +65,13 @@ def write_results(root: Path = ROOT) -> str:
 
 def speed(bench: dict) -> str:
     """How fast training is, in a few sentences, from bench.json; a part that was not measured has none."""
-    say = {"ceiling": _ceiling, "versus": _versus, "phases": _phases, "precision": _precision, "forecast": _forecast}
+    say: dict[str, Callable] = {
+        "ceiling": _ceiling,
+        "versus": _versus,
+        "phases": _phases,
+        "precision": _precision,
+        "forecast": _forecast,
+    }
     lines = [f"- {line(bench[part]['result'])}" for part, line in say.items() if part in bench]
     if not lines:
         return "Not measured yet: `make bench` measures, `make readme` writes it here."
@@ -82,10 +88,8 @@ def _met(rows: list[dict]) -> str:
 
 
 def _span(values: Iterable[float], digits: int) -> str:
-    low, high = min(kept := list(values)), max(kept)
-    return (
-        f"{low:.{digits}f}" if f"{low:.{digits}f}" == f"{high:.{digits}f}" else f"{low:.{digits}f} to {high:.{digits}f}"
-    )
+    low, *_, high = (f"{value:.{digits}f}" for value in sorted([*values] * 2))  # at least two, also of one
+    return low if low == high else f"{low} to {high}"
 
 
 def _ceiling(rows: list[dict]) -> str:

@@ -105,7 +105,7 @@ PROFILES = {
     for profile in (
         Profile("tiny", 80, 16, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (1, 1, 2), "RPL": (1, 1, 2)},
                 "none", "synthetic", "what the tests run; its numbers mean nothing"),
-        Profile("quick", 128, 32, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (2, 1, 2), "RPL": (2, 1, 2)},
+        Profile("quick", 96, 32, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (2, 1, 2), "RPL": (2, 1, 2)},
                 "none", "synthetic", "a demonstration on images drawn by formula, not evidence"),
         Profile("paper", 250, 64, {"SGDR": (3, 1, 1), "CLRS": (2, 2, 1), "CMult": (3, 1, 2), "RPL": (3, 1, 2)},
                 "imagenet", "data", "the paper's experiment on real images"),

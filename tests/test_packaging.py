@@ -212,3 +212,30 @@ def test_badges_without_an_address_say_so(checkout):
 @pytest.mark.parametrize("address", ["entr", "https://github.com/someone/entr", "some one/entr"])
 def test_wrong_addresses_are_refused(address, checkout, refused):
     refused(lambda: readme.write_badges(address, checkout), f"REPO={address!r}", "owner/name")
+
+
+def test_the_readmes_speed_is_what_the_bench_measured():
+    """Not a number of it is typed."""
+    path = ROOT / "results" / "bench" / "bench.json"
+    bench = json.loads(path.read_text()) if path.exists() else {}
+    block = (ROOT / "README.md").read_text().split("<!-- speed -->\n")[1].split("\n<!-- /speed -->")[0]
+    assert block == readme.speed(bench)
+
+
+def test_speed_in_sentences():
+    """A part that was not measured has no sentence; a requirement that was missed is counted as missed."""
+    rows = [{"trains": trains, "network": "resnet18", "size": size, "ratio": ratio, "precision": "float32", "met": met}
+            for trains, size, ratio, met in (("all", 100, 0.9, True), ("all", 250, 0.95, True),
+                                             ("head", 100, 0.7, False), ("head", 250, 0.7, None))]  # fmt: skip
+    missed = {"n": 3, "median": 0.123, "share": 2 / 3}
+    environment = {"device": "Abacus, 9 beads", "torch": "2.14.1"}
+    bench = {part: {"environment": environment, "result": result}
+             for part, result in (("ceiling", rows), ("forecast", missed))}  # fmt: skip
+    text = readme.speed(bench)
+    assert text.startswith("Measured on Abacus, 9 beads, torch 2.14.1:")
+    assert "0.90 to 0.95 of the speed of its bare arithmetic with all layers, 0.70 with the head only" in text
+    assert "(resnet18, 100 to 250 px, float32); the required ratio was met in 2 of 3 cells" in text
+    assert "off by 12% in the median of 3 runs" in text
+    assert "67% of them within 20%" in text
+    assert text.count("\n- ") == 2
+    assert readme.speed({}).startswith("Not measured yet")
