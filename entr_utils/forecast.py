@@ -64,8 +64,7 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
     Each has `seconds`, `flops` and `bytes` of activations an image; stages also `resize`, seconds an image.
     Measured where the cache does not have it yet.
     """
-    precision, path = timing.precision(p.precision), _cache(p)
-    known = json.loads(path.read_text()) if path.exists() else {}
+    precision, path, known = timing.precision(p.precision), _cache(p), _known(p)
     wanted = [*dict.fromkeys((pixels(stage.size, p.size), stage.trains) for stage in p.make_regime().stages[:-1]),
               (p.size, "plain"), (p.size, "augmented")]  # fmt: skip
     names = {f"{size} {what} b{p.batch}": (size, what) for size, what in wanted}
@@ -76,7 +75,10 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
     with timing.device_lock(), torch.random.fork_rng():
         network = networks.build(p.network, "none", CLASSES, 0.5, precision).to(timing.device())
         for i, (name, (size, what)) in enumerate(missing.items()):
-            known[name] = _measure(network, p, size, what)
+            try:
+                known[name] = _measure(network, p, size, what)
+            except torch.OutOfMemoryError as error:
+                raise UserError(f"batch={p.batch}: does not fit the device at {size} px; take a smaller one") from error
             progress.update((i + 1) / len(missing))
     progress.close()
     _write(known, path)
@@ -88,6 +90,11 @@ def _cache(p: Parameters) -> Path:
     made_of = (timing.device_model(), p.network, timing.precision(p.precision), p.size, f"protocol {PROTOCOL}",
                f"torch {torch.__version__}", *timing.allocator().values())  # fmt: skip
     return memory.CACHE / "rates" / f"{slug(' '.join(map(str, made_of)))}.json"
+
+
+def _known(p: Parameters) -> dict[str, dict[str, float]]:
+    path = _cache(p)
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _write(value: dict, path: Path) -> None:
@@ -145,17 +152,23 @@ def forecast(p: Parameters, n_train: int, n_val: int) -> dict[str, float]:
 def _memory(p: Parameters, n_train: int, n_val: int, stages: tuple[Stage, ...], of: dict) -> dict[str, float]:
     """The formula of `memory`: its largest sum over the stages, on top of what this process holds already."""
     body, head = networks.count(p.network, CLASSES)
-    held = memory.taken() + 3 * (n_train + n_val) * p.size**2
+    held = memory.taken() + _resident(n_train, p.size) + _resident(n_val, p.size)
     held += (body + head) * (4 if timing.precision(p.precision) == "float32" else 6)  # autocast keeps a half-size copy
     free, largest, batch = memory.free("device") + memory.taken(), 0.0, float("inf")
     for stage in stages:
         size = pixels(stage.size, p.size)
         fixed = held + 8 * (body + head if stage.trains == "all" else head)
-        fixed += 3 * n_train * size**2 if size < p.size else 0
+        fixed += _resident(n_train, size) if size < p.size else 0
         each = of[stage.name]["bytes"]
         largest = max(largest, fixed + min(p.batch, n_train) * each)
         batch = min(batch, (free - fixed) // each)
     return {"memory": largest, "free": free, "batch": batch}
+
+
+def _resident(n: int, size: int) -> int:
+    """Bytes that images take of the device's memory: nothing where they stay elsewhere."""
+    taken = 3 * n * size**2
+    return taken if memory.place_for(taken) == "device" else 0
 
 
 def of(experiment: Experiment) -> dict:
@@ -174,19 +187,22 @@ def write(experiment: Experiment) -> dict:
 
 
 def learn(experiment: Experiment, record: dict) -> None:
-    """Put the rates that a run measured in the place of the probe's."""
-    p, path = experiment.parameters, _cache(experiment.parameters)
-    known: dict[str, dict[str, float]] = json.loads(path.read_text())
+    """Put the rates that a run measured in the place of the probe's; what was never probed is left to the probe."""
+    p, path, known = experiment.parameters, _cache(experiment.parameters), _known(experiment.parameters)
     spent: dict[str, tuple[float, int]] = {}
     for stage in record["stages"][:-1]:
         name = f"{stage['size']} {stage['trains']} b{p.batch}"
+        resizing = sum(row["resize_seconds"] for row in record["epochs"] if row["stage"] == stage["name"])
         seconds, seen = spent.get(name, (0.0, 0))
-        spent[name] = seconds + stage["seconds"], seen + stage["images"]
+        spent[name] = seconds + stage["seconds"] - resizing, seen + stage["images"]
+    tta = [f"{p.size} {what} b{p.batch}" for what in ("plain", "augmented", "augmented", "augmented", "augmented")]
+    if not {*spent, *tta} <= set(known):
+        return
     for name, (seconds, seen) in spent.items():
         known[name]["seconds"] = seconds / seen
-    plain, augmented = (known[f"{p.size} {what} b{p.batch}"] for what in ("plain", "augmented"))
-    off = record["stages"][-1]["seconds"] / record["n_val"] / (plain["seconds"] + 4 * augmented["seconds"])
-    plain["seconds"], augmented["seconds"] = off * plain["seconds"], off * augmented["seconds"]
+    off = record["stages"][-1]["seconds"] / record["n_val"] / sum(known[name]["seconds"] for name in tta)
+    for name in set(tta):
+        known[name]["seconds"] *= off
     _write(known, path)
 
 
@@ -220,10 +236,11 @@ def counts(p: Parameters) -> tuple[int, int]:
     paper = datasets.DATASETS[p.dataset]
     if p.data.startswith("synthetic"):
         n = paper.classes * synthetic.PER_CLASS[p.profile][paper.look]
-    elif datasets.status(p.dataset, p.data)[0] == "found":
-        n = len(datasets.list_images(datasets.class_folder(p.dataset, p.data)))
     else:
-        n = paper.images
+        try:
+            n = len(datasets.list_images(datasets.class_folder(p.dataset, p.data)))
+        except UserError:  # no folder, or none of images in classes
+            n = paper.images
     return n - round(n / 10), round(n / 10)
 
 

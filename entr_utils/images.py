@@ -145,9 +145,12 @@ def _cached(stem: str, n: int, size: int, fill: Callable[[np.ndarray], object]) 
         memory.CACHE.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         room = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n, size, size, 3))
-        fill(room)
-        room.flush()
-        os.replace(temporary, path)
+        try:
+            fill(room)
+            room.flush()
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
 
 

@@ -1,8 +1,10 @@
 """Where images stay, how much memory a run takes, and whether that fits.
 
     bytes of a run = images + weights + activations
-    images       3 (n_train + n_val) S^2, and beside it the stage's copy, 3 n_train s^2, where s < S (uint8, RGB)
-    weights      4 parameters, twice more (gradient, momentum) of each parameter that trains, 4 of batch-norm statistics
+    images       3 (n_train + n_val) S^2, and beside it the stage's copy, 3 n_train s^2, where s < S (uint8, RGB),
+                 as far as they are on the device
+    weights      4 parameters (6 in reduced precision: autocast keeps a copy), 8 more (gradient, momentum) of each that
+                 trains
     activations  batch x what a step holds at once for an image: counted by `peak_of_step`, it grows with s^2
 
 S is the largest size in pixels, s the stage's. A run takes the largest sum over its stages. Images go to the device
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from entr_utils.timing import device
 
@@ -83,8 +86,9 @@ class _Held(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, arguments=(), named=None):
         made = function(*arguments, **(named or {}))
+        given = {part.untyped_storage().data_ptr() for part in tree_leaves(arguments) if isinstance(part, Tensor)}
         for tensor in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in given:  # else a view
                 self._hold(tensor.untyped_storage())
         return made
 

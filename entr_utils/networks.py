@@ -4,6 +4,7 @@ Also the learning rates, one literal per dataset x network x weights, the same f
 """
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -126,6 +127,7 @@ def build(network: str, weights: str, classes: int, dropout: float, precision: s
     return Network(body, head, DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
+@cache
 def count(network: str, classes: int) -> tuple[int, int]:
     """Parameters of body and head, counted without making them."""
     with torch.device("meta"):

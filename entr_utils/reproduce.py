@@ -27,7 +27,7 @@ def reproduce(path: Path, **inputs: str) -> str:
     if not path.is_file():
         raise UserError(f"RECORD={str(path)!r}: no such file")
     old = records.read(path)
-    known = {name: old[name] for name in ("network", "regime", "seed", "profile", "size", "lr")}
+    known = {name: old[name] for name in ("network", "regime", "seed", "profile", "size", "lr", "batch", "precision")}
     if "weights" not in inputs and old["weights"] in ("imagenet", "none"):
         inputs["weights"] = old["weights"]
     if "data" not in inputs and old["image_source"].startswith("synthetic"):

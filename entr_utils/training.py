@@ -27,13 +27,15 @@ class FollowRegime(Callback):
 
     def before_epoch(self):
         moment = self.experiment.regime.lookup(self.epoch)
+        size = pixels(moment.stage.size, self.experiment.parameters.size)
         self.batches.epoch = self.epoch
         self.resize_seconds = 0.0
-        if self.epoch == 0 or moment.stage is not self.moment.stage:
-            size = pixels(moment.stage.size, self.experiment.parameters.size)
+        if self.batches.pixels.shape[1] != size:
             self.clock.start()
             self.batches.pixels = images.resize(self.photos, size)
             self.resize_seconds = self.clock.stop("resize")
+        self.begins = self.epoch == 0 or moment.stage is not self.moment.stage
+        if self.begins:
             self.model.set_trains(moment.stage.trains)
         self.moment = moment
 
@@ -59,7 +61,7 @@ class KeepLedger(Callback):
     order = 1  # after FollowRegime, so that the stage is known
 
     def before_epoch(self):
-        if self.follow.resize_seconds:
+        if self.follow.begins:
             self.memory.reset()
 
     def before_train(self):
@@ -138,8 +140,8 @@ def train(experiment: Experiment) -> dict:
     for path in (experiment.path, records.unfinished(experiment.path)):
         if path.exists():
             return records.read(path)
+    forecast.check_fits(forecast.of(experiment))
     predicted = forecast.write(experiment)
-    forecast.check_fits(predicted)
     with timing.device_lock():
         record = _train(experiment, predicted)
     records.write(record, records.unfinished(experiment.path))

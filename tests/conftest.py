@@ -5,6 +5,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -29,7 +30,7 @@ import torchvision
 from fastai.callback.core import Callback
 from PIL import Image
 
-from entr_utils import UserError, experiment, forecast, learning, runs, training
+from entr_utils import UserError, experiment, forecast, learning, memory, runs, training
 
 ROOT = Path(__file__).parents[1]
 TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
@@ -99,10 +100,11 @@ class Watched:
     record: dict = field(default_factory=dict)
     heads: list[str] = field(default_factory=list)  # checksum before training and after each epoch
     bodies: list[str] = field(default_factory=list)  # the same, batch-norm statistics included
+    forecast: dict = field(default_factory=dict)  # as it stood on disk when the first batch began
 
 
 class Watch(Callback):
-    """Keeps checksums of head and body."""
+    """Keeps checksums of head and body, and the forecast that was written before."""
 
     def __init__(self, run: Watched):
         self.run = run
@@ -110,6 +112,10 @@ class Watch(Callback):
     def before_fit(self):
         self.run.heads.append(checksum(self.model.head))
         self.run.bodies.append(checksum(self.model.body))
+
+    def before_batch(self):
+        if not self.run.forecast:
+            self.run.forecast = json.loads(self.run.experiment.path.with_suffix(".forecast").read_text())
 
     def after_epoch(self):
         self.before_fit()
@@ -123,11 +129,16 @@ def checksum(module) -> str:
     return total.hexdigest()
 
 
+CACHE, MEASURE = memory.CACHE, forecast._measure
+
+
 def train_watched(run: experiment.Experiment) -> Watched:
-    """`training.train` with one more callback, which only looks."""
-    forecast.write(run)  # its probe has a learner of its own
+    """`training.train` with one more callback, which only looks; its forecast is a real one, whoever asks first."""
     watched, make_learner = Watched(run), learning.make_learner
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "CACHE", CACHE)
+        patch.setattr(forecast, "_measure", MEASURE)
+        forecast.of(run)  # its probe has a learner of its own
         patch.setattr(learning, "make_learner", lambda a, b, cbs: make_learner(a, b, [*cbs, Watch(watched)]))
         watched.record = training.train(run)
     return watched
@@ -143,6 +154,26 @@ def trained(tmp_path_factory):
         return train_watched(experiment.prepare("steel", profile="tiny", regime=regime, results=results, **parameters))
 
     return once
+
+
+def cost(size: int, what: str) -> dict[str, float]:
+    """A rate by hand: 1 ms for each 80 x 80 pixels and image, a tenth of it to resize, 1 FLOP and 100 bytes a pixel."""
+    seconds = size**2 / 80**2 / 1000
+    return {"seconds": seconds, "resize": seconds / 10, "flops": float(size**2), "bytes": 100.0 * size**2}
+
+
+@pytest.fixture
+def by_hand(tmp_path, monkeypatch) -> list[str]:
+    """No probe measures anything: rates are `cost`, in a cache of the test's own. What was asked for, in order."""
+    asked = []
+
+    def measure(network, p, size, what):
+        asked.append(f"{size} {what}")
+        return cost(size, what)
+
+    monkeypatch.setattr(memory, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(forecast, "_measure", measure)
+    return asked
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def parameters(path: Path) -> str:
 
 
 def test_all_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["bees", "own_images", "steel", "summary", "ucm"]
+    assert [path.stem for path in NOTEBOOKS] == ["bees", "bench", "own_images", "steel", "summary", "ucm"]
 
 
 @each_notebook
@@ -127,6 +127,7 @@ def test_a_dataset_notebook_as_make_all_renders_it(made):
     path = made.one("*no_increase*.ipynb")
     text = check_rendered(path)
     for part in ("steel, resnet18, no increase, seed 0", "77 to train, 7 to validate", "1460",
+                 "Forecast on this machine: ", "Precision: ", "batch 16",
                  "sub-total (through CMult)", "accuracy, training size", "a demonstration, not evidence",
                  "validation images were wrong", "run key"):  # fmt: skip
         assert part in text
@@ -156,9 +157,13 @@ def test_ucm_with_everything_switched_on(place):
 
 
 def test_bees(place):
-    path = render("bees", place, profile="tiny", regime="gradual", results="results")
-    assert "bees, resnet18, gradual, seed 0" in check_rendered(path)
-    assert len(records.read_all("results")) == 1
+    """With a batch and a precision of one's own."""
+    path = render("bees", place, profile="tiny", regime="gradual", batch=12, precision="float32", results="results")
+    text = check_rendered(path)
+    for part in ("bees, resnet18, gradual, seed 0", "batch 12", "Precision: float32"):
+        assert part in text
+    (record,) = records.read_all("results")
+    assert (record["batch"], record["precision"]) == (12, "float32")
 
 
 def test_own_images_from_a_folder_and_from_an_archive_of_it(photos, place):

@@ -27,6 +27,12 @@ WRONG = [
     ({"lr": 10}, ("lr=10", "above 0 and below 10")),
     ({"lr": float("nan")}, ("lr=nan", "above 0 and below 10")),
     ({"lr": "fast"}, ("lr='fast'", "above 0 and below 10")),
+    ({"precision": "float8"}, ("precision='float8'", "float32, bfloat16, float16")),
+    ({"precision": None}, ("precision=None", "float32, bfloat16, float16")),
+    ({"batch": 1}, ("batch=1", "a whole number from 2")),
+    ({"batch": -16}, ("batch=-16", "a whole number from 2")),
+    ({"batch": 16.0}, ("batch=16.0", "a whole number from 2")),
+    ({"batch": "16"}, ("batch='16'", "a whole number from 2")),
     ({"orientations": "four"}, ("orientations='four'", "two, eight")),
     ({"regime": "stepwise", "switch": "late"}, ("switch='late'", "CLRS, CMult, RPL, TTA")),
 ]
@@ -41,14 +47,14 @@ def test_wrong_parameters(wrong, fragments, refused):
 @pytest.mark.parametrize(
     ("profile", "expected"),
     [
-        ("tiny", (80, "none", "synthetic")),
-        ("quick", (128, "none", "synthetic")),
-        ("paper", (250, "imagenet", "data")),
+        ("tiny", (80, 16, "none", "synthetic", "")),
+        ("quick", (96, 32, "none", "synthetic", "")),
+        ("paper", (250, 64, "imagenet", "data", "")),
     ],
 )
 def test_defaults_come_from_the_profile(profile, expected):
     full = Parameters("steel", profile=profile).checked()
-    assert (full.size, full.weights, full.data) == expected
+    assert (full.size, full.batch, full.weights, full.data, full.precision) == expected
 
 
 def test_quick_is_the_default_profile():
@@ -67,7 +73,8 @@ def test_what_is_given_is_kept(tmp_path):
     (tmp_path / "groups.csv").touch()
     given = {"network": "resnet50", "regime": "stepwise", "seed": 3, "size": 96, "data": str(tmp_path),
              "weights": str(tmp_path / "weights.pt"), "groups": str(tmp_path / "groups.csv"), "lr": 0.05,
-             "orientations": "two", "switch": "RPL", "results": "elsewhere"}  # fmt: skip
+             "orientations": "two", "switch": "RPL", "results": "elsewhere", "precision": "bfloat16",
+             "batch": 12}  # fmt: skip
     full = Parameters("steel", **given).checked().as_dict()
     assert {name: full[name] for name in given} == given
 

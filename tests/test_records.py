@@ -6,9 +6,11 @@ import math
 import os
 
 import pytest
+from conftest import ROOT
 
 from entr_utils import records
 from entr_utils.keys import key_of, slug
+from entr_utils.regimes import PROTOCOL
 
 
 @pytest.fixture
@@ -106,8 +108,8 @@ TAMPERED = {
     "seed": (replace("seed", by=1), "seed"),
     "weights": (replace("weights", by="imagenet"), "weights"),
     "a missing field": (remove("accuracy_rpl"), "accuracy_rpl"),
-    "a missing field of a stage": (remove("stages", 2, "eval_seconds"), "stages/2: 'eval_seconds'"),
-    "a missing part": (remove("environment", "torch"), "environment: 'torch'"),
+    "a missing field of a stage": (remove("stages", 2, "eval_seconds"), "stages/2: must contain ['eval_seconds']"),
+    "a missing part": (remove("environment", "torch"), "environment: must contain ['torch']"),
     "no stages": (replace("stages", by=[]), "stages"),
     "another stage": (rename_a_stage, ""),
     "a missing cost": (forget_a_cost, ""),
@@ -124,6 +126,35 @@ def test_a_changed_record_is_refused(what, record, tmp_path, refused):
     tamper(record)
     (tmp_path / NAME).write_text(json.dumps(record))
     refused(lambda: records.read(tmp_path / NAME), NAME, fragment, "delete it and run again")
+
+
+def test_the_committed_records_can_be_read():
+    """Those of protocol 1, too, which have no forecast."""
+    committed = records.read_all(ROOT / "results" / "paper")
+    assert committed
+    for record in committed:
+        known = [name for name in records.SINCE_2 if name in record]
+        assert known == ([] if record["protocol"] == 1 else list(records.SINCE_2))
+
+
+def test_a_record_has_what_was_foretold(record, tmp_path):
+    """One of before does not, and stands in the same table."""
+    assert min(record[name] for name in records.SINCE_2) > 0
+    assert record["protocol"] == PROTOCOL == 2
+    records.write(record, tmp_path / NAME)
+    for name in records.SINCE_2:
+        del record[name]
+    records.write(record, tmp_path / NAME.replace("s0", "s1"))
+    table = records.load(tmp_path)
+    assert table["forecast_seconds"].isna().tolist() == [False, True]
+    assert table["seconds_total"].tolist() == [record["seconds_total"]] * 2
+
+
+@pytest.mark.parametrize("name", ["forecast_seconds", "forecast_wall_seconds", "forecast_memory"])
+@pytest.mark.parametrize("value", [0, -1.0, "12", None])
+def test_a_forecast_is_a_number_above_0(name, value, record, tmp_path, refused):
+    record[name] = value
+    refused(lambda: records.write(record, tmp_path / NAME), name, "delete it and run again")
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "", lambda text: "[]"])
@@ -226,9 +257,12 @@ def test_nothing_to_say_of_the_papers_own_setting(papers_own):
     ],
 )
 def test_no_fallback_is_silent(changed, said, papers_own):
-    """Also where only one of many records stands on it."""
+    """Also where only one of many records stands on it; then, of several devices, with their letters."""
     assert said in records.caption([papers_own | changed])
-    assert records.caption([papers_own, papers_own | changed]) == records.caption([papers_own | changed])
+    how = f"{papers_own['precision']}, protocol {papers_own['protocol']}"
+    letters = f" A: Tesla T4, {how}. B: Xeon, 2 threads, {how}." if "environment" in changed else ""
+    both = records.caption([papers_own, papers_own | changed])
+    assert both == records.caption([papers_own | changed]) + letters
 
 
 def test_the_key_does_not_depend_on_the_order_of_names(record):

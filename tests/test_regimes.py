@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from entr_utils import regimes
 from entr_utils.regimes import PROFILES, REGIMES, STEPS, make_regime, pixels, rotated, sizes
 
 PAPER, QUICK = PROFILES["paper"], PROFILES["quick"]
@@ -118,14 +117,6 @@ def test_unknown_names(arguments, fragments, refused):
 
 def test_the_order_rotates_with_the_seed():
     assert [rotated(list("abc"), seed) for seed in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
-
-
-def test_relative_cost_by_hand():
-    """Paper, pretrained: 14 epochs of the head, then 7 of all layers, which count three times."""
-    costs = {name: regimes.relative_cost(make_regime(name, PAPER)) for name in REGIMES}
-    assert costs["no_increase"] == 14 + 3 * 7
-    assert costs["gradual"] == pytest.approx(3 * 0.16 + 4 * 0.36 + 7 * 0.64 + 21)
-    assert costs["stepwise"] == pytest.approx(7 * 0.16 + 7 + 21)
 
 
 def test_a_laptop_without_torch_can_read_results_and_draw():

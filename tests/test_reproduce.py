@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from entr_utils import experiment, probe, records, reports, reproduce
+from entr_utils import experiment, probe, records, reports, reproduce, training
 
 
 @pytest.fixture
@@ -50,6 +50,22 @@ def test_what_differs_is_named(kept, capsys, photos, tmp_path):
     assert "Not the same: data_sha256" in capsys.readouterr().out
 
 
+def test_a_run_is_repeated_as_it_was(kept, monkeypatch):
+    """All that a record knows of its parameters, batch and precision, too; a machine's defaults are not asked."""
+    asked, prepare = {}, experiment.prepare
+
+    def watched(dataset, **parameters):
+        asked.update(parameters)
+        return prepare(dataset, **parameters)
+
+    monkeypatch.setattr(experiment, "prepare", watched)
+    monkeypatch.setattr(training, "train", lambda run: records.read(kept))
+    reproduce.reproduce(kept)
+    record = records.read(kept)
+    for name in ("network", "regime", "seed", "profile", "size", "lr", "batch", "precision"):
+        assert asked.get(name) == record[name], name
+
+
 def test_a_probe_of_frozen_features(checkpoint, tmp_path):
     """An accuracy a size, written once beside the records, and shown by the summary."""
     run = experiment.prepare("steel", profile="tiny", weights=str(checkpoint), results=str(tmp_path))
@@ -57,7 +73,7 @@ def test_a_probe_of_frozen_features(checkpoint, tmp_path):
     path = probe.path_of(run)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"dataset": "steel", "network": "resnet18", "weights": "small.pt", "n_val": 7,
-                                "accuracy": {"32": 0.25, "48": 0.5}}))  # fmt: skip
+                                "device": "Tesla T4", "accuracy": {"32": 0.25, "48": 0.5}}))  # fmt: skip
     assert probe.write_probe(run) == path
     assert "0.250 | 0.500" in reports.probes(str(tmp_path), "tiny").data
     assert records.load(tmp_path).empty

@@ -1,14 +1,20 @@
 """Many runs: planned, refused, executed, died, done."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import pytest
+import torch
 
-from entr_utils import experiment, records, runs, training
+from entr_utils import experiment, forecast, images, memory, networks, records, runs, timing, training
+from entr_utils.progress import minutes
 
 TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
 
@@ -21,7 +27,7 @@ def test_the_default_is_nine_quick_runs():
     plan = runs.plan(runs.read_settings([]))
     regimes = ("no_increase", "gradual", "stepwise")
     assert planned() == [(name, "resnet18", regime, 0) for name in ("steel", "ucm", "bees") for regime in regimes]
-    assert {(run.profile, run.size, run.weights, run.data) for run in plan} == {("quick", 128, "none", "synthetic")}
+    assert {(run.profile, run.size, run.weights, run.data) for run in plan} == {("quick", 96, "none", "synthetic")}
 
 
 def test_empty_values_are_the_defaults():
@@ -62,6 +68,9 @@ WRONG = [
     ("SIZE=large", ("SIZE='large'", "a whole number")),
     ("SIZE=31", ("size=31", "from 32")),
     ("SIZE=64", ("size=64", "gradual would train at 26 px", "from 80")),
+    ("PRECISION=float8", ("precision='float8'", "float32, bfloat16, float16")),
+    ("BATCH=1", ("batch=1", "a whole number from 2")),
+    ("BATCH=many", ("BATCH='many'", "a whole number")),
     ("DATA=nowhere", ("data='nowhere'", "no such folder")),
     ("WEIGHTS=nowhere.pt", ("weights='nowhere.pt'", "no such file", "imagenet, none")),
     ("GROUPS=nowhere.csv", ("groups='nowhere.csv'", "no such file")),
@@ -70,19 +79,42 @@ WRONG = [
 
 @pytest.mark.parametrize(("word", "fragments"), WRONG, ids=[word for word, _ in WRONG])
 def test_wrong_values_are_refused_before_anything_is_done(word, fragments, place, capsys, monkeypatch):
-    """Exit code 2, one line, nothing printed, nothing written."""
+    """Exit code 2, one line, nothing printed, nothing written; nor is anything foretold."""
     monkeypatch.setattr(runs, "execute", lambda *arguments: pytest.fail("executed"))
-    assert runs.main(["all", "RESULTS=here/results", word]) == 2
-    out, error = capsys.readouterr()
-    assert out == ""
+    monkeypatch.setattr(forecast, "rates", lambda *arguments: pytest.fail("measured"))
+    for command in ("all", "plan"):
+        assert runs.main([command, "RESULTS=here/results", word]) == 2
+        out, error = capsys.readouterr()
+        assert out == ""
+        assert len(error.splitlines()) == 1
+        assert [fragment for fragment in fragments if fragment not in error] == []
+        assert [path.name for path in place.iterdir()] == ["entr_utils"]
+
+
+@pytest.mark.skipif(timing.device().type != "cpu", reason="a GPU scales the loss")
+@pytest.mark.parametrize("command", ["all", "plan"])
+def test_float16_on_a_cpu_is_refused(command, place, capsys, monkeypatch, by_hand):
+    """It depends on the machine, so it comes after the datasets; nothing is executed or written."""
+    monkeypatch.setattr(runs, "execute", lambda *arguments: pytest.fail("executed"))
+    assert runs.main([command, *TWO_RUNS, "RESULTS=here/results", "PRECISION=float16"]) == 2
+    error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
-    assert [fragment for fragment in fragments if fragment not in error] == []
+    assert "precision='float16': needs a CUDA device; allowed here: float32, bfloat16" in error
     assert [path.name for path in place.iterdir()] == ["entr_utils"]
 
 
 def test_unknown_commands_are_refused(capsys):
     assert runs.main(["al", "PROFILE=tiny"]) == 2
-    assert "command='al': unknown; allowed: all, render" in capsys.readouterr().err
+    assert "command='al': unknown; allowed: all, render, plan" in capsys.readouterr().err
+
+
+def test_the_command_line_keeps_words_and_exit_code():
+    """It starts itself once more, with the kernels' memory allocation, so that what is foretold holds for them."""
+    environment = {name: value for name, value in os.environ.items() if name not in runs.KERNEL_ENVIRONMENT}
+    answer = subprocess.run([sys.executable, "-m", "entr_utils.runs", "plan", "SEEDS=0 x"], env=environment,
+                            capture_output=True, text=True)  # fmt: skip
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines() == ["error: SEEDS='x': allowed: a whole number"]
 
 
 class Kernel:
@@ -90,10 +122,12 @@ class Kernel:
 
     def __init__(self):
         self.asked: list[tuple[str, str]] = []  # notebook, regime
+        self.given: list[dict] = []  # parameters of each
         self.broken = ()  # notebooks that fail
 
     def __call__(self, notebook, parameters, output, done=None):
         self.asked.append((notebook.stem, parameters.get("regime", "")))
+        self.given.append(parameters)
         if notebook.stem in self.broken:
             raise RuntimeError("the kernel died")
         if notebook.stem != "summary":
@@ -122,17 +156,23 @@ def test_make_all_leaves_records_notebooks_and_a_summary(made):
     assert {path.stem for path in made.results.rglob("steel-*.ipynb")} == {
         path.stem for path in made.results.rglob("*.json")}  # fmt: skip
     assert (made.results / "tiny" / "summary.ipynb").exists()
-    assert [path for path in made.results.rglob("*") if path.suffix in (".partial", ".trained", ".log")] == []
+    unfinished = (".partial", ".trained", ".log", ".forecast")
+    assert [path for path in made.results.rglob("*") if path.suffix in unfinished] == []
 
 
 def test_make_all_says_what_it_does(made):
-    """First the profile, why, and the way to the full matrix; then each dataset; then the runs; then what to read."""
+    """First the profile, why, and the way to the full matrix; then each dataset; then the runs and what they will take;
+    then what to read."""
     lines = made.printed.splitlines()
     assert lines[0].startswith("Profile tiny (as asked for)")
     assert "2 runs of 4 epochs at up to 80 px" in lines[0]
     assert "make paper" in lines[0]
     assert "steel: synthetic images" in lines[1]
     assert "2 runs: 0 done, 2 to do, 0 cannot run" in made.printed
+    assert re.search(r"forecast: \d+ (s|min) for 2 runs on this machine\n", made.printed)
+    for regime in ("no_increase", "gradual"):
+        said = rf"steel resnet18 {regime} s0: \d+ (s|min) of T, \d+ (s|min) in all, .+ FLOPs, .+ GiB of memory\.\n"
+        assert re.search(said, made.printed)
     assert made.printed.count("done in") == 2
     assert lines[-1].strip() == f"read {made.results}/tiny/summary.ipynb"
 
@@ -151,6 +191,7 @@ def test_a_notebooks_run_is_the_same_as_one_made_here(made, trained):
     assert record["key"] == here["key"]
     assert record["predictions"] == here["predictions"]
     assert record["environment"]["malloc"] == runs.KERNEL_ENVIRONMENT
+    assert record["forecast_seconds"] > 0
 
 
 @pytest.fixture
@@ -361,10 +402,96 @@ def test_a_run_that_dies_while_it_trains_leaves_no_record(tmp_path, monkeypatch,
         path.name for path in Path("results").rglob("steel-*.log")]  # fmt: skip
 
 
-def test_the_heavier_a_run_the_more_of_the_bar_it_gets(trained):
-    """The estimate behind the progress bar: no_increase costs more than gradual."""
-    weights = [runs.weight(trained(regime).experiment) for regime in ("no_increase", "gradual")]
-    assert weights[0] > weights[1] > runs.START_SECONDS
-    finished = SimpleNamespace(parameters=trained("gradual").experiment.parameters, path=Path("entr_utils"),
-                               training=range(10), regime=trained("gradual").experiment.regime)  # fmt: skip
-    assert runs.weight(finished) == runs.START_SECONDS
+def test_precision_and_batch_reach_the_notebooks(kernel, by_hand, capsys):
+    """Named by nobody, each run has its profile's batch and this machine's precision."""
+    kernel.broken = ("steel",)
+    assert make("REGIMES=gradual", "PRECISION=bfloat16", "BATCH=12") == 1
+    assert make("REGIMES=gradual") == 1
+    runs_given = [given for given in kernel.given if "regime" in given]
+    assert [(given["precision"], given["batch"]) for given in runs_given] == [("bfloat16", 12), ("", 16)]
+
+
+def test_the_bar_follows_the_forecast(by_hand, tmp_path, capsys):
+    """Each run to be trained has as much of it as it is said to take; one that is only drawn again, its start."""
+    settings = runs.read_settings([*TWO_RUNS, "REGIMES=no_increase gradual stepwise", f"RESULTS={tmp_path}"])
+    todo = [runs.prepare(run) for run in runs.plan(settings)]
+    todo[2].path.parent.mkdir(parents=True)
+    todo[2].path.touch()
+    seconds = runs.expect(todo)
+    assert seconds[:2] == [forecast.of(run)["wall_seconds"] for run in todo[:2]]
+    assert seconds[0] > seconds[1] > runs.START_SECONDS == seconds[2]
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == f"forecast: {minutes(sum(seconds[:2]))} for 2 runs on this machine"
+    assert [line.partition(":")[0] for line in lines[1:]] == [
+        "steel resnet18 no_increase s0", "steel resnet18 gradual s0"]  # fmt: skip
+    assert [path.name for path in tmp_path.rglob("*.forecast")] == []  # a run writes its own
+
+
+def test_nothing_is_foretold_where_nothing_is_to_be_trained(copied, kernel, capsys, monkeypatch):
+    monkeypatch.setattr(forecast, "of", lambda *arguments: pytest.fail("foretold"))
+    assert make() == 0
+    assert runs.main(["render", *TWO_RUNS, "RESULTS=results"]) == 0
+    assert "forecast" not in capsys.readouterr().out
+
+
+class Rates(dict):
+    """Of any size: a millisecond for each 80 x 80 pixels."""
+
+    def __missing__(self, name: str) -> dict:
+        return {"seconds": int(name.split()[0]) ** 2 / 6.4e6, "resize": 1e-4, "flops": 1e9, "bytes": 2.0**25}
+
+
+class TestPlan:
+    """`make plan` says what the runs would take, and does nothing."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_else(self, monkeypatch):
+        """No images, no weights, no downloads, no training. A network's parameters are counted once: that is slow."""
+        monkeypatch.setattr(networks, "count", cache(networks.count))
+        monkeypatch.setattr(forecast, "rates", lambda p: Rates())
+        for module, name in ((runs, "execute"), (runs, "prepare"), (runs.downloads, "download_ucm"),
+                             (experiment, "prepare"), (images, "load"), (training, "train"),
+                             (torch.hub, "download_url_to_file")):  # fmt: skip
+            monkeypatch.setattr(module, name, lambda *arguments, name=name, **named: pytest.fail(name))
+
+    def test_the_whole_matrix(self, place, tmp_path, capsys):
+        """Without a single image or weight: 27 runs of as many images as the paper had, and their sum."""
+        (tmp_path / "data").mkdir()
+        words = ["PROFILE=paper", f"DATA={tmp_path / 'data'}"]
+        assert runs.main(["plan", *words]) == 0
+        first, total, *lines = capsys.readouterr().out.splitlines()
+        assert first.startswith("Profile paper (as asked for)")
+        assert "27 runs of 21 epochs at up to 250 px" in first
+        assert [tuple(line.split(":")[0].split()) for line in lines] == [
+            (dataset, network, regime, f"s{seed}")
+            for dataset, network, regime, seed in planned(*words)]  # fmt: skip
+        foretold = [forecast.forecast(run, *PAPERS[run.dataset]) for run in runs.plan(runs.read_settings(words))]
+        seconds = sum(one["wall_seconds"] for one in foretold)
+        assert total.strip() == f"forecast: {minutes(seconds)} for 27 runs on this machine"
+        for line, one in zip(lines, foretold, strict=True):
+            assert f" {minutes(one['seconds'])} of T, {minutes(one['wall_seconds'])} in all, " in line
+        assert [path.name for path in place.iterdir()] == ["entr_utils"]
+        assert list((tmp_path / "data").iterdir()) == []
+
+    def test_images_that_are_found_are_counted(self, photos, tmp_path, capsys):
+        photos(tmp_path / "steel")
+        assert runs.main(["plan", "PROFILE=tiny", "DATASETS=steel", "REGIMES=gradual", f"DATA={tmp_path}"]) == 0
+        (run,) = runs.plan(runs.read_settings(["PROFILE=tiny", "DATASETS=steel", "REGIMES=gradual"]))
+        assert f"{forecast.forecast(run, 22, 2)['flops']:.1e} FLOPs" in capsys.readouterr().out
+
+    def test_nothing_is_left_in_the_results(self, place, capsys):
+        assert runs.main(["plan", *TWO_RUNS, "RESULTS=results", "PRECISION=bfloat16", "BATCH=8"]) == 0
+        assert "for 2 runs" in capsys.readouterr().out
+        assert [path.name for path in place.iterdir()] == ["entr_utils"]
+
+    def test_a_run_that_would_not_fit_is_said_in_its_line(self, monkeypatch, capsys):
+        """And is no failure: nothing was asked of this machine yet."""
+        monkeypatch.setattr(memory, "free", lambda place: 2**28)
+        monkeypatch.setattr(memory, "taken", lambda: 0)
+        assert runs.main(["plan", *TWO_RUNS]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.partition("; ")[2] for line in lines[2:]] == [
+            "does not fit: 0.6 GiB needed, 0.2 GiB free; batch 3 would."] * 2  # fmt: skip
+
+
+PAPERS = {"steel": (1314, 146), "ucm": (1890, 210), "bees": (2815, 313)}

@@ -8,7 +8,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from entr_utils import images, networks, synthetic, timing
+from entr_utils import augmentation, images, networks, synthetic, timing
 from entr_utils.datasets import DATASETS
 from entr_utils.parameters import Parameters
 from entr_utils.regimes import pixels
@@ -90,7 +90,7 @@ def accuracy_of_a_network(photos: np.ndarray, labels: np.ndarray, epochs: int = 
     network = networks.build("resnet18", "none", labels.max() + 1, 0.0, timing.precision())
     everything, truth = torch.from_numpy(photos), torch.from_numpy(labels)
     test = torch.arange(len(labels)) % 5 == 0
-    batches = images.Batches(everything[~test], truth[~test], 32, 0, lambda pictures: pictures)
+    batches = images.Batches(everything[~test], truth[~test], 32, 0, augmentation.normalise)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * len(batches))
     network.train()
@@ -102,7 +102,7 @@ def accuracy_of_a_network(photos: np.ndarray, labels: np.ndarray, epochs: int = 
             rate.step()
     network.eval()
     with torch.no_grad():
-        guesses = torch.cat([network(images.normalise(part)).argmax(1) for part in everything[test].split(64)])
+        guesses = torch.cat([network(augmentation.normalise(part)).argmax(1) for part in everything[test].split(64)])
     return (guesses == truth[test]).float().mean().item()
 
 

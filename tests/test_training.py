@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from entr_utils import UserError, experiment, images, networks, records, timing, training
+from entr_utils import UserError, experiment, images, learning, memory, networks, records, timing, training
+from entr_utils.augmentation import make_augment, normalise
 from entr_utils.regimes import REGIMES, STEPS
 
 SIZES = {"no_increase": [80] * 5, "gradual": [32, 48, 64, 80, 80], "stepwise": [32, 32, 80, 80, 80]}
@@ -87,6 +88,20 @@ class TestRecord:
             if stage["size"] == 80:
                 assert stage["accuracy_train_size"] == stage["accuracy_full_size"]
 
+    def test_warm_up_is_by_size_and_what_trains(self, regime, trained):
+        record = trained(regime).record
+        assert set(record["warmup_seconds"]) == {f"{size} all" for size in SIZES[regime]}
+        assert min(record["warmup_seconds"].values()) > 0
+
+    def test_the_forecast_was_written_before_the_first_step(self, regime, trained):
+        """And is in the record as it was said then."""
+        one = trained(regime)
+        assert one.forecast["seconds"] > 0
+        for name in ("seconds", "wall_seconds", "memory"):
+            assert one.record[f"forecast_{name}"] == one.forecast[name]
+        assert one.forecast["flops"] == pytest.approx(one.record["flops_total"], rel=0.001)  # any number of classes
+        assert one.record["prepare_seconds"] > 0
+
     def test_it_says_what_was_used(self, regime, trained):
         record = trained(regime).record
         assert record["image_source"].startswith("synthetic micrographs")
@@ -133,10 +148,11 @@ def test_the_body_is_bit_equal_until_rpl(regime, trained, checkpoint):
 
 def test_the_body_that_trains_is_the_checkpoints(trained, checkpoint):
     one = trained("gradual", weights=str(checkpoint))
-    network = training.make_network(one.experiment)
+    network = learning.make_network(one.experiment)
     state = torch.load(checkpoint, weights_only=True)
     assert torch.equal(network.body[0].weight.cpu(), state["conv1.weight"].float())
     assert one.record["weights"] == "small.pt"
+    assert set(one.record["warmup_seconds"]) == {"32 head", "48 head", "64 head", "80 all"}
     assert len(one.record["weights_sha256"]) == 64
 
 
@@ -168,7 +184,7 @@ def test_a_frozen_body_costs_less_work(trained, checkpoint):
 
 
 @pytest.fixture
-def clockwork(monkeypatch):
+def clockwork(monkeypatch, by_hand):
     """Time that passes only where something is done: 10 a resize, 1 a training loss, 1000 a pass over validation."""
     now = SimpleNamespace(seconds=0.0)
 
@@ -181,8 +197,8 @@ def clockwork(monkeypatch):
 
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
     monkeypatch.setattr(images, "resize", takes(10, images.resize))
-    monkeypatch.setattr(training, "predict", takes(1000, training.predict))
-    monkeypatch.setattr(training, "functional",
+    monkeypatch.setattr(learning, "predict", takes(1000, learning.predict))
+    monkeypatch.setattr(learning, "functional",
                         SimpleNamespace(cross_entropy=takes(1, torch.nn.functional.cross_entropy)))  # fmt: skip
 
 
@@ -197,29 +213,77 @@ def test_what_t_is(run, clockwork):
     assert record["seconds_total"] == 4 * 14 + 5000
 
 
-def test_warm_up_puts_everything_back(run, checkpoint, tmp_path):
-    """Weights, batch-norm statistics, gradients, random state: bit for bit, with frozen and with trained bodies."""
-    for some in (run, prepare(tmp_path, weights=str(checkpoint))):
-        network = training.make_network(some)
-        before = {name: value.clone() for name, value in network.state_dict().items()}
-        states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-        photos, labels = training.on_device(some, some.training)
-        seconds, flops = training.warm_up(network, some, photos, labels)
-        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-        assert all(parameter.grad is None for parameter in network.parameters())
-        assert torch.equal(torch.get_rng_state(), states[0])
-        assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]  # noqa: NPY002
-        assert set(flops) == {*seconds, "forward"}
+def random_states() -> tuple:
+    """Of torch, random and numpy."""
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+
+def batches_of(run: experiment.Experiment) -> images.Batches:
+    photos, labels = learning.place(run, run.training)
+    return images.Batches(photos, labels, run.parameters.batch, run.parameters.seed, make_augment("eight"))
+
+
+@pytest.mark.parametrize(
+    ("regime", "pretrained", "steps"),
+    [
+        ("gradual", False, ["32 all", "48 all", "64 all", "80 all"]),
+        ("gradual", True, ["32 head", "48 head", "64 head", "80 all"]),
+        ("stepwise", True, ["32 head", "80 head", "80 all"]),
+    ],
+)
+def test_warm_up_puts_everything_back(regime, pretrained, steps, checkpoint, tmp_path, monkeypatch):
+    """A whole step, optimiser included, at each size with each part that trains, once; then weights, batch-norm
+    statistics, gradients and random states are as before, bit for bit."""
+    some = prepare(tmp_path, regime, weights=str(checkpoint) if pretrained else "none")
+    network, batches, taken, step = learning.make_network(some), batches_of(some), [], learning.step
+
+    def watched(network, optimiser, inputs, labels):
+        moments = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        step(network, optimiser, inputs, labels)
+        assert all(parameter in optimiser.state for parameter in moments)  # its momentum: it did step
+        assert inputs.shape == (16, 3, inputs.shape[2], inputs.shape[2])
+        taken.append(f"{inputs.shape[2]} {'head' if len(moments) < len(list(network.parameters())) else 'all'}")
+
+    monkeypatch.setattr(learning, "step", watched)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    states = random_states()
+    seconds, flops = learning.warm_up(network, some, batches)
+    assert taken == list(seconds) == steps
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert random_states() == states
+    assert min(seconds.values()) > 0
+    assert set(flops) == {*seconds, "forward"}
+
+
+def test_warm_up_changes_no_number(run, trained, by_hand, monkeypatch):
+    """A run whose warm-up only returns what another measured ends with the same losses and predictions."""
+    warm = trained("gradual").record
+    monkeypatch.setattr(learning, "warm_up", lambda *arguments: (warm["warmup_seconds"], warm["flops_per_image"]))
+    assert numbers(training.train(run)) == numbers(warm)
+
+
+def test_predictions_are_of_each_image(run):
+    """Probabilities, in order, the same in batches of any size; nothing is learnt, no gradient kept."""
+    network, (photos, _) = learning.make_network(run), learning.place(run, run.training[:7])
+    network.train()
+    bodies = [value.clone() for value in network.state_dict().values()]
+    whole, parts = (learning.predict(network, photos, batch) for batch in (7, 3))
+    assert whole.shape == (7, 7)
+    assert torch.allclose(whole.sum(1), torch.ones(7, device=whole.device), atol=1e-5)
+    assert torch.allclose(whole, parts, atol=1e-4)
+    assert torch.allclose(whole, learning.predict(network, photos, 7, normalise))  # what no augmentation means
+    assert not whole.requires_grad
+    assert all(map(torch.equal, bodies, network.state_dict().values()))
 
 
 def test_finding_a_learning_rate_changes_nothing(trained, run):
     """Neither random state nor record: the run that follows is the run without it."""
     torch.manual_seed(11)
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    states = random_states()
     identity = dict(run.identity)
     rates, losses, suggested = training.find_lr(run, iterations=20)
-    assert torch.equal(torch.get_rng_state(), states[0])
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]  # noqa: NPY002
+    assert random_states() == states
     assert list(Path.cwd().iterdir()) == [Path.cwd() / "entr_utils"]
     assert run.identity == identity
     assert numbers(training.train(run)) == numbers(trained("gradual").record)
@@ -229,22 +293,23 @@ def test_finding_a_learning_rate_changes_nothing(trained, run):
     assert 0 < suggested < rates[-1] <= 10
 
 
-def test_a_loss_that_is_no_number_ends_the_run(run, monkeypatch, refused, tmp_path):
-    """Four warm-up steps, four of SGDR, then CLRS breaks."""
+def test_a_loss_that_is_no_number_ends_the_run(run, by_hand, monkeypatch, refused, tmp_path):
+    """Four warm-up steps, four of SGDR, then CLRS breaks. No record, only the forecast."""
     calls = iter(range(1000))
 
     def breaks(*arguments):
         return torch.nn.functional.cross_entropy(*arguments) * (float("nan") if next(calls) >= 9 else 1)
 
-    monkeypatch.setattr(training, "functional", SimpleNamespace(cross_entropy=breaks))
+    monkeypatch.setattr(learning, "functional", SimpleNamespace(cross_entropy=breaks))
     refused(lambda: training.train(run), "not a number in CLRS", "epoch 2", f"learning rate {run.identity['lr']:g}",
             "lower lr")  # fmt: skip
-    assert not (tmp_path / "results").exists()
+    left = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert left == [run.path.with_suffix(".forecast").name]
 
 
 def test_a_trained_run_is_read_not_trained(trained, monkeypatch):
     one = trained("gradual")
-    monkeypatch.setattr(training, "make_network", lambda *arguments: pytest.fail("trained again"))
+    monkeypatch.setattr(learning, "make_network", lambda *arguments: pytest.fail("trained again"))
     assert training.train(one.experiment) == one.record
 
 
@@ -258,7 +323,8 @@ def test_a_run_is_done_only_when_it_is_finished(run, trained):
 
 
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"size": 96}, {"lr": 0.5}, {"orientations": "two"},
-                                     {"data": "synthetic-fine"}, {"network": "resnet34"}])  # fmt: skip
+                                     {"data": "synthetic-fine"}, {"network": "resnet34"}, {"batch": 8},
+                                     {"precision": "bfloat16"}])  # fmt: skip
 def test_all_that_makes_the_numbers_is_in_the_key(changed, run, tmp_path):
     other = prepare(tmp_path, **changed)
     assert other.key != run.key
@@ -328,3 +394,42 @@ def test_two_runs_never_share_the_device(monkeypatch):
 
 def test_precision_is_one_the_networks_know():
     assert timing.precision() in networks.DTYPES
+    assert timing.precision("bfloat16") == "bfloat16"
+
+
+@pytest.mark.skipif(timing.device().type != "cpu", reason="a GPU scales the loss")
+def test_float16_needs_cuda(tmp_path, refused):
+    refused(lambda: prepare(tmp_path, precision="float16"), "precision='float16'", "CUDA", "float32, bfloat16")
+
+
+def test_a_run_in_another_precision_is_another_run(tmp_path, by_hand, trained):
+    """The network computes in it, the record says it, and its key is another one's: bfloat16, or where that is what a
+    machine takes by itself, float32."""
+    usual = trained("gradual").record
+    other = "float32" if usual["precision"] == "bfloat16" else "bfloat16"
+    run = prepare(tmp_path, precision=other)
+    record = training.train(run)
+    assert learning.make_network(run).dtype == networks.DTYPES[other]
+    assert record["precision"] == record["identity"]["precision"] == other
+    assert record["key"] == run.key != usual["key"]
+    assert records.comparable(record["identity"]) != records.comparable(usual["identity"])
+    losses, usual_losses = ([row["loss"] for row in one["epochs"]] for one in (record, usual))
+    assert losses != usual_losses
+    assert losses == pytest.approx(usual_losses, rel=0.25)  # the same images, weights and order
+
+
+def test_images_kept_on_disk_train_as_those_in_memory(run, by_hand, trained, monkeypatch):
+    """Bit for bit; every block of images of the run lies in a mapped file that goes with it."""
+    expected = numbers(trained("gradual").record)
+    placed, empty_images = [], memory.empty_images
+
+    def watched(n, size):
+        placed.append(size)
+        return empty_images(n, size)
+
+    monkeypatch.setattr(memory, "place_for", lambda size: "disk")
+    monkeypatch.setattr(memory, "empty_images", watched)
+    assert numbers(training.train(run)) == expected
+    assert placed[:2] == [80, 80]  # to train, to validate
+    assert {32, 48, 64} <= set(placed)
+    assert list(memory.CACHE.glob("images*")) == []
