@@ -122,7 +122,8 @@ def _measure(network: networks.Network, p: Parameters, size: int, what: str) -> 
     inputs = normalise(small[:4])
     held = [memory.peak_of_step(partial(learning.loss, network, inputs[:n], labels[:n])) for n in (2, 4)]
     return {"seconds": sum(took) / len(took) / batch, "resize": clock.seconds["resize"] / len(photos),
-            "bytes": (held[1] - held[0]) / 2, "flops": timing.flops_per_image(network, size, train=True)}  # fmt: skip
+            "bytes": (held[1] - held[0]) / 2 * memory.BESIDE[photos.device.type],
+            "flops": timing.flops_per_image(network, size, train=True)}  # fmt: skip
 
 
 def forecast(p: Parameters, n_train: int, n_val: int) -> dict[str, float]:

@@ -5,7 +5,8 @@
                  as far as they are on the device
     weights      4 parameters (6 in reduced precision: autocast keeps a copy), 8 more (gradient, momentum) of each that
                  trains
-    activations  batch x what a step holds at once for an image: counted by `peak_of_step`, it grows with s^2
+    activations  batch x what a step's tensors hold at once for an image, counted by `peak_of_step`: it grows with s^2;
+                 times BESIDE for what libraries and the allocator hold beside them
 
 S is the largest size in pixels, s the stage's. A run takes the largest sum over its stages. Images go to the device
 where they fit, else to the host's memory (pinned with CUDA), else to a memory-mapped file in the cache; on a CPU the
@@ -28,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 
 from entr_utils.timing import device
 
+BESIDE = {"cpu": 2.0, "cuda": 1.0}  # on a CPU as measured (results/bench); on CUDA not measured yet
 SHARE = 0.5  # of the memory that is free may go to one block of images: what trains needs the rest
 CACHE = Path(os.environ.get("ENTR_CACHE", "data/cache"))
 

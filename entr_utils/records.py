@@ -16,6 +16,7 @@ import pandas as pd
 
 from entr_utils import UserError
 from entr_utils.keys import key_of
+from entr_utils.regimes import PROTOCOL
 
 SCHEMA_VERSION = 1
 _NUMBER, _WHOLE, _TEXT, _SHARE = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}, {
@@ -237,5 +238,7 @@ def caption(records: list[dict]) -> str:
             notes.append(f"Weights {weights}: {note or 'not ImageNet weights, which the paper used'}.")
     if any("threads" in record["environment"]["device"] for record in records):
         notes.append("Trained on a CPU; the paper used a Colab GPU.")
+    for old in sorted({record["protocol"] for record in records} - {PROTOCOL}):
+        notes.append(f"Trained under protocol {old}; today's code is at {PROTOCOL} and would take other seconds.")
     notes += [f"{letter}: {where}." for where, letter in letters(records).items()]
     return " ".join(notes)

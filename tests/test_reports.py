@@ -48,6 +48,12 @@ def test_machines_are_never_mixed(trained):
     assert set(figures._panels(here)) == {"steel"}
 
 
+def test_an_older_protocol_is_said(trained):
+    record = trained("gradual").record
+    assert "protocol" not in records.caption([record])
+    assert "Trained under protocol 1; today's code is at 2" in records.caption([record, record | {"protocol": 1}])
+
+
 def test_a_forecast_stands_beside_what_the_run_took(trained):
     one = trained("gradual")
     record = one.record
