@@ -157,7 +157,7 @@ def environment() -> dict:
         answer = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
         return answer.stdout.strip()
 
-    changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+    changed = bool(git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(exclude,top)results"))
     return {
         "device": device_model(), "cpu": cpu_model(), "threads": torch.get_num_threads(),
         "python": platform.python_version(), "platform": sys.platform,
