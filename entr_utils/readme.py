@@ -78,6 +78,8 @@ def speed(bench: dict) -> str:
     where = " and ".join(sorted({
         f"{entry['environment']['device']}, torch {entry['environment']['torch']}" for entry in bench.values()
     }))  # fmt: skip
+    on_cpu = all("threads" in entry["environment"]["device"] for entry in bench.values())  # a CPU is named with them
+    lines += ["- No GPU was at hand: nothing here says how one would do."] * on_cpu
     end = "All tables are in [results/bench](results/bench/bench.ipynb), what was tried in its LOG.md."
     return "\n".join([f"Measured on {where}:", "", *lines, "", end])
 
@@ -128,8 +130,9 @@ def _precision(result: dict) -> str:
 def _forecast(result: dict) -> str:
     if not result["n"]:
         return "Forecasts: no committed run has one yet."
-    return (f"Forecasts of T were off by {100 * result['median']:.0f}% in the median of {result['n']} runs (at most "
-            f"10% required), {100 * result['share']:.0f}% of them within 20% (90% required).")  # fmt: skip
+    kinds = ", ".join(dict.fromkeys(row["profile"] for row in result["runs"]))
+    return (f"Forecasts of T were off by {100 * result['median']:.0f}% in the median of {result['n']} runs ({kinds}; "
+            f"at most 10% required), {100 * result['share']:.0f}% of them within 20% (90% required).")  # fmt: skip
 
 
 def _write_block(readme: Path, name: str, text: str) -> None:

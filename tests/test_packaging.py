@@ -228,15 +228,16 @@ def test_speed_in_sentences():
     rows = [{"trains": trains, "network": "resnet18", "size": size, "ratio": ratio, "precision": "float32", "met": met}
             for trains, size, ratio, met in (("all", 100, 0.9, True), ("all", 250, 0.95, True),
                                              ("head", 100, 0.7, False), ("head", 250, 0.7, None))]  # fmt: skip
-    missed = {"n": 3, "median": 0.123, "share": 2 / 3}
-    environment = {"device": "Abacus, 9 beads", "torch": "2.14.1"}
+    missed = {"n": 3, "median": 0.123, "share": 2 / 3, "runs": [{"profile": "quick"}] * 3}
+    environment = {"device": "Abacus, 9 threads", "torch": "2.14.1"}
     bench = {part: {"environment": environment, "result": result}
              for part, result in (("ceiling", rows), ("forecast", missed))}  # fmt: skip
     text = readme.speed(bench)
-    assert text.startswith("Measured on Abacus, 9 beads, torch 2.14.1:")
+    assert text.startswith("Measured on Abacus, 9 threads, torch 2.14.1:")
     assert "0.90 to 0.95 of the speed of its bare arithmetic with all layers, 0.70 with the head only" in text
     assert "(resnet18, 100 to 250 px, float32); the required ratio was met in 2 of 3 cells" in text
-    assert "off by 12% in the median of 3 runs" in text
+    assert "off by 12% in the median of 3 runs (quick;" in text
     assert "67% of them within 20%" in text
-    assert text.count("\n- ") == 2
+    assert text.count("\n- ") == 3
+    assert "No GPU was at hand" in text
     assert readme.speed({}).startswith("Not measured yet")
