@@ -60,7 +60,8 @@ class Parameters:
         _one_of("network", full.network, NETWORKS)
         _one_of("regime", full.regime, REGIMES)
         _one_of("orientations", full.orientations, ("two", "eight"))
-        _one_of("precision", full.precision or PRECISIONS[0], PRECISIONS)
+        if full.precision != "":
+            _one_of("precision", full.precision, PRECISIONS)
         _whole("seed", full.seed, least=0)
         _whole("batch", full.batch, least=2)
         _whole("size", full.size, least=SMALLEST_SIZE)
