@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from entr_utils import UserError
+from entr_utils import UserError, records
 from entr_utils.runs import KERNEL_ENVIRONMENT, NOTEBOOKS, execute
 
 PARTS = ("ceiling", "versus", "growth", "precision", "phases", "forecast")
@@ -42,11 +42,8 @@ def read(folder: str | Path) -> dict:
 
 def keep(folder: Path, part: str, entry: dict) -> None:
     """Put the entry of a part into bench.json, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     bench = read(folder) | {part: entry}
-    temporary = folder / f"bench.{os.getpid()}.partial"
-    temporary.write_text(json.dumps({name: bench[name] for name in PARTS if name in bench}, indent=1) + "\n")
-    os.replace(temporary, folder / "bench.json")
+    records.write_json({name: bench[name] for name in PARTS if name in bench}, folder / "bench.json")
 
 
 def measure(part: str, results: str) -> dict:

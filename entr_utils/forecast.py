@@ -9,7 +9,6 @@ first step and never made again, so that its record can show how good it was.
 """
 
 import json
-import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelFitException
 
-from entr_utils import UserError, datasets, images, learning, memory, networks, synthetic, timing
+from entr_utils import UserError, datasets, images, learning, memory, networks, records, synthetic, timing
 from entr_utils.augmentation import make_augment, normalise
 from entr_utils.experiment import Experiment
 from entr_utils.keys import slug
@@ -64,25 +63,28 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
     Each has `seconds`, `flops` and `bytes` of activations an image; stages also `resize`, seconds an image.
     Measured where the cache does not have it yet.
     """
-    precision, path, known = timing.precision(p.precision), _cache(p), _known(p)
+    known = _known(p)
     wanted = [*dict.fromkeys((pixels(stage.size, p.size), stage.trains) for stage in p.make_regime().stages[:-1]),
               (p.size, "plain"), (p.size, "augmented")]  # fmt: skip
     names = {f"{size} {what} b{p.batch}": (size, what) for size, what in wanted}
-    missing = {name: what for name, what in names.items() if name not in known}
-    if not missing:
-        return {f"{size} {what}": known[name] for name, (size, what) in names.items()}
-    progress = Progress(f"measuring {p.network} on this machine, once")
+    if missing := {name: what for name, what in names.items() if name not in known}:
+        known |= _probe(p, missing)
+        records.write_json(known, _cache(p))
+    return {f"{size} {what}": known[name] for name, (size, what) in names.items()}
+
+
+def _probe(p: Parameters, missing: dict[str, tuple[int, str]]) -> dict[str, dict[str, float]]:
+    found, progress = {}, Progress(f"measuring {p.network} on this machine, once")
     with timing.device_lock(), torch.random.fork_rng():
-        network = networks.build(p.network, "none", CLASSES, 0.5, precision).to(timing.device())
+        network = networks.build(p.network, "none", CLASSES, 0.5, timing.precision(p.precision)).to(timing.device())
         for i, (name, (size, what)) in enumerate(missing.items()):
             try:
-                known[name] = _measure(network, p, size, what)
+                found[name] = _measure(network, p, size, what)
             except torch.OutOfMemoryError as error:
                 raise UserError(f"batch={p.batch}: does not fit the device at {size} px; take a smaller one") from error
             progress.update((i + 1) / len(missing))
     progress.close()
-    _write(known, path)
-    return {f"{size} {what}": known[name] for name, (size, what) in names.items()}
+    return found
 
 
 def _cache(p: Parameters) -> Path:
@@ -95,13 +97,6 @@ def _cache(p: Parameters) -> Path:
 def _known(p: Parameters) -> dict[str, dict[str, float]]:
     path = _cache(p)
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _write(value: dict, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
 
 
 def _measure(network: networks.Network, p: Parameters, size: int, what: str) -> dict[str, float]:
@@ -183,7 +178,7 @@ def of(experiment: Experiment) -> dict:
 def write(experiment: Experiment) -> dict:
     """Write the forecast of a run to disk, before its first step: made once, read from there ever after."""
     predicted = of(experiment)
-    _write(predicted, experiment.path.with_suffix(".forecast"))
+    records.write_json(predicted, experiment.path.with_suffix(".forecast"))
     return predicted
 
 
@@ -204,7 +199,7 @@ def learn(experiment: Experiment, record: dict) -> None:
     off = record["stages"][-1]["seconds"] / record["n_val"] / sum(known[name]["seconds"] for name in tta)
     for name in set(tta):
         known[name]["seconds"] *= off
-    _write(known, path)
+    records.write_json(known, path)
 
 
 def check_fits(predicted: dict) -> None:

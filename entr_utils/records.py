@@ -126,9 +126,14 @@ def _flops(record: dict) -> dict[str, float]:
 def write(record: dict, path: Path) -> None:
     """Write a record whole or not at all: its file is the only sign that a run is done."""
     check(record, path)
+    write_json(record, path)
+
+
+def write_json(value: dict, path: Path) -> None:
+    """Write a JSON file whole or not at all: a temporary file, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.partial")
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
     os.replace(temporary, path)
 
 
