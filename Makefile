@@ -1,6 +1,6 @@
 # Every command a user needs; `make help` lists them. Each makes its own environment first where there is none.
 SHELL := /bin/bash
-SETTINGS := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS PRECISION BATCH RESULTS
+SETTINGS := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS PRECISION BATCH CHECKPOINT_DIR RESULTS
 ARGUMENTS = $(foreach name,$(SETTINGS),$(if $($(name)),$(name)='$($(name))')) $(MAKEOVERRIDES)
 
 # Colab brings its own torch: use the running Python there. Elsewhere the project has an environment of its own.
@@ -12,7 +12,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper plan bench render readme reproduce test lint badges clean help
+.PHONY: all paper plan bench faults render readme reproduce test lint badges clean help
 
 all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
 	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
@@ -25,6 +25,9 @@ plan: $(READY) ## say what the runs would take on this machine, without training
 
 bench: $(READY) ## measure how fast training is and what binds it (some 20 minutes on two cores) into results/bench
 	@$(PY) -m benchmarks.bench $(if $(PARTS),PARTS='$(PARTS)')
+
+faults: $(READY) ## stop runs at random moments, spoil files, feed bad input; figures to results/faults (an hour) KILLS=50
+	@$(PY) -m benchmarks.faults $(foreach name,KILLS PARTS PROFILE RESULTS,$(if $($(name)),$(name)='$($(name))'))
 
 render: $(READY) ## draw the notebooks of finished runs again, without training
 	@$(PY) -m entr_utils.runs render $(ARGUMENTS)
@@ -59,6 +62,7 @@ help: ## this list
 	@echo "  GROUPS    CSV (file, group) of images to keep on one side of the split, or none"
 	@echo "  PRECISION float32, bfloat16 or float16 (CUDA); the fastest the hardware really has where none is named"
 	@echo "  BATCH     images a step (quick 32, paper 64)    PARTS     of the bench: ceiling versus growth precision ..."
+	@echo "  CHECKPOINT_DIR  where runs keep their state to go on from, such as a mounted drive (beside the record)"
 	@echo "  RESULTS   where records and notebooks go (results)    PYTHON  the Python to build .venv with"
 
 # A Python of 3.11-3.13 that is there and can make environments: python3 where it fits.

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.pairs import alternate
 from benchmarks.told import Told
-from entr_utils import images, learning, networks, timing
+from entr_utils import images, learning, locks, networks, timing
 from entr_utils.augmentation import make_augment
 from entr_utils.regimes import PROFILES
 
@@ -46,7 +46,7 @@ def measure(sizes: tuple[int, ...] = SIZES, names: tuple[str, ...] = NETWORKS, b
     told = Told([size**2 * COST[name] * COST[trains] for name, size, trains in cells])
     built = {name: _build(name) for name in names}
     rows = []
-    with timing.device_lock():
+    with locks.device():
         for name, size, trains in cells:
             built[name].set_trains(trains)
             row = {"network": name, "size": size, "trains": trains} | cell(built[name], size, batch, seconds, least)

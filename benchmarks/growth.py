@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.told import Told
-from entr_utils import forecast, images, memory, networks, timing
+from entr_utils import forecast, images, locks, memory, networks, timing
 from entr_utils.augmentation import make_augment
 from entr_utils.runs import KERNEL_ENVIRONMENT
 
@@ -38,7 +38,7 @@ def batch_size() -> int:
 
 def measure() -> dict:
     """Rows by number of images, by size, by place; and of memory."""
-    with timing.device_lock():
+    with locks.device():
         found = {"images": by_count(), "sizes": by_size(), "placement": by_place()}
     return found | {"memory": by_memory()}  # its processes take the lock themselves
 

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import torch
 
-from entr_utils import forecast, images, learning, memory, networks, timing
+from entr_utils import forecast, images, learning, locks, memory, networks, timing
 from entr_utils.augmentation import make_augment
 from entr_utils.parameters import Parameters
 
@@ -32,7 +32,7 @@ def train(size: int, count: int, steps: int) -> dict:
     before = memory.taken()
     predicted = forecast.forecast(p, count, TESTED)["memory"]
     peak.reset()
-    with timing.device_lock():
+    with locks.device():
         pixels = np.random.default_rng(0).integers(0, 256, (CHUNK, size, size, 3), np.uint8)
         photos, tested = (images.place(pixels, np.arange(n) % len(pixels)) for n in (count, TESTED))
         labels = torch.zeros(count, dtype=torch.long, device=timing.device())

@@ -10,7 +10,7 @@ import torch
 from benchmarks import small
 from benchmarks.growth import in_turns
 from benchmarks.told import Told
-from entr_utils import forecast, images, networks, timing
+from entr_utils import forecast, images, locks, networks, timing
 from entr_utils.augmentation import make_augment
 
 ROUNDS = 3
@@ -25,7 +25,7 @@ def reduced() -> tuple[str, bool]:
 
 def measure() -> dict:
     """Rows of speed, and the accuracies by seed."""
-    with timing.device_lock():
+    with locks.device():
         other, emulated = reduced()
         return {"reduced": other, "emulated": emulated, "speed": speed(other), "accuracy": accuracy(other)}
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks import small
 from benchmarks.told import Told
-from entr_utils import synthetic, timing
+from entr_utils import locks, synthetic, timing
 from entr_utils.runs import KERNEL_ENVIRONMENT
 
 WAYS = ("ours", "fastai", "torchvision")
@@ -95,7 +95,7 @@ def _save(pixels: np.ndarray, folder: Path, i: int) -> None:
 def measure() -> dict:
     """Rows of speed, and the accuracies by seed."""
     counts = dict.fromkeys(IMAGES, CUDA_IMAGES) if timing.device().type == "cuda" else IMAGES
-    with timing.device_lock():
+    with locks.device():
         return {"speed": speed(counts), "accuracy": accuracy()}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelFitException
 
-from entr_utils import UserError, datasets, images, learning, memory, networks, records, synthetic, timing
+from entr_utils import UserError, datasets, images, learning, locks, memory, networks, records, synthetic, timing
 from entr_utils.augmentation import make_augment, normalise
 from entr_utils.experiment import Experiment
 from entr_utils.keys import slug
@@ -75,7 +75,7 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
 
 def _probe(p: Parameters, missing: dict[str, tuple[int, str]]) -> dict[str, dict[str, float]]:
     found, progress = {}, Progress(f"measuring {p.network} on this machine, once")
-    with timing.device_lock(), torch.random.fork_rng():
+    with locks.device(), torch.random.fork_rng():
         network = networks.build(p.network, "none", CLASSES, 0.5, timing.precision(p.precision)).to(timing.device())
         for i, (name, (size, what)) in enumerate(missing.items()):
             try:

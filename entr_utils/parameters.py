@@ -30,6 +30,7 @@ class Parameters:
         batch: images a step.
         switch: the step at which stepwise goes to full size.
         results: folder for records and rendered notebooks.
+        checkpoint_dir: folder for checkpoints, such as a mounted drive; "" keeps them beside the record.
     """
 
     dataset: str
@@ -47,6 +48,7 @@ class Parameters:
     precision: str = ""
     batch: int = 0
     results: str = "results"
+    checkpoint_dir: str = ""
 
     def checked(self) -> "Parameters":
         """These parameters with defaults filled in. Raises UserError naming parameter, value and what is allowed."""

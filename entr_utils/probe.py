@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from entr_utils import images, timing
+from entr_utils import images, locks, timing
 from entr_utils.augmentation import normalise
 from entr_utils.experiment import Experiment
 from entr_utils.learning import make_network
@@ -48,7 +48,7 @@ def write_probe(experiment: Experiment) -> Path:
     """The probe of an experiment's dataset, network and weights as JSON beside its records, made once."""
     identity, path = experiment.identity, path_of(experiment)
     if not path.exists():
-        with timing.device_lock():
+        with locks.device():
             accuracy = linear_probe(experiment)
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = ("dataset", "network", "seed", "weights", "weights_sha256", "data_sha256", "split_sha256", "device")

@@ -14,7 +14,7 @@ from string import ascii_uppercase
 import fastjsonschema  # imported in no time; jsonschema takes seconds of every kernel's start
 import pandas as pd
 
-from entr_utils import UserError
+from entr_utils import UserError, files
 from entr_utils.keys import key_of
 from entr_utils.regimes import PROTOCOL
 
@@ -32,12 +32,13 @@ def _rows(**properties) -> dict:
     return {"type": "array", "items": _object(**properties), "minItems": 1}
 
 
-# What records of protocol 1 do not have.
-SINCE_2 = ("prepare_seconds", "forecast_seconds", "forecast_wall_seconds", "forecast_memory")
+# What older records do not have.
+LATER = ("prepare_seconds", "forecast_seconds", "forecast_wall_seconds", "forecast_memory", "checkpoint_seconds",
+         "seconds_repeated", "attempts", "sha256")  # fmt: skip
 
 _CLASSES = {"type": "array", "items": _WHOLE, "minItems": 1}
 SCHEMA = _object(
-    SINCE_2,
+    LATER,
     schema={"const": SCHEMA_VERSION},
     dataset=_TEXT, network=_TEXT, regime=_TEXT, seed=_WHOLE, profile=_TEXT, protocol=_WHOLE, key=_TEXT,
     identity={"type": "object"}, weights=_TEXT, weights_sha256=_TEXT, weights_note=_TEXT, image_source=_TEXT,
@@ -48,7 +49,8 @@ SCHEMA = _object(
     efficiency_total_with_warmup=_NUMBER, flops_subtotal=_POSITIVE, flops_total=_POSITIVE,
     flops_per_image={"type": "object"}, warmup_seconds={"type": "object"}, wall_seconds=_POSITIVE,
     prepare_seconds=_NUMBER, forecast_seconds=_POSITIVE, forecast_wall_seconds=_POSITIVE, forecast_memory=_POSITIVE,
-    energy_joules={"type": ["number", "null"]},
+    energy_joules={"type": ["number", "null"]}, checkpoint_seconds=_NUMBER, seconds_repeated=_NUMBER, sha256=_TEXT,
+    attempts={"type": "array", "items": _object(started=_TEXT, commit=_TEXT, load=_NUMBER, epoch=_WHOLE)},
     stages=_rows(name=_TEXT, size=_WHOLE, epochs=_WHOLE, trains=_TEXT, lr={"type": "array"}, images=_WHOLE,
                  seconds=_POSITIVE, eval_seconds=_NUMBER, images_per_second=_POSITIVE, accuracy_full_size=_SHARE,
                  accuracy_train_size=_SHARE, peak_memory=_WHOLE),
@@ -92,7 +94,13 @@ def make(identity: dict, about: dict, ledger: dict, costs: dict, environment: di
     """
     record = {"schema": SCHEMA_VERSION, **{name: identity[name] for name in KEPT}, "key": key_of(identity)}
     record |= {"identity": identity, **about, **costs, **ledger, "environment": environment}
-    return record | _derived(record)
+    record |= _derived(record)
+    return record | {"sha256": _sha256(record)}
+
+
+def _sha256(record: dict) -> str:
+    """Of all the rest: a bit that flipped on a disk is found even where it still reads as a number."""
+    return key_of({name: value for name, value in record.items() if name != "sha256"})
 
 
 def _derived(record: dict) -> dict:
@@ -130,11 +138,8 @@ def write(record: dict, path: Path) -> None:
 
 
 def write_json(value: dict, path: Path) -> None:
-    """Write a JSON file whole or not at all: a temporary file, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.partial")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
+    """Write a JSON file whole or not at all. Raises UserError where it cannot be written."""
+    files.write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def unfinished(path: Path) -> Path:
@@ -181,8 +186,21 @@ def check(record: dict, path: Path) -> None:
     except (KeyError, ZeroDivisionError) as error:
         wrong, parts = [f"{error} missing"], {}
     wrong += [name for name, value in parts.items() if not math.isclose(record[name], value, rel_tol=1e-9)]
+    if not wrong and record.get("sha256", _sha256(record)) != _sha256(record):
+        wrong = ["the checksum"]
     if wrong:
         raise UserError(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
+
+
+def repeatable(record: dict) -> dict:
+    """All of a record that does not depend on how fast the machine was: bit for bit the same whenever the run is made
+    again on the same processor with as many threads, however often it was stopped."""
+    measured = {"seconds", "eval_seconds", "resize_seconds", "images_per_second", "peak_memory"}
+    names = ("identity", "key", "predictions", "flops_per_image", "flops_total", "class_names", "n_train", "n_val",
+             "accuracy_subtotal", "accuracy_rpl", "accuracy_total")  # fmt: skip
+    rows = {part: [{name: row[name] for name in row if name not in measured} for row in record[part]]
+            for part in ("stages", "epochs")}  # fmt: skip
+    return {name: record[name] for name in names} | rows
 
 
 def read_all(folder: str | Path) -> list[dict]:

@@ -6,21 +6,19 @@ What is done (its record is there) is not done again. Exit codes: 0 all there, 1
 3 a dataset was missing. The Makefile calls this; so can a cluster's scheduler, one run at a time.
 """
 
-import json
 import os
-import subprocess
+import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entr_utils import UserError, datasets, downloads
+from entr_utils import UserError, datasets, downloads, locks, records
+from entr_utils.execution import KERNEL_ENVIRONMENT, execute, whole
 from entr_utils.parameters import NETWORKS, Parameters
-from entr_utils.progress import CHANNEL, minutes
+from entr_utils.progress import minutes
 from entr_utils.regimes import REGIMES, rotated
 
 if TYPE_CHECKING:
@@ -29,10 +27,8 @@ if TYPE_CHECKING:
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LISTS = {"DATASETS": tuple(datasets.DATASETS), "NETWORKS": ("resnet18",), "REGIMES": REGIMES, "SEEDS": ("0",)}
 VALUES = {"PROFILE": "quick", "SIZE": "0", "WEIGHTS": "", "DATA": "", "GROUPS": "", "PRECISION": "", "BATCH": "0",
-          "RESULTS": "results"}  # fmt: skip
-# Without these glibc hands large buffers back and asks for them again: a quarter to a third of the time on a CPU.
+          "CHECKPOINT_DIR": "", "RESULTS": "results"}  # fmt: skip
 START_SECONDS = 15  # of a kernel, its imports and the figures
-KERNEL_ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 
 
 def read_settings(words: list[str]) -> dict[str, str]:
@@ -64,6 +60,7 @@ def plan(settings: dict[str, str]) -> list[Parameters]:
                         dataset, network, regime, seed, settings["PROFILE"], _whole("SIZE", settings["SIZE"]),
                         settings["WEIGHTS"], settings["DATA"], settings["GROUPS"], precision=settings["PRECISION"],
                         batch=_whole("BATCH", settings["BATCH"]), results=settings["RESULTS"],
+                        checkpoint_dir=settings["CHECKPOINT_DIR"],
                     ).checked())  # fmt: skip
     return runs
 
@@ -79,50 +76,6 @@ def _whole_seed(value: str) -> int:
     return _whole("SEEDS", value)
 
 
-def execute(notebook: Path, parameters: dict, output: Path, done: Callable[[float], None] = lambda share: None) -> None:
-    """Execute `notebook` with papermill into `output`, which appears whole or not at all.
-
-    A process of its own, so that a kernel that dies cannot look like success. `done` is told the share of the
-    training done. Raises UserError on an unknown parameter name, RuntimeError with the last line of the log where
-    execution failed; the log then stays beside `output`.
-    """
-    _check_names(notebook, parameters)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial, log = output.with_suffix(".partial"), output.with_suffix(".log")
-    with tempfile.TemporaryDirectory() as folder, open(log, "w") as log_file:
-        channel, values = Path(folder) / "progress", Path(folder) / "parameters.json"
-        values.write_text(json.dumps(parameters))
-        command = [sys.executable, "-m", "papermill", os.path.relpath(notebook), str(partial), "-f", str(values),
-                   "--no-progress-bar", "--log-level", "ERROR"]  # fmt: skip
-        environment = os.environ | KERNEL_ENVIRONMENT | {CHANNEL: str(channel), "PYTHONWARNINGS": "ignore"}
-        process = subprocess.Popen(command, env=environment, stdout=log_file, stderr=log_file)
-        try:
-            while process.poll() is None:
-                time.sleep(0.2)
-                done(float(channel.read_text() or 0) if channel.exists() else 0.0)
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-    if process.returncode:
-        partial.unlink(missing_ok=True)
-        lines = [line for line in log.read_text().splitlines() if line.strip()]
-        raise RuntimeError(f"{lines[-1] if lines else f'exit code {process.returncode}'} (log: {log})")
-    log.unlink()
-    os.replace(partial, output)
-
-
-def _check_names(notebook: Path, parameters: dict) -> None:
-    import papermill
-
-    if not notebook.is_file():
-        raise UserError(f"notebook={str(notebook)!r}: no such file")
-    allowed = papermill.inspect_notebook(str(notebook))
-    for name, value in parameters.items():
-        if name not in allowed:
-            raise UserError(f"{name}={value!r}: {notebook.name} has no such parameter; allowed: {', '.join(allowed)}")
-
-
 def notebook_parameters(run: Parameters) -> dict:
     """What the dataset notebooks take: all but the dataset, which each has of its own."""
     return {
@@ -133,23 +86,47 @@ def notebook_parameters(run: Parameters) -> dict:
 def work(settings: dict[str, str], again: bool = False) -> int:
     """Do what `settings` ask for and is not done yet; with `again`, only draw the notebooks of finished runs again.
 
-    Returns the exit code.
+    Returns the exit code. Another command that works in the same results is waited for.
     """
     runs = plan(settings)
     say_what_runs(settings, runs)
-    missing = missing_datasets(runs)
-    without_weights = missing_weights([run for run in runs if run.dataset not in missing])
-    ready = [run for run in runs if run.dataset not in missing and run.network not in without_weights]
-    todo = []
-    for experiment in map(prepare, ready):
-        finished = experiment.path.exists()
-        if (finished and again) or (not again and not (finished and experiment.path.with_suffix(".ipynb").exists())):
-            todo.append(experiment)
-    print(f"  {len(runs)} runs: {len(ready) - len(todo)} done, {len(todo)} to do, {len(runs) - len(ready)} cannot run")
-    failed = train_all(todo)
-    probe_weights(ready)
-    failed += summarise(settings, changed=bool(todo))
+    folder = Path(settings["RESULTS"]) / settings["PROFILE"]
+    with locks.results(folder):
+        sweep(folder)
+        missing = missing_datasets(runs)
+        without_weights = missing_weights([run for run in runs if run.dataset not in missing])
+        ready = [run for run in runs if run.dataset not in missing and run.network not in without_weights]
+        todo = [experiment for experiment in map(prepare, ready) if to_do(experiment, again)]
+        done, cannot = len(ready) - len(todo), len(runs) - len(ready)
+        print(f"  {len(runs)} runs: {done} done, {len(todo)} to do, {cannot} cannot run")
+        failed = train_all(todo)
+        probe_weights(ready)
+        failed += summarise(settings, changed=bool(todo))
     return 1 if failed or without_weights else 3 if missing else 0
+
+
+def sweep(folder: Path) -> None:
+    """Take away what killed commands left half-written; nobody else writes here now."""
+    for path in folder.rglob("*.partial"):
+        path.unlink(missing_ok=True)
+
+
+def to_do(experiment: "Experiment", again: bool) -> bool:
+    """Whether a run has to be trained or its notebook drawn. A damaged record or notebook is named and made again; the
+    record is kept as `.damaged`."""
+    for path in (experiment.path, records.unfinished(experiment.path)):
+        try:
+            if path.exists():
+                records.read(path)
+        except UserError as error:
+            print(f"  {error} - it is kept as {path.name}.damaged and the run trained again")
+            os.replace(path, path.with_name(f"{path.name}.damaged"))
+    finished, drawn = experiment.path.exists(), experiment.path.with_suffix(".ipynb")
+    if again:
+        return finished
+    if drawn.exists() and not whole(drawn):
+        print(f"  {drawn}: not a whole notebook; it is drawn again")
+    return not finished or not whole(drawn)
 
 
 def say_plan(settings: dict[str, str]) -> int:
@@ -242,11 +219,26 @@ def train_all(todo: list["Experiment"]) -> int:
                 if not experiment.path.exists():
                     raise RuntimeError("the notebook ended without a record")
                 bar.write(f"  {name}: done in {minutes(time.monotonic() - began)}")
+            except KeyboardInterrupt:
+                bar.write(f"  {name}: stopped; {where(experiment)}")
+                raise
             except RuntimeError as error:
                 failed += 1
                 bar.write(f"  {name}: FAILED, {error}")
             bar.update(before + cost - bar.n)
     return failed
+
+
+def where(experiment: "Experiment") -> str:
+    """Where a run that was stopped will go on."""
+    from entr_utils import checkpoints
+
+    if records.unfinished(experiment.path).exists():
+        return "it has been trained, its notebook will be drawn"
+    kept = checkpoints.Store(experiment)
+    known = max((checkpoints.about(path) for path in (kept.path, kept.local)), key=lambda about: about.get("epoch", 0))
+    epochs = experiment.regime.epochs
+    return f"it will go on after epoch {known['epoch']} of {epochs}" if known else "it will begin again"
 
 
 def probe_weights(runs: list[Parameters]) -> None:
@@ -263,7 +255,8 @@ def probe_weights(runs: list[Parameters]) -> None:
 def summarise(settings: dict[str, str], changed: bool) -> int:
     """Render the summary of a profile where anything is new; returns how many failed."""
     output = Path(settings["RESULTS"]) / settings["PROFILE"] / "summary.ipynb"
-    if not changed and output.exists():
+    newest = max((path.stat().st_mtime for path in output.parent.rglob("*.json")), default=0.0)
+    if not changed and whole(output) and output.stat().st_mtime >= newest:
         print(f"  nothing new; read {output}")
         return 0
     print("  drawing the summary")
@@ -288,13 +281,22 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be read
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("stopped; finished runs stay, the same command goes on from here", file=sys.stderr)
+        print("stopped; what is done stays, the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def stop(*_: object) -> None:
+    """SIGTERM is Ctrl-C by another name."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
     if not KERNEL_ENVIRONMENT.items() <= os.environ.items():  # what is measured here has to hold for the kernels
         os.execve(sys.executable, [sys.executable, "-m", "entr_utils.runs", *sys.argv[1:]],
                   os.environ | KERNEL_ENVIRONMENT)  # fmt: skip
+    signal.signal(signal.SIGTERM, stop)
     sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,8 @@
-"""What a run costs: seconds, floating-point operations, energy - and who has the device."""
+"""What a run costs: seconds, floating-point operations, energy."""
 
 import contextlib
-import fcntl
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,26 +117,6 @@ def energy_joules() -> float | None:
             return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
         return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
     return None
-
-
-@contextlib.contextmanager
-def device_lock() -> Iterator[None]:
-    """Hold the device: two runs never share one, or neither's time would mean anything.
-
-    A run that finds it taken says who has it and waits; the system releases the lock of a process that dies.
-    """
-    path = Path(tempfile.gettempdir()) / f"entr-device-{os.getuid()}.lock"  # one for all checkouts of a user
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            print(f"waiting: the device is in use by process {file.read().strip() or 'unknown'}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def allocator() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """One run: fastai's Learner trains in one `fit`; small callbacks follow the regime, keep the time and evaluate."""
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from fastai.callback.core import Callback, CancelFitException, CancelValidExcept
 from fastai.callback.schedule import minimum
 from torch import Tensor
 
-from entr_utils import UserError, forecast, images, learning, memory, networks, records, timing
+from entr_utils import UserError, checkpoints, forecast, images, learning, locks, memory, networks, records, timing
 from entr_utils.augmentation import Augment, make_augment
 from entr_utils.experiment import Experiment
 from entr_utils.progress import Progress
@@ -20,6 +21,8 @@ TTA_PASSES = 4  # augmented ones, beside the plain one
 
 class FollowRegime(Callback):
     """Before each epoch set size and what trains, before each batch the learning rates: all from `Regime.lookup`."""
+
+    order = 71  # after fastai's SkipToEpoch
 
     def __init__(self, experiment: Experiment, photos: Tensor, batches: images.Batches, clock: timing.Clock):
         self.experiment, self.photos, self.batches, self.clock = experiment, photos, batches, clock
@@ -44,6 +47,15 @@ class FollowRegime(Callback):
         lr = self.experiment.identity["lr"] * self.moment.lr_factor
         self.opt.set_hyper("lr", [lr * factor for factor in self.moment.stage.lr])
 
+    def stand(self, epoch: int) -> None:
+        """As at the end of the epoch before `epoch`; a size that was there then is made again, off the clock."""
+        regime, largest = self.experiment.regime, self.experiment.parameters.size
+        self.moment = regime.lookup(epoch - 1)
+        self.model.set_trains(self.moment.stage.trains)
+        share = self.moment.stage.size
+        if epoch < regime.epochs and regime.lookup(epoch).stage.size == share:
+            self.batches.pixels = images.resize(self.photos, pixels(share, largest))
+
 
 class KeepLedger(Callback):
     """Time the training of each epoch, then evaluate off the clock; one row an epoch, one a stage."""
@@ -56,20 +68,35 @@ class KeepLedger(Callback):
         self.epochs: list[dict] = []
         self.stages: list[dict] = []
         self.predictions: dict[str, Tensor] = {}  # after each stage, at the largest size
-        self.failure = ""
+        self.failure, self.peak = "", 0
+        self.began, self.energy = time.perf_counter(), timing.energy_joules()
+        self.first: dict = {}  # environment and costs of the attempt that began the run, and where others went on
 
-    order = 1  # after FollowRegime, so that the stage is known
+    order = 72  # after FollowRegime, so that the stage is known
 
     def before_epoch(self):
         if self.follow.begins:
             self.memory.reset()
+            self.peak = 0
 
     def before_train(self):
         self.summed_loss = torch.zeros((), device=self.labels.device)
+        self.losses = torch.zeros(self.n_iter, pin_memory=self.labels.is_cuda)  # of each step, on the host
         self.clock.start()
 
     def after_loss(self):
         self.summed_loss += self.learn.loss.detach()  # no `item()`: it would make the device wait at every batch
+        self.losses[self.iter].copy_(self.learn.loss.detach(), non_blocking=True)
+        self._stop_at_bad_loss()
+
+    def _stop_at_bad_loss(self) -> None:
+        """A GPU's losses arrive here a step or two late; nothing waits for them."""
+        if not math.isfinite(self.losses.sum()):
+            step, regime = int(self.losses.isfinite().logical_not().nonzero()[0]), self.experiment.regime
+            lr = self.experiment.identity["lr"] * regime.lookup(self.epoch, step, self.n_iter).lr_factor
+            self.failure = (f"loss is not a number in {self.follow.moment.stage.name}, epoch {self.epoch + 1} of "
+                            f"{regime.epochs}, step {step + 1} of {self.n_iter}, learning rate {lr:g}")  # fmt: skip
+            raise CancelFitException
 
     def after_batch(self):
         done = (self.epoch + (self.iter + 1) / self.n_iter) / self.experiment.regime.epochs
@@ -79,9 +106,7 @@ class KeepLedger(Callback):
         seconds = self.clock.stop("train") + self.follow.resize_seconds
         moment, size = self.follow.moment, self.follow.batches.pixels.shape[1]
         loss = self.summed_loss.item() / self.n_iter
-        if loss != loss:
-            self.failure = f"loss is not a number in {moment.stage.name}, epoch {self.epoch + 1}"
-            raise CancelFitException
+        self._stop_at_bad_loss()
         self.clock.start()
         probabilities = learning.predict(self.model, self.photos, self.experiment.identity["batch"])
         accuracy = self._accuracy(probabilities)
@@ -107,6 +132,32 @@ class KeepLedger(Callback):
         truth = {"image": [images.names[i] for i in validation], "truth": images.labels[validation].tolist()}
         return {"stages": self.stages, "epochs": self.epochs, "predictions": truth | predicted}
 
+    def state(self) -> dict:
+        """What a checkpoint keeps of a ledger, its clock and its costs; `stand` puts it back."""
+        return {
+            "clock": self.clock.seconds, "epochs": self.epochs, "stages": self.stages, "predictions": self.predictions,
+            "peak": max(self.peak, self.memory.read()), "wall": time.perf_counter() - self.began,
+            "energy": self.joules(), "first": self.first,
+        }  # fmt: skip
+
+    def stand(self, state: dict) -> None:
+        """As when `state` was kept; time goes on from there."""
+        for name in ("epochs", "stages", "predictions", "peak"):
+            setattr(self, name, state[name])
+        self.clock.seconds |= state["clock"]
+        now = {name: self.first["environment"][name] for name in ("started", "commit", "load")}
+        self.first = state["first"]
+        self.first["attempts"].append(now | {"epoch": state["epoch"]})
+        self.began = time.perf_counter() - state["wall"]
+        used = timing.energy_joules()
+        self.energy = None if used is None or state["energy"] is None else used - state["energy"]
+        self.follow.stand(state["epoch"])
+
+    def joules(self) -> float | None:
+        """Energy since the run began, or None where the device does not count it."""
+        used = timing.energy_joules()
+        return used - self.energy if used is not None and self.energy is not None else None
+
     def before_validate(self):
         raise CancelValidException  # evaluated above, off the clock and at two sizes
 
@@ -127,59 +178,84 @@ class KeepLedger(Callback):
             "name": moment.stage.name, "size": rows[0]["size"], "epochs": len(rows), "trains": moment.stage.trains,
             "lr": [lr * factor for factor in moment.stage.lr], "images": seen, "seconds": seconds,
             "images_per_second": seen / seconds, "accuracy_full_size": full, "accuracy_train_size": small,
-            "peak_memory": self.memory.read(),
+            "peak_memory": max(self.peak, self.memory.read()),
         })  # fmt: skip
 
 
 def train(experiment: Experiment) -> dict:
-    """Train, evaluate and record one run; a run that has been trained is read, not trained again.
+    """Train, evaluate and record one run; one that was stopped goes on, one that has been trained is read.
 
     Returns the record (see `records.SCHEMA`), written beside `experiment.path` until `records.finish` gives it its
     name. Raises UserError where the loss is not a number; then nothing is written.
     """
-    for path in (experiment.path, records.unfinished(experiment.path)):
-        if path.exists():
-            return records.read(path)
+    if record := _trained(experiment):
+        return record
     forecast.check_fits(forecast.of(experiment))
     predicted = forecast.write(experiment)
-    with timing.device_lock():
+    with locks.device():
+        if record := _trained(experiment):  # by the process that had the device
+            return record
         record = _train(experiment, predicted)
-    records.write(record, records.unfinished(experiment.path))
     forecast.learn(experiment, record)
     return record
 
 
+def _trained(experiment: Experiment) -> dict | None:
+    for path in (experiment.path, records.unfinished(experiment.path)):
+        if path.exists():
+            return records.read(path)
+    return None
+
+
 def _train(experiment: Experiment, predicted: dict) -> dict:
-    began, environment = time.perf_counter(), timing.environment()
-    clock, energy = timing.Clock(), timing.energy_joules()
-    p = experiment.parameters
+    store, attempts = checkpoints.Store(experiment), checkpoints.Attempts(experiment.path)
+    state = store.newest()
+    attempts.begin(state["saved"] if state else None)
+    network, ledger, augment = _set_up(experiment, predicted)
+    if state:
+        attempts.again(time.perf_counter() - ledger.began)
+    torch.manual_seed(experiment.parameters.seed)  # the same augmentation and dropout for every regime
+    keep = checkpoints.KeepCheckpoints(store, attempts, ledger, state)
+    learner = learning.make_learner(network, ledger.follow.batches, [ledger.follow, ledger, keep])
+    with learner.no_bar(), learner.no_logging():
+        learner.fit(experiment.regime.epochs, start_epoch=state["epoch"] if state else 0)
+    if not ledger.failure:
+        _tta(network, ledger, augment)
+        costs = ledger.first["costs"] | {
+            "wall_seconds": time.perf_counter() - ledger.began, "energy_joules": ledger.joules(),
+            "checkpoint_seconds": ledger.clock.seconds.get("checkpoint", 0.0), "seconds_repeated": attempts.repeated,
+            "attempts": ledger.first["attempts"],
+        }  # fmt: skip
+        record = records.make(experiment.identity, experiment.about, ledger.kept(), costs, ledger.first["environment"])
+        records.write(record, records.unfinished(experiment.path))
+    ledger.progress.close()
+    store.remove()
+    attempts.end()
+    if ledger.failure:
+        raise UserError(f"{ledger.failure}; try a lower lr")
+    return record
+
+
+def _set_up(experiment: Experiment, predicted: dict) -> tuple[networks.Network, KeepLedger, Augment]:
+    """Network warmed up, images in place, nothing trained yet."""
+    p, environment, began = experiment.parameters, timing.environment(), time.perf_counter()
     train_photos, train_labels = learning.place(experiment, experiment.training)
     test_photos, test_labels = learning.place(experiment, experiment.validation)
-    network = learning.make_network(experiment)
     augment = make_augment(p.orientations)
     batches = images.Batches(train_photos, train_labels, experiment.identity["batch"], p.seed, augment)
+    network = learning.make_network(experiment)
+    progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}")
+    follow = FollowRegime(experiment, train_photos, batches, timing.Clock())
+    ledger = KeepLedger(experiment, follow, test_photos, test_labels, progress)
+    ledger.began = began
     placed = time.perf_counter() - began
     warmup, flops = learning.warm_up(network, experiment, batches)
-
-    torch.manual_seed(p.seed)  # the same augmentation and dropout for every regime
-    follow = FollowRegime(experiment, train_photos, batches, clock)
-    progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}")
-    ledger = KeepLedger(experiment, follow, test_photos, test_labels, progress)
-    learner = learning.make_learner(network, batches, [follow, ledger])
-    with learner.no_bar(), learner.no_logging():
-        learner.fit(experiment.regime.epochs)
-    if ledger.failure:
-        raise UserError(f"{ledger.failure}, learning rate {experiment.identity['lr']:g}; try a lower lr")
-    _tta(network, ledger, augment)
-    progress.close()
-    used = timing.energy_joules()
     costs = {
-        "warmup_seconds": warmup, "flops_per_image": flops, "wall_seconds": time.perf_counter() - began,
-        "prepare_seconds": experiment.prepare_seconds + placed,
-        "energy_joules": used - energy if used is not None and energy is not None else None,
+        "warmup_seconds": warmup, "flops_per_image": flops, "prepare_seconds": experiment.prepare_seconds + placed,
         **{f"forecast_{name}": predicted[name] for name in ("seconds", "wall_seconds", "memory")},
     }  # fmt: skip
-    return records.make(experiment.identity, experiment.about, ledger.kept(), costs, environment)
+    ledger.first = {"environment": environment, "costs": costs, "attempts": []}
+    return network, ledger, augment
 
 
 def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> None:

@@ -135,7 +135,7 @@ class Kernel:
             training.train(run)
             records.finish(run.path)
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text("{}")
+        output.write_text('{"cells": [1]}')
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from entr_utils import UserError, experiment, images, learning, memory, networks, records, timing, training
+from entr_utils import UserError, experiment, images, learning, locks, memory, networks, records, timing, training
 from entr_utils.augmentation import make_augment, normalise
 from entr_utils.regimes import REGIMES, STEPS
 
@@ -379,11 +379,11 @@ def test_two_runs_never_share_the_device(monkeypatch):
     events, tried = [], threading.Event()
 
     def second():
-        with timing.device_lock():
+        with locks.device():
             events.append("second")
 
     monkeypatch.setattr("builtins.print", lambda text: (events.append(text), tried.set()))
-    with timing.device_lock():
+    with locks.device():
         thread = threading.Thread(target=second)
         thread.start()
         assert tried.wait(30)
