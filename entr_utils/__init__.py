@@ -2,8 +2,9 @@
 
 Read in this order: `regimes` (the schedule as data), `parameters` (what one run is made of), `datasets` and
 `synthetic` (which images), `images` (decode once, place, resize, batch), `augmentation`, `memory` (where images stay),
-`networks`, `learning` (the pieces of a run), `forecast` (what it will take), `training` (one run), `timing`, `records`
-(what a run leaves behind), `statistics`, `figures`, `reports` (what a notebook shows), `runs` (many runs).
+`networks`, `learning` (the pieces of a run), `forecast` (what it will take), `training` (one run), `checkpoints` (stop
+anywhere), `timing`, `records` (what a run leaves behind), `statistics`, `figures`, `reports` (what a notebook shows),
+`execution` (one notebook), `locks`, `runs` (many runs).
 """
 
 import warnings

@@ -34,7 +34,7 @@ def _rows(**properties) -> dict:
 
 # What older records do not have.
 LATER = ("prepare_seconds", "forecast_seconds", "forecast_wall_seconds", "forecast_memory", "checkpoint_seconds",
-         "seconds_repeated", "attempts", "sha256")  # fmt: skip
+         "seconds_repeated", "stolen_seconds", "attempts", "sha256")  # fmt: skip
 
 _CLASSES = {"type": "array", "items": _WHOLE, "minItems": 1}
 SCHEMA = _object(
@@ -49,7 +49,8 @@ SCHEMA = _object(
     efficiency_total_with_warmup=_NUMBER, flops_subtotal=_POSITIVE, flops_total=_POSITIVE,
     flops_per_image={"type": "object"}, warmup_seconds={"type": "object"}, wall_seconds=_POSITIVE,
     prepare_seconds=_NUMBER, forecast_seconds=_POSITIVE, forecast_wall_seconds=_POSITIVE, forecast_memory=_POSITIVE,
-    energy_joules={"type": ["number", "null"]}, checkpoint_seconds=_NUMBER, seconds_repeated=_NUMBER, sha256=_TEXT,
+    energy_joules={"type": ["number", "null"]}, stolen_seconds={"type": ["number", "null"]},
+    checkpoint_seconds=_NUMBER, seconds_repeated=_NUMBER, sha256=_TEXT,
     attempts={"type": "array", "items": _object(started=_TEXT, commit=_TEXT, load=_NUMBER, epoch=_WHOLE)},
     stages=_rows(name=_TEXT, size=_WHOLE, epochs=_WHOLE, trains=_TEXT, lr={"type": "array"}, images=_WHOLE,
                  seconds=_POSITIVE, eval_seconds=_NUMBER, images_per_second=_POSITIVE, accuracy_full_size=_SHARE,

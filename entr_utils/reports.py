@@ -153,10 +153,18 @@ def environment(record: dict) -> Markdown:
         f"Device: {env['device']}, processor: {env['cpu']}, precision: {record['precision']}. "
         f"Python {env['python']}, torch {env['torch']}, torchvision {env['torchvision']}, fastai {env['fastai']}. "
         f"Commit {env['commit'][:10]}{'-dirty' if env['commit'].endswith('-dirty') else ''}, started {env['started']}, "
-        f"load {env['load']:.2f}, {minutes(record['wall_seconds'])} of wall time.\n\n"
+        f"load {env['load']:.2f}, {minutes(record['wall_seconds'])} of wall time{_disturbed(record)}.\n\n"
         f"Split: {record['split']}. Weights sha256 {record['weights_sha256'][:12]}, data sha256 "
         f"{record['data_sha256'][:12]}, run key {record['key'][:12]}, protocol {record['protocol']}."
     )
+
+
+def _disturbed(record: dict) -> str:
+    """What else a reader has to know of the seconds."""
+    stolen = record.get("stolen_seconds")
+    share = f", {stolen / record['wall_seconds'] / record['environment']['threads']:.0%} of it stolen by the host"
+    attempts = f", gone on with {len(record['attempts'])} times after a stop" if record.get("attempts") else ""
+    return f"{share if stolen is not None else ''}{attempts}"
 
 
 def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdown:

@@ -119,6 +119,19 @@ def energy_joules() -> float | None:
     return None
 
 
+def stolen_seconds() -> float | None:
+    """Processor time that the host of a virtual machine gave to others, of all processors; None where not counted.
+    Only differences mean something: much of it between two runs makes their T incomparable."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
+    return None
+
+
+def counters() -> dict[str, float | None]:
+    """What a run's differences are kept of."""
+    return {"energy_joules": energy_joules(), "stolen_seconds": stolen_seconds()}
+
+
 def allocator() -> dict[str, str]:
     """glibc's settings that decide whether large buffers are kept: a quarter to a third of a CPU's time."""
     return {name: os.environ.get(name, "") for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")}

@@ -69,7 +69,7 @@ class KeepLedger(Callback):
         self.stages: list[dict] = []
         self.predictions: dict[str, Tensor] = {}  # after each stage, at the largest size
         self.failure, self.peak = "", 0
-        self.began, self.energy = time.perf_counter(), timing.energy_joules()
+        self.began, self.counters = time.perf_counter(), timing.counters()
         self.first: dict = {}  # environment and costs of the attempt that began the run, and where others went on
 
     order = 72  # after FollowRegime, so that the stage is known
@@ -137,7 +137,7 @@ class KeepLedger(Callback):
         return {
             "clock": self.clock.seconds, "epochs": self.epochs, "stages": self.stages, "predictions": self.predictions,
             "peak": max(self.peak, self.memory.read()), "wall": time.perf_counter() - self.began,
-            "energy": self.joules(), "first": self.first,
+            "counted": self.counted(), "first": self.first,
         }  # fmt: skip
 
     def stand(self, state: dict) -> None:
@@ -149,14 +149,14 @@ class KeepLedger(Callback):
         self.first = state["first"]
         self.first["attempts"].append(now | {"epoch": state["epoch"]})
         self.began = time.perf_counter() - state["wall"]
-        used = timing.energy_joules()
-        self.energy = None if used is None or state["energy"] is None else used - state["energy"]
+        self.counters = {name: None if value is None or state["counted"][name] is None else
+                         value - state["counted"][name] for name, value in timing.counters().items()}  # fmt: skip
         self.follow.stand(state["epoch"])
 
-    def joules(self) -> float | None:
-        """Energy since the run began, or None where the device does not count it."""
-        used = timing.energy_joules()
-        return used - self.energy if used is not None and self.energy is not None else None
+    def counted(self) -> dict[str, float | None]:
+        """Energy and stolen time since the run began, each None where the machine does not count it."""
+        now, then = timing.counters(), self.counters
+        return {name: None if now[name] is None or then[name] is None else now[name] - then[name] for name in now}
 
     def before_validate(self):
         raise CancelValidException  # evaluated above, off the clock and at two sizes
@@ -222,7 +222,7 @@ def _train(experiment: Experiment, predicted: dict) -> dict:
     if not ledger.failure:
         _tta(network, ledger, augment)
         costs = ledger.first["costs"] | {
-            "wall_seconds": time.perf_counter() - ledger.began, "energy_joules": ledger.joules(),
+            "wall_seconds": time.perf_counter() - ledger.began, **ledger.counted(),
             "checkpoint_seconds": ledger.clock.seconds.get("checkpoint", 0.0), "seconds_repeated": attempts.repeated,
             "attempts": ledger.first["attempts"],
         }  # fmt: skip
