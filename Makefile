@@ -39,7 +39,7 @@ reproduce: $(READY) ## train a recorded run again and print the differences: mak
 	@$(PY) -m entr_utils.reproduce $(MAKEOVERRIDES)
 
 test: $(READY) ## run the tests
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 lint: $(READY) ## check style and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

@@ -21,6 +21,8 @@ atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 os.environ["TMPDIR"] = tempfile.tempdir = SCRATCH  # of notebooks' kernels, too
 os.environ["ENTR_CACHE"] = f"{SCRATCH}/cache"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+if "PYTEST_XDIST_WORKER" in os.environ:  # several workers: one thread each, and for the kernels they start
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 # ruff: noqa: E402
 import numpy as np
