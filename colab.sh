@@ -6,7 +6,8 @@ missing=$(python3 - <<'PYTHON'
 from importlib.util import find_spec
 
 needed = {"papermill": "papermill", "colors": "ansicolors", "entrypoints": "entrypoints", "tenacity": "tenacity",
-          "nbclient": "nbclient", "fastjsonschema": "fastjsonschema", "seaborn": "seaborn", "fastai": "fastai", "pytest": "pytest"}
+          "nbclient": "nbclient", "fastjsonschema": "fastjsonschema", "seaborn": "seaborn", "fastai": "fastai", "pytest": "pytest",
+          "xdist": "pytest-xdist", "execnet": "execnet", "psutil": "psutil"}
 print(*(package for module, package in needed.items() if not find_spec(module)))
 PYTHON
 )

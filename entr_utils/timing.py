@@ -132,6 +132,12 @@ def counters() -> dict[str, float | None]:
     return {"energy_joules": energy_joules(), "stolen_seconds": stolen_seconds()}
 
 
+def difference(now: dict[str, float | None], then: dict[str, float | None]) -> dict[str, float | None]:
+    """`now` less `then`, by name; None where either is."""
+    pairs = {name: (value, then[name]) for name, value in now.items()}
+    return {name: None if a is None or b is None else a - b for name, (a, b) in pairs.items()}
+
+
 def allocator() -> dict[str, str]:
     """glibc's settings that decide whether large buffers are kept: a quarter to a third of a CPU's time."""
     return {name: os.environ.get(name, "") for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")}

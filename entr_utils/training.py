@@ -70,7 +70,7 @@ class KeepLedger(Callback):
         self.predictions: dict[str, Tensor] = {}  # after each stage, at the largest size
         self.failure, self.peak = "", 0
         self.began, self.counters = time.perf_counter(), timing.counters()
-        self.first: dict = {}  # environment and costs of the attempt that began the run, and where others went on
+        self.first: dict = {}  # environment and costs of the first attempt, and where those went on that added an epoch
 
     order = 72  # after FollowRegime, so that the stage is known
 
@@ -81,7 +81,7 @@ class KeepLedger(Callback):
 
     def before_train(self):
         self.summed_loss = torch.zeros((), device=self.labels.device)
-        self.losses = torch.zeros(self.n_iter, pin_memory=self.labels.is_cuda)  # of each step, on the host
+        self.losses = torch.zeros(len(self.follow.batches), pin_memory=self.labels.is_cuda)  # of each step, on the host
         self.clock.start()
 
     def after_loss(self):
@@ -149,14 +149,12 @@ class KeepLedger(Callback):
         self.first = state["first"]
         self.first["attempts"].append(now | {"epoch": state["epoch"]})
         self.began = time.perf_counter() - state["wall"]
-        self.counters = {name: None if value is None or state["counted"][name] is None else
-                         value - state["counted"][name] for name, value in timing.counters().items()}  # fmt: skip
+        self.counters = timing.difference(timing.counters(), state["counted"])
         self.follow.stand(state["epoch"])
 
     def counted(self) -> dict[str, float | None]:
         """Energy and stolen time since the run began, each None where the machine does not count it."""
-        now, then = timing.counters(), self.counters
-        return {name: None if now[name] is None or then[name] is None else now[name] - then[name] for name in now}
+        return timing.difference(timing.counters(), self.counters)
 
     def before_validate(self):
         raise CancelValidException  # evaluated above, off the clock and at two sizes

@@ -5,21 +5,26 @@ import io
 import json
 import os
 import pickle
+import shutil
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from entr_utils import checkpoints, experiment, files, records, training
+from entr_utils import checkpoints, experiment, files, records, regimes, training
 from entr_utils.checkpoints import Attempts, Store
 from entr_utils.records import repeatable
 
 BATCHES, EPOCHS = 4, 4  # of a tiny run: batches an epoch, epochs
 
 
-def prepare(results, **parameters) -> experiment.Experiment:
-    return experiment.prepare("steel", profile="tiny", regime="gradual", results=str(results), **parameters)
+def prepare(results, regime="no_increase", **parameters) -> experiment.Experiment:
+    """A run of one small size, which is trained soon, unless another regime is named."""
+    size = 32 if regime == "no_increase" else 0
+    return experiment.prepare("steel", profile="tiny", regime=regime, size=size, results=str(results), **parameters)
 
 
 @pytest.fixture
@@ -27,6 +32,12 @@ def run(tmp_path, by_hand, monkeypatch) -> experiment.Experiment:
     """A run that keeps a checkpoint at the end of every epoch."""
     monkeypatch.setenv(checkpoints.SECONDS, "0")
     return prepare(tmp_path / "results")
+
+
+@pytest.fixture
+def whole(trained) -> dict:
+    """What can be compared of a run of the same parameters that was never stopped."""
+    return repeatable(trained("no_increase", size=32).record)
 
 
 @pytest.fixture
@@ -54,44 +65,64 @@ def left(run: experiment.Experiment) -> list[str]:
     return sorted(path.suffix for path in run.path.parent.iterdir() if path.suffix != ".forecast")
 
 
-@pytest.mark.parametrize("batches", [1, 4, 7, 11, 16], ids=lambda batches: f"after batch {batches}")
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(batches, run, stop, trained, capsys):
-    """In the middle of an epoch, between stages, in the last epoch: it goes on after the last whole one."""
+@pytest.mark.parametrize("batches", [1, 4, 5, 16], ids=lambda batches: f"after batch {batches}")
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(batches, run, stop, whole, capsys):
+    """In the middle of an epoch, at its end, in the last epoch: it goes on after the last whole one."""
     stop(run, batches)
     assert not run.path.exists()
-    assert checkpoints.about(Store(run).local).get("epoch", 0) == (batches - 1) // BATCHES
-    record = training.train(run)
-    assert repeatable(record) == repeatable(trained("gradual").record)
     begun = (batches - 1) // BATCHES
+    assert checkpoints.about(Store(run).local).get("epoch", 0) == begun
+    record = training.train(run)
+    assert repeatable(record) == whole
     assert ("going on after epoch" in capsys.readouterr().out) == (begun > 0)
     assert [row["epoch"] for row in record["attempts"]] == ([begun] if begun else [])
     assert left(run) == [".trained"]
 
 
-def test_a_run_may_be_stopped_again_and_again(run, stop, trained):
-    """Once in every epoch, and once with nothing trained since the checkpoint."""
+def test_growing_images_go_on_too(run, stop, trained, tmp_path):
+    """Stopped in each stage, which has a size of its own, so that it goes on where another size begins."""
+    run = prepare(tmp_path / "growing", "gradual")
+    for batches in (5, 5, 5):
+        stop(run, batches)
+    assert repeatable(training.train(run)) == repeatable(trained("gradual").record)
+
+
+def test_a_stage_goes_on_at_its_size(run, tmp_path, monkeypatch, stop):
+    """A stage of several epochs, stopped in its second: the images are made small again, off the clock."""
+    longer = regimes.PROFILES["tiny"].cycles | {"SGDR": (2, 1, 1)}
+    monkeypatch.setitem(regimes.PROFILES, "tiny", replace(regimes.PROFILES["tiny"], cycles=longer))
+    uninterrupted = training.train(prepare(tmp_path / "whole", "gradual"))
+    run = prepare(tmp_path / "stopped", "gradual")
+    stop(run, 6)
+    record = training.train(run)
+    assert repeatable(record) == repeatable(uninterrupted)
+    assert record["epochs"][1]["resize_seconds"] == 0
+
+
+def test_a_run_may_be_stopped_again_and_again(run, stop, whole):
+    """Once in every epoch, and once with nothing trained since the checkpoint: such an attempt left nothing behind."""
     for batches in (6, 1, 3, 5):
         stop(run, batches)
     record = training.train(run)
-    assert repeatable(record) == repeatable(trained("gradual").record)
-    assert [row["epoch"] for row in record["attempts"]] == [1, 1, 1, 2]
+    assert repeatable(record) == whole
+    assert [row["epoch"] for row in record["attempts"]] == [1, 2]
 
 
-def test_a_run_stopped_while_it_tests_goes_on_there(run, trained, monkeypatch):
+def test_a_run_stopped_while_it_tests_goes_on_there(run, whole, monkeypatch):
     """In the augmented passes at the end: no epoch is trained again, and the passes draw what they would have drawn."""
     with monkeypatch.context() as patch:
         patch.setattr(training, "_tta", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             training.train(run)
     monkeypatch.setattr(Attempts, "touch", lambda attempts: pytest.fail("trained again"))
-    assert repeatable(training.train(run)) == repeatable(trained("gradual").record)
+    assert repeatable(training.train(run)) == whole
 
 
 def test_pretrained_weights_and_frozen_stages_go_on_too(tmp_path, by_hand, monkeypatch, stop, checkpoint):
     monkeypatch.setenv(checkpoints.SECONDS, "0")
     whole = training.train(prepare(tmp_path / "whole", weights=str(checkpoint)))
     run = prepare(tmp_path / "stopped", weights=str(checkpoint))
-    for batches in (6, 7):  # in CLRS, whose body is frozen; in RPL, where all layers train
+    for batches in (6, 11):  # in CLRS, whose body is frozen; in RPL, where all layers train
         stop(run, batches)
     assert repeatable(training.train(run)) == repeatable(whole)
 
@@ -152,14 +183,14 @@ def spoil(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_named_and_left_out(how, run, stop, trained, capsys):
+def test_a_damaged_checkpoint_is_named_and_left_out(how, run, stop, whole, capsys):
     stop(run, 10)
     spoil(Store(run).local, how)
     capsys.readouterr()
     record = training.train(run)
     assert capsys.readouterr().out.splitlines() == [
         f"checkpoint {Store(run).local}: damaged, its checksum does not fit; it is left out"]  # fmt: skip
-    assert repeatable(record) == repeatable(trained("gradual").record)
+    assert repeatable(record) == whole
 
 
 def test_a_checkpoint_of_another_run_is_refused(run, stop, tmp_path, refused):
@@ -179,7 +210,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("write", [pickle.dump, torch.save], ids=["pickle", "torch"])
-def test_nothing_in_a_checkpoint_is_executed(write, run, capsys, trained):
+def test_nothing_in_a_checkpoint_is_executed(write, run, capsys, whole):
     """Even one whose checksum fits."""
     buffer = io.BytesIO()
     write({"epoch": Evil()}, buffer)
@@ -187,32 +218,31 @@ def test_nothing_in_a_checkpoint_is_executed(write, run, capsys, trained):
     path = Store(run).local
     path.parent.mkdir(parents=True)
     path.write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-    assert repeatable(training.train(run)) == repeatable(trained("gradual").record)
+    assert repeatable(training.train(run)) == whole
     assert f"checkpoint {path}: cannot be read" in capsys.readouterr().out
     assert not Path("executed").exists()
 
 
-def test_checkpoints_go_where_they_are_asked_for(run, stop, tmp_path, trained):
+def test_checkpoints_go_where_they_are_asked_for(run, stop, tmp_path, whole):
     (tmp_path / "drive").mkdir()
     run = prepare(tmp_path / "results", checkpoint_dir=str(tmp_path / "drive"))
     stop(run, 10)
     assert [path.name for path in (tmp_path / "drive").iterdir()] == [run.path.with_suffix(".checkpoint").name]
     assert left(run) == [".alive"]
-    assert repeatable(training.train(run)) == repeatable(trained("gradual").record)
+    assert repeatable(training.train(run)) == whole
     assert list((tmp_path / "drive").iterdir()) == []
 
 
-def test_a_mount_that_drops_costs_a_line_and_no_epoch(run, stop, tmp_path, capsys, trained):
+def test_a_mount_that_drops_costs_a_line_and_no_epoch(run, stop, tmp_path, capsys, whole):
     """It is there for one epoch, then no longer: the run says so once, and its state stays on the local disk."""
     drive, save = tmp_path / "drive", Store.save
     run = prepare(tmp_path / "results", checkpoint_dir=str(drive))
 
     def drops(store, state):
         if state["epoch"] == 2:
-            for path in drive.iterdir():
-                path.unlink()
-            drive.rmdir()
+            shutil.rmtree(drive)
             drive.write_text("no longer a folder")
+            store.save = partial(save, store)  # once
         save(store, state)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -225,10 +255,10 @@ def test_a_mount_that_drops_costs_a_line_and_no_epoch(run, stop, tmp_path, capsy
     assert said[0].endswith("training goes on")
     record = training.train(run)
     assert [row["epoch"] for row in record["attempts"]] == [3]
-    assert repeatable(record) == repeatable(trained("gradual").record)
+    assert repeatable(record) == whole
 
 
-def test_a_full_disk_costs_checkpoints_not_the_run(run, monkeypatch, capsys, trained):
+def test_a_full_disk_costs_checkpoints_not_the_run(run, monkeypatch, capsys, whole):
     write = files.write_whole
 
     def full(path, content):
@@ -237,7 +267,7 @@ def test_a_full_disk_costs_checkpoints_not_the_run(run, monkeypatch, capsys, tra
         write(path, content)
 
     monkeypatch.setattr(files, "write_whole", full)
-    assert repeatable(training.train(run)) == repeatable(trained("gradual").record)
+    assert repeatable(training.train(run)) == whole
     assert capsys.readouterr().out.count("No space left on device); training goes on") == EPOCHS
 
 
@@ -288,6 +318,6 @@ def test_seconds_repeated_stand_in_the_record(run, stop):
 
 
 def test_an_uninterrupted_run_repeats_nothing(trained):
-    record = trained("gradual").record
+    record = trained("no_increase", size=32).record
     assert record["seconds_repeated"] == 0
     assert record["attempts"] == []
