@@ -12,10 +12,9 @@ from fastai.optimizer import OptimWrapper
 from torch import Tensor
 from torch.nn import functional
 
-from entr_utils import images, networks, timing
+from entr_utils import images, networks, timing, views
 from entr_utils.augmentation import Augment, normalise
 from entr_utils.experiment import Experiment
-from entr_utils.regimes import pixels
 
 SGD = partial(torch.optim.SGD, momentum=0.9, fused=True)  # weight decay 0
 
@@ -72,16 +71,16 @@ def warm_up(network: networks.Network, experiment: Experiment, batches: images.B
     flops: dict[str, float] = {}
     with torch.random.fork_rng():
         for stage in experiment.regime.stages[:-1]:
-            name = f"{pixels(stage.size, size)} {stage.trains}"
+            name = f"{stage.fed(size)} {stage.trains}"
             if name in seconds:
                 continue
             network.set_trains(stage.trains)
             clock = timing.Clock()
             with clock(name):
-                small = images.resize(photos, pixels(stage.size, size))
+                small = views.show(photos, stage, size)
                 step(network, SGD(trained(network), lr=0.0), batches.augment(images.on_device(small)), labels)
             seconds |= clock.seconds
-            flops[name] = timing.flops_per_image(network, pixels(stage.size, size), train=True)
+            flops[name] = timing.flops_per_image(network, stage.fed(size), train=True)
         network.eval()
         flops["forward"] = timing.flops_per_image(network, size, train=False)
     network.zero_grad(set_to_none=True)

@@ -10,11 +10,12 @@ from fastai.callback.core import Callback, CancelFitException, CancelValidExcept
 from fastai.callback.schedule import minimum
 from torch import Tensor
 
-from entr_utils import UserError, checkpoints, forecast, images, learning, locks, memory, networks, records, timing
+from entr_utils import (UserError, checkpoints, forecast, images, learning, locks, memory, networks, records, timing,
+                        views)  # fmt: skip
 from entr_utils.augmentation import Augment, make_augment
 from entr_utils.experiment import Experiment
 from entr_utils.progress import Progress
-from entr_utils.regimes import Moment, pixels
+from entr_utils.regimes import Moment
 
 TTA_PASSES = 4  # augmented ones, beside the plain one
 
@@ -26,17 +27,18 @@ class FollowRegime(Callback):
 
     def __init__(self, experiment: Experiment, photos: Tensor, batches: images.Batches, clock: timing.Clock):
         self.experiment, self.photos, self.batches, self.clock = experiment, photos, batches, clock
-        self.moment = experiment.regime.lookup(0)
+        self.moment, self.shown = experiment.regime.lookup(0), ("", experiment.parameters.size, 0)
 
     def before_epoch(self):
-        moment = self.experiment.regime.lookup(self.epoch)
-        size = pixels(moment.stage.size, self.experiment.parameters.size)
+        moment, p = self.experiment.regime.lookup(self.epoch), self.experiment.parameters
         self.batches.epoch = self.epoch
+        self.batches.length = self.experiment.regime.batches(self.epoch, self.batches.whole)
         self.resize_seconds = 0.0
-        if self.batches.pixels.shape[1] != size:
+        shown = views.name(moment.stage, p.size, self.epoch)
+        if self.shown != shown:
             self.clock.start()
-            self.batches.pixels = images.resize(self.photos, size)
-            self.resize_seconds = self.clock.stop("resize")
+            self.batches.pixels = views.show(self.photos, moment.stage, p.size, p.seed, self.epoch)
+            self.resize_seconds, self.shown = self.clock.stop("resize"), shown
         self.begins = self.epoch == 0 or moment.stage is not self.moment.stage
         if self.begins:
             self.model.set_trains(moment.stage.trains)
@@ -49,12 +51,12 @@ class FollowRegime(Callback):
 
     def stand(self, epoch: int) -> None:
         """As at the end of the epoch before `epoch`; a size that was there then is made again, off the clock."""
-        regime, largest = self.experiment.regime, self.experiment.parameters.size
+        regime, p = self.experiment.regime, self.experiment.parameters
         self.moment = regime.lookup(epoch - 1)
         self.model.set_trains(self.moment.stage.trains)
-        share = self.moment.stage.size
-        if epoch < regime.epochs and regime.lookup(epoch).stage.size == share:
-            self.batches.pixels = images.resize(self.photos, pixels(share, largest))
+        self.shown = views.name(self.moment.stage, p.size, epoch - 1)
+        if epoch < regime.epochs and views.name(regime.lookup(epoch).stage, p.size, epoch) == self.shown:
+            self.batches.pixels = views.show(self.photos, self.moment.stage, p.size, p.seed, epoch - 1)
 
 
 class KeepLedger(Callback):
@@ -81,7 +83,7 @@ class KeepLedger(Callback):
 
     def before_train(self):
         self.summed_loss = torch.zeros((), device=self.labels.device)
-        self.losses = torch.zeros(self.n_iter, pin_memory=self.labels.is_cuda)  # of each step, on the host
+        self.losses = torch.zeros(len(self.follow.batches), pin_memory=self.labels.is_cuda)  # of each step, on the host
         self.clock.start()
 
     def after_loss(self):
@@ -117,7 +119,8 @@ class KeepLedger(Callback):
         })  # fmt: skip
         if self._stage_ends():
             self.predictions[moment.stage.name] = probabilities.argmax(1)
-            small = learning.predict(self.model, images.resize(self.photos, size), self.experiment.identity["batch"])
+            seen = views.show(self.photos, moment.stage, self.experiment.parameters.size)
+            small = learning.predict(self.model, seen, self.experiment.identity["batch"])
             self._close_stage(moment, accuracy, self._accuracy(small))
         self.epochs[-1]["eval_seconds"] = self.clock.stop("evaluation")
         if self._stage_ends():
@@ -241,7 +244,7 @@ def _set_up(experiment: Experiment, predicted: dict) -> tuple[networks.Network, 
     p, environment, began = experiment.parameters, timing.environment(), time.perf_counter()
     train_photos, train_labels = learning.place(experiment, experiment.training)
     test_photos, test_labels = learning.place(experiment, experiment.validation)
-    augment = make_augment(p.orientations)
+    augment = make_augment(p.orientations, p.made_of.distorts)
     batches = images.Batches(train_photos, train_labels, experiment.identity["batch"], p.seed, augment)
     network = learning.make_network(experiment)
     progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}")
@@ -259,19 +262,31 @@ def _set_up(experiment: Experiment, predicted: dict) -> tuple[networks.Network, 
 
 
 def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> None:
-    """Test-time augmentation: mean of the probabilities of one plain and four augmented passes, on the clock."""
+    """Test-time augmentation: mean of the probabilities of one plain and four augmented passes, on the clock.
+
+    Off the clock the same at the size last trained at, where that is another: what `small` could do at its own size.
+    """
     photos, batch = ledger.photos, ledger.experiment.identity["batch"]
+
+    def mean(seen: Tensor) -> Tensor:
+        passes = [learning.predict(network, seen, batch, augment if i else None) for i in range(1 + TTA_PASSES)]
+        return torch.stack(passes).mean(0)
+
     ledger.memory.reset()
     ledger.clock.start()
-    passes = [learning.predict(network, photos, batch, augment if i else None) for i in range(1 + TTA_PASSES)]
-    probabilities = torch.stack(passes).mean(0)
+    probabilities = mean(photos)
     seconds, accuracy = ledger.clock.stop("tta"), ledger._accuracy(probabilities)
-    seen = len(passes) * len(photos)
+    peak, last, small, aside = ledger.memory.read(), ledger.follow.moment.stage, accuracy, 0.0
+    if last.size < 1:
+        ledger.clock.start()
+        small = ledger._accuracy(mean(views.show(photos, last, ledger.experiment.parameters.size)))
+        aside = ledger.clock.stop("evaluation")
+    seen = (1 + TTA_PASSES) * len(photos)
     ledger.predictions["TTA"] = probabilities.argmax(1)
     ledger.stages.append({
         "name": "TTA", "size": photos.shape[1], "epochs": 0, "trains": "nothing", "lr": [0.0, 0.0, 0.0], "images": seen,
-        "seconds": seconds, "eval_seconds": 0.0, "images_per_second": seen / seconds, "accuracy_full_size": accuracy,
-        "accuracy_train_size": accuracy, "peak_memory": ledger.memory.read(),
+        "seconds": seconds, "eval_seconds": aside, "images_per_second": seen / seconds, "accuracy_full_size": accuracy,
+        "accuracy_train_size": small, "peak_memory": peak,
     })  # fmt: skip
 
 
@@ -287,7 +302,8 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
         network.set_trains(experiment.regime.stages[0].trains)
         photos, labels = learning.place(experiment, experiment.training)
         batches = images.Batches(photos, labels, experiment.identity["batch"], experiment.parameters.seed,
-                                 make_augment(experiment.parameters.orientations))  # fmt: skip
+                                 make_augment(experiment.parameters.orientations,
+                                              experiment.parameters.made_of.distorts))  # fmt: skip
         learner = learning.make_learner(network, batches, [], record=True)
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
