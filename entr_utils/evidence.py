@@ -85,7 +85,7 @@ def cells(part: Part) -> Iterator[tuple[str, dict]]:
                     yield dataset, {"regime": regime, "seed": seed, "profile": part.profile, **arm}
 
 
-def _name(dataset: str, given: dict) -> tuple:
+def name_of(dataset: str, given: dict) -> tuple:
     """What tells the runs of a part apart, from parameters and from records alike."""
     data, groups = given.get("data", ""), given.get("groups", "")
     return (dataset, given["regime"], given["seed"], data if data.startswith("synthetic") else "",
@@ -97,11 +97,11 @@ def state(results: str, part: Part) -> tuple[int, int, str]:
 
     Where several devices have records, the one with most of them: runs of different devices are never compared.
     """
-    wanted, found = {_name(*cell) for cell in cells(part)}, defaultdict(set)
+    wanted, found = {name_of(*cell) for cell in cells(part)}, defaultdict(set)
     for record_file in sorted((Path(results) / part.folder / part.profile).glob("*/*-s[0-9]*-*.json")):
         record = records.read(record_file)
         if record["protocol"] == PROTOCOL and record["network"] == "resnet18":
-            found[record_file.parent.name].add(_name(record["dataset"], of_record(record)))
+            found[record_file.parent.name].add(name_of(record["dataset"], of_record(record)))
     device = max(found, key=lambda name: len(found[name] & wanted), default="")
     return len(found[device] & wanted), len(wanted), device
 

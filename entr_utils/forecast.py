@@ -157,7 +157,7 @@ def _memory(p: Parameters, n_train: int, n_val: int, stages: tuple[Stage, ...], 
     for stage in stages:
         size = stage.fed(p.size)
         fixed = held + 8 * (body + head if stage.trains == "all" else head)
-        fixed += _resident(n_train, size) if size < p.size else 0
+        fixed += _resident(n_train, size) if stage.size < 1 else 0
         each = of[stage.name]["bytes"]
         largest = max(largest, fixed + min(p.batch, n_train) * each)
         batch = min(batch, (free - fixed) // each)

@@ -21,7 +21,7 @@ def test_what_each_part_asks_for(name, count):
     """So many runs, each once."""
     cells = list(evidence.cells(PARTS[name]))
     assert len(cells) == count
-    assert len({evidence._name(*cell) for cell in cells}) == count
+    assert len({evidence.name_of(*cell) for cell in cells}) == count
     assert {given["regime"] for _, given in cells} <= {*REGIMES, *CONTROLS}
 
 
@@ -181,7 +181,8 @@ def samples(photos, tmp_path):
     (tmp_path / "more" / "d").rename(folder / "d")
     lines = [f"{name}/{i:02d}.png,{name}{i // 3}" for name in "abc" for i in range(30)]
     lines = [line if line[-2:] not in ("a9", "b9") else line[:-2] for line in lines]
-    (tmp_path / "steel_groups.csv").write_text("\n".join(["file,group", *lines, *(f"d/{i:02d}.png,d" for i in range(10))]))
+    lines += [f"d/{i:02d}.png,d" for i in range(10)]
+    (tmp_path / "steel_groups.csv").write_text("\n".join(["file,group", *lines]))
     return tmp_path
 
 
