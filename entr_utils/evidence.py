@@ -59,7 +59,7 @@ PARTS = {
     "5": Part("leakage: steel by sample and by image, 3 seeds", ("steel",), ("no_increase", "gradual"), (0, 1, 2),
               tuple({"groups": groups} for groups in KNOWN_GROUPS), folder="leakage"),
 }  # fmt: skip
-VALUES = {"PARTS": " ".join(PARTS), "DATA": "", "WEIGHTS": "", "RESULTS": "results"}
+VALUES = {"PARTS": "", "DATA": "", "WEIGHTS": "", "RESULTS": "results"}
 
 
 def read_settings(words: list[str]) -> dict[str, str]:
@@ -70,6 +70,7 @@ def read_settings(words: list[str]) -> dict[str, str]:
         if name not in VALUES:
             raise UserError(f"{name}={value!r}: unknown name; allowed: {', '.join(VALUES)}")
         settings[name] = value.strip() or settings[name]
+    settings["PARTS"] = settings["PARTS"] or " ".join(PARTS)
     for part in settings["PARTS"].split():
         if part not in PARTS:
             raise UserError(f"PARTS={part!r}: unknown; allowed: {', '.join(PARTS)}")

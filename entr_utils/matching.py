@@ -38,7 +38,7 @@ def match(control: dict, gradual: dict, whole: int) -> dict:
     """
     share = round(training_seconds(gradual) / training_seconds(control), 3)
     if not 1 / whole <= share < 1:
-        raise UserError(f"regime='short': gradual took {share} of the training seconds of no_increase; allowed: less "
+        raise UserError(f"regime='short': gradual took {share:g} of the training seconds of no_increase; allowed: less "
                         f"than 1, and at least one of the {whole} batches of an epoch")  # fmt: skip
     return {"share": share, "target_seconds": gradual["seconds_total"], "gradual": gradual["key"],
             "no_increase": control["key"]}  # fmt: skip

@@ -93,7 +93,7 @@ def test_matching_by_hand():
 def test_what_cannot_be_matched(gradual, whole, refused):
     """Gradual saved nothing; or less than a batch an epoch would be left."""
     refused(lambda: matching.match(took(80, 20, "n"), took(gradual, 20, "g"), whole), "regime='short'",
-            f"{gradual / 80:.3g} of the training seconds", f"{whole} batches")  # fmt: skip
+            f"{gradual / 80:g} of the training seconds", f"{whole} batches")  # fmt: skip
 
 
 def noise(n: int = 5, size: int = 80) -> torch.Tensor:

@@ -189,7 +189,7 @@ def samples(photos, tmp_path):
 def test_leakage_arms_share_their_images(samples, tmp_path):
     known, by_image, usual = (
         experiment.prepare("steel", profile="tiny", data=str(samples), groups=groups, results=str(tmp_path / "results"))
-        for groups in ("known", "known-by-image", "")
+        for groups in ("known", "known-by-image", "none")
     )
     assert known.images.names == by_image.images.names
     assert len(known.images.names) == 84
