@@ -8,6 +8,7 @@ there, 1 a run failed or could not be planned, 2 a wrong parameter, 3 a dataset 
 """
 
 import os
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entr_utils import UserError, records, runs
+from entr_utils.execution import KERNEL_ENVIRONMENT, whole
 from entr_utils.parameters import KNOWN_GROUPS, Parameters, of_record
 from entr_utils.progress import minutes
 from entr_utils.regimes import PROTOCOL, REGIMES, rotated
@@ -144,7 +146,7 @@ def do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
     train = runs.train_all if part.notebooks else train_here
     failed = train(todo)
     if part.notebooks and not part.folder:  # a probe is of a dataset, not of some of its images
-        runs.probe_weights(ready)
+        runs.probe_weights([experiment.parameters for experiment in ready])
     line = f"{sum(_done(experiment, part) for experiment in ready)} of {len(wanted)} done"
     lacking = [*problems, *(f"{dataset} is missing" for dataset in sorted(missing))]
     return 1 if failed or problems else 3 if missing else 0, "; ".join([line, *lacking])
@@ -162,7 +164,7 @@ def _prepared(wanted: list[Parameters]) -> tuple[list["Experiment"], list[str]]:
 
 
 def _done(experiment: "Experiment", part: Part) -> bool:
-    return experiment.path.exists() and (not part.notebooks or experiment.path.with_suffix(".ipynb").exists())
+    return experiment.path.exists() and (not part.notebooks or whole(experiment.path.with_suffix(".ipynb")))
 
 
 def train_here(todo: list["Experiment"]) -> int:
@@ -194,13 +196,17 @@ def main(words: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be read
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("stopped; finished runs stay, the same command goes on from here", file=sys.stderr)
+        print("stopped; what is done stays, the same command goes on from here", file=sys.stderr)
         return 130
 
 
 if __name__ == "__main__":
-    if not runs.KERNEL_ENVIRONMENT.items() <= os.environ.items():  # what is measured here has to hold for the kernels
+    if not KERNEL_ENVIRONMENT.items() <= os.environ.items():  # what is measured here has to hold for the kernels
         os.execve(sys.executable, [sys.executable, "-m", "entr_utils.evidence", *sys.argv[1:]],
-                  os.environ | runs.KERNEL_ENVIRONMENT)  # fmt: skip
+                  os.environ | KERNEL_ENVIRONMENT)  # fmt: skip
+    signal.signal(signal.SIGTERM, runs.stop)
     sys.exit(main(sys.argv[1:]))

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from entr_utils import images, networks, timing, views
-from entr_utils.augmentation import Augment, normalise
+from entr_utils.augmentation import Augment, make_augment, normalise
 from entr_utils.experiment import Experiment
 
+TTA_PASSES = 4  # augmented ones, beside the plain one
 SGD = partial(torch.optim.SGD, momentum=0.9, fused=True)  # weight decay 0
 
 
@@ -25,6 +26,12 @@ def predict(network: networks.Network, photos: Tensor, batch: int, augment: Augm
     network.eval()
     prepare = augment or normalise
     return torch.cat([network(prepare(images.on_device(part))).softmax(1) for part in photos.split(batch)])
+
+
+def predict_averaged(network: networks.Network, photos: Tensor, batch: int, augment: Augment) -> Tensor:
+    """As `predict`, by test-time augmentation: the mean of one plain and TTA_PASSES augmented passes."""
+    passes = [predict(network, photos, batch, augment if i else None) for i in range(1 + TTA_PASSES)]
+    return torch.stack(passes).mean(0)
 
 
 def make_network(experiment: Experiment) -> networks.Network:
@@ -40,6 +47,13 @@ def place(experiment: Experiment, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
     """The chosen images (n, s, s, 3) uint8 where they fit (see `memory`), their labels (n,) int64 on the device."""
     labels = torch.from_numpy(experiment.images.labels[chosen]).to(timing.device())
     return images.place(experiment.images.pixels, chosen), labels
+
+
+def make_batches(experiment: Experiment) -> images.Batches:
+    """The run's training batches, at full size, with its augmentation."""
+    p, (photos, labels) = experiment.parameters, place(experiment, experiment.training)
+    augment = make_augment(p.orientations, p.made_of.distorts)
+    return images.Batches(photos, labels, experiment.identity["batch"], p.seed, augment)
 
 
 def make_learner(network: networks.Network, batches: images.Batches, callbacks: list[Callback],

@@ -8,8 +8,8 @@ from entr_utils import images, memory
 from entr_utils.regimes import Stage, pixels
 
 
-def name(stage: Stage, largest: int, epoch: int) -> tuple[str, int, int]:
-    """Two epochs of the same name see the same pixels; crops are new in every epoch."""
+def view_of(stage: Stage, largest: int, epoch: int) -> tuple[str, int, int]:
+    """Two epochs of the same view see the same pixels; crops are new in every epoch."""
     size = pixels(stage.size, largest)
     return (stage.view, size, epoch) if stage.view == "cropped" else (stage.view if size < largest else "", size, 0)
 

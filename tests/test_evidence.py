@@ -135,7 +135,7 @@ def test_parts_with_notebooks_go_the_usual_way(queue, tmp_path, monkeypatch):
     evidence.main([f"RESULTS={tmp_path}"])
     evidence.train_here([runs.prepare(runs.Parameters("steel", profile="tiny", results=str(tmp_path)).checked())])
     evidence.main([f"RESULTS={tmp_path}"])
-    next(tmp_path.rglob("*.json")).with_suffix(".ipynb").touch()
+    next(tmp_path.rglob("*.json")).with_suffix(".ipynb").write_text('{"cells": [0]}')
     evidence.main([f"RESULTS={tmp_path}"])
     assert asked == [4, 4, 3]
 
