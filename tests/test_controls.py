@@ -283,7 +283,7 @@ def test_what_a_control_does_is_in_its_key(tmp_path):
 PARAMETERS = [
     {"data": "synthetic-fine"}, {"data": "synthetic-coarse", "orientations": "two"}, {"switch": "RPL"},
     {"switch": "CLRS", "seed": 2, "lr": 0.03}, {"regime": "blurred"}, {"regime": "short", "share": 0.5},
-    {"profile": "mechanism", "data": "synthetic-coarse", "batch": 16},
+    {"profile": "mechanism", "data": "synthetic-coarse", "batch": 8},
 ]  # fmt: skip
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from entr_utils import datasets, evidence, experiment, records, runs, training
 from entr_utils.evidence import PARTS, Part
+from entr_utils.keys import key_of
 from entr_utils.regimes import CONTROLS, PROTOCOL, REGIMES
 
-TINY = Part("tiny", ("steel",), ("no_increase", "gradual"), (0, 1), ({}, {"data": "synthetic-fine"}), "tiny",
-            notebooks=False)  # fmt: skip
+TINY = Part("tiny", ("steel",), ("no_increase", "gradual"), (0, 1),
+            ({"data": "synthetic"}, {"data": "synthetic-fine"}), "tiny", notebooks=False)  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "count"), [("1", 27), ("2", 12), ("3", 18), ("4", 105), ("5", 12)])
@@ -46,14 +47,14 @@ def test_wrong_words(word, fragments, capsys):
 @pytest.fixture
 def queue(monkeypatch, trained):
     """A queue of a tiny part whose training takes nothing; which runs were trained, and what goes wrong at which."""
-    done, wrong = [], {}
+    done, wrong, tiny = [], {}, json.dumps(trained("gradual").record)
 
     def train(run):
         p = run.parameters
         name = (p.regime, p.seed, p.data)
         if name in wrong:
             raise wrong[name]
-        record = json.loads(json.dumps(trained("gradual").record))
+        record = json.loads(tiny)
         truth = record["predictions"] | {"image": [run.images.names[i] for i in run.validation]}
         record |= {"identity": run.identity, "key": run.key, **run.about, "predictions": truth}
         record |= {name: run.identity[name] for name in records.KEPT}
@@ -147,7 +148,8 @@ def test_only_records_of_today_count(queue, tmp_path, capsys):
     files = sorted(here.glob("*.json"))
     old = records.read(files[0])
     identity = old["identity"] | {"protocol": PROTOCOL - 1}
-    records.write(records.make(identity, old | {"protocol": PROTOCOL - 1}, {}, {}, old["environment"]), files[0])
+    older = {"identity": identity, "protocol": PROTOCOL - 1, "key": key_of(identity)}
+    records.write(records.make(identity, old | older, {}, {}, old["environment"]), files[0])
     other = here.with_name("another")
     other.mkdir()
     for path in files[1:4]:
