@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from entr_utils import UserError
 from entr_utils.records import caption, letters, setting
-from entr_utils.regimes import REGIMES, STEPS, pixels, sizes
+from entr_utils.regimes import CONTROLS, REGIMES, STEPS, pixels, sizes
 
-LABELS = {"no_increase": "no increase", "gradual": "gradual", "stepwise": "stepwise"}
-PALETTE = dict(zip(LABELS, sns.color_palette("colorblind")[:3], strict=True))
+LABELS = {name: name.replace("_", " ") for name in (*REGIMES, *CONTROLS)}
+PALETTE = dict(zip(LABELS, sns.color_palette("colorblind"), strict=False))
 STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 90}
 
 
@@ -77,16 +77,17 @@ def synthetic_samples() -> Image:
 
 def schedule(largest: int, chosen: str = "", switch: str = "CMult") -> Figure:
     """Figure 3: image size in pixels at each step of each regime; the row of `chosen` is picked out."""
-    table = np.array([[pixels(sizes(regime, switch)[step], largest) for step in STEPS] for regime in REGIMES])
+    rows = [*REGIMES, *(name for name in CONTROLS if name == chosen)]
+    table = np.array([[pixels(sizes(regime, switch)[step], largest) for step in STEPS] for regime in rows])
     figure, (axis,) = _new(7, 2.2)
     sns.heatmap(table, annot=True, fmt="d", cmap="Blues", vmin=0, vmax=2 * largest, cbar=False, linewidths=2, ax=axis,
-                xticklabels=list(STEPS), yticklabels=[LABELS[regime] for regime in REGIMES])  # fmt: skip
+                xticklabels=list(STEPS), yticklabels=[LABELS[regime] for regime in rows])  # fmt: skip
     axis.tick_params(axis="both", length=0, rotation=0)
     axis.xaxis.tick_top()
-    for regime, label in zip(REGIMES, axis.get_yticklabels(), strict=True):
+    for regime, label in zip(rows, axis.get_yticklabels(), strict=True):
         if regime == chosen:
             label.set_fontweight("bold")
-            row = REGIMES.index(regime)
+            row = rows.index(regime)
             axis.add_patch(
                 plt.Rectangle(
                     (0, row), len(STEPS), 1, fill=False, edgecolor=PALETTE[regime], linewidth=4, clip_on=False

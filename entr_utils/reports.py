@@ -13,7 +13,7 @@ from entr_utils.datasets import DATASETS
 from entr_utils.figures import LABELS
 from entr_utils.parameters import NETWORKS
 from entr_utils.progress import minutes
-from entr_utils.regimes import PROFILES, REGIMES
+from entr_utils.regimes import CONTROLS, PROFILES, REGIMES
 
 
 def _table(rows: list[dict]) -> Markdown:
@@ -288,7 +288,8 @@ def probes(results: str, profile: str) -> Markdown:
 
 def read_all(results: str, profile: str) -> tuple[pd.DataFrame, list[dict]]:
     """The tidy table of a profile's records, and the records themselves, in the paper's order."""
-    order = [(dataset, network, regime) for dataset in (*DATASETS, "own") for network in NETWORKS for regime in REGIMES]
+    order = [(dataset, network, regime) for dataset in (*DATASETS, "own") for network in NETWORKS
+             for regime in (*REGIMES, *CONTROLS)]  # fmt: skip
     loaded = sorted(
         records.read_all(Path(results) / profile),
         key=lambda record: (order.index((record["dataset"], record["network"], record["regime"])), record["seed"]),
