@@ -56,7 +56,7 @@ class Parameters:
 
     def checked(self) -> "Parameters":
         """These parameters with defaults filled in. Raises UserError naming parameter, value and what is allowed."""
-        for name in ("weights", "data", "groups", "switch", "results"):
+        for name in ("weights", "data", "groups", "switch", "results", "checkpoint_dir"):
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"{name}={getattr(self, name)!r}: allowed: text")
         _one_of("profile", self.profile, tuple(PROFILES))
