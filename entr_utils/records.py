@@ -36,7 +36,7 @@ def _rows(**properties) -> dict:
 # What older records do not have.
 LATER = ("prepare_seconds", "forecast_seconds", "forecast_wall_seconds", "forecast_memory", "checkpoint_seconds",
          "seconds_repeated", "stolen_seconds", "attempts", "sha256", "n_left_out", "left_out", "n_copies",
-         "copies")  # fmt: skip
+         "copies", "matched")  # fmt: skip
 
 _CLASSES = {"type": "array", "items": _WHOLE, "minItems": 1}
 _TEXTS = {"type": "array", "items": _TEXT}
@@ -47,7 +47,7 @@ SCHEMA = {"additionalProperties": False} | _object(  # a flipped bit in a name i
     dataset=_TEXT, network=_TEXT, regime=_TEXT, seed=_WHOLE, profile=_TEXT, protocol=_WHOLE, key=_TEXT,
     identity={"type": "object"}, weights=_TEXT, weights_sha256=_TEXT, weights_note=_TEXT, image_source=_TEXT,
     data_sha256=_TEXT, n_train=_WHOLE, n_val=_WHOLE, n_groups=_WHOLE, split=_TEXT, class_names=_TEXTS,
-    n_left_out=_WHOLE, left_out=_TEXTS, n_copies=_WHOLE, copies=_TEXTS,
+    n_left_out=_WHOLE, left_out=_TEXTS, n_copies=_WHOLE, copies=_TEXTS, matched={"type": "object"},
     size=_WHOLE, batch=_WHOLE, lr=_POSITIVE, precision=_TEXT, augmentation=_TEXT, dropout=_SHARE,
     accuracy_subtotal=_SHARE, accuracy_rpl=_SHARE, accuracy_total=_SHARE,
     seconds_subtotal=_POSITIVE, seconds_total=_POSITIVE, efficiency_subtotal=_NUMBER, efficiency_total=_NUMBER,
