@@ -1,6 +1,5 @@
 """What a notebook shows: sentences and tables made from an experiment or its record."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -32,13 +31,13 @@ def _captioned(rows: list[dict], loaded: list[dict], text: str = "") -> Markdown
 def what_runs(experiment) -> Markdown:
     """What will be run on what, before it starts."""
     identity, images, p = experiment.identity, experiment.images, experiment.parameters
-    state = (
-        f"done before, read from its record {experiment.path.name}" if experiment.path.exists() else "to be trained now"
-    )
+    done = experiment.path.exists()
+    state = f"done before, read from its record {experiment.path.name}" if done else "to be trained now"
     return Markdown(
         f"**{p.dataset}, {p.network}, {LABELS[p.regime]}, seed {p.seed}**, profile {p.profile} "
         f"({PROFILES[p.profile].purpose}): {state}.\n\n"
         f"- Images: {images.source}; {len(experiment.training)} to train, {len(experiment.validation)} to validate.\n"
+        f"{records.not_used(experiment.about)}"
         f"- Weights: {identity['weights']}. Precision: {identity['precision']}. Device: {identity['device']}.\n"
         f"- {experiment.regime.epochs} epochs, batch {identity['batch']}, learning rate {identity['lr']:g}, "
         f"up to {identity['size']} px.\n"
@@ -275,7 +274,7 @@ def environments(loaded: list[dict]) -> Markdown:
 
 def probes(results: str, profile: str) -> Markdown:
     """Linear-probe accuracy by size, of every probe there is."""
-    loaded = [json.loads(path.read_text()) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
+    loaded = [records.read_json(path) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
     if not loaded:
         return Markdown("No probe: it is made for runs with `WEIGHTS=path`.")
     several = len({probe["device"] for probe in loaded}) > 1
