@@ -83,7 +83,9 @@ def _present(records: list[dict]) -> list[str]:
 def _error(values: np.ndarray) -> np.ndarray | None:
     """Reach of the 95% interval of the mean for matplotlib's error bars; None for one run."""
     low, high = statistics.t_interval(values)
-    return None if np.isnan(low) else np.array([[values.mean() - low], [high - values.mean()]])
+    if np.isnan(low):
+        return None
+    return np.array([[max(0.0, values.mean() - low)], [max(0.0, high - values.mean())]])  # equal values: no -1e-17
 
 
 def front(records: list[dict]) -> Figure:

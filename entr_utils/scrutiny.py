@@ -79,8 +79,9 @@ def _load(table: pd.DataFrame) -> str:
     if table.empty:
         return NONE
     load = f"load {table['env_load'].min():.1f} to {table['env_load'].max():.1f} at the start of a run"
-    stolen = (table["stolen_seconds"] / table["wall_seconds"] / table["env_threads"]).dropna() if (
-        "stolen_seconds" in table) else pd.Series(dtype=float)  # fmt: skip
+    if "stolen_seconds" not in table:
+        return load
+    stolen = (pd.to_numeric(table["stolen_seconds"]) / table["wall_seconds"] / table["env_threads"]).dropna()
     if stolen.empty:
         return load
     return f"{load}; the host took away {stolen.min():.0%} to {stolen.max():.0%} of a run's processor time"
@@ -124,7 +125,9 @@ def _leaks(table: pd.DataFrame) -> str:
     if found.empty:
         return NONE
     by_image = found["split_rule"].str.endswith("by image")
-    means = [found[rows].groupby(["dataset", "regime"])["accuracy"].mean() for rows in (by_image, ~by_image)]
+    means = [
+        found[rows].groupby(["dataset", "regime"], sort=False)["accuracy"].mean() for rows in (by_image, ~by_image)
+    ]
     gain = (100 * (means[0] - means[1])).dropna()
     if gain.empty:
         return NONE
