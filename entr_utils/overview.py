@@ -108,6 +108,7 @@ def front(records: list[dict]) -> Figure:
         best = pace.front(means)
         if best:
             axis.step(*zip(*best, strict=True), where="post", color="black", linewidth=1, linestyle=":", zorder=1)
+        axis.margins(0.12)
         axis.set(xlabel=T, xlim=(0, None))
     figure.axes[0].set_ylabel(A)
     more = [("before re-training (hollow)", RUNS | {"marker": "o", "color": "grey", "markerfacecolor": "white",
@@ -155,6 +156,7 @@ def efficiency(records: list[dict]) -> Figure:
                     axis.errorbar(x + 0.05, y.mean(), _error(y), color=PALETTE[regime], capsize=3, marker="_")
         axis.set_xticks(range(len(places)), [f"{network}\n{part.replace('sub', 'sub-')}" for network, part in places],
                         fontsize=9)  # fmt: skip
+        axis.margins(y=0.12)
         axis.set(ylim=(0, None), xlim=(-0.5, max(0.5, len(places) - 0.5)))
     figure.axes[0].set_ylabel("As = sqrt(A / T), T in minutes")
     _legend(figure, _present(records), line=False)
@@ -179,6 +181,7 @@ def against_control(records: list[dict]) -> Figure:
             _interval(axis, y, row, name)
             axis.plot(np.exp(values) if measure[1] else values, np.full(len(values), y), **RUNS, markersize=7,
                       color=PALETTE[row["treatment"]], marker=MARKERS[row["treatment"]])  # fmt: skip
+        axis.margins(x=0.08)
         axis.axvline(1 if measure[1] else 0, color="black", linewidth=1)
         axis.set(xlabel=title)
     names = [f"{row['dataset']}{f' ({of[row.setting]})' if of else ''}, {row['network']}, {said(row['treatment'])}"

@@ -223,6 +223,13 @@ def test_the_readmes_speed_is_what_the_bench_measured():
     assert block == readme.speed(bench)
 
 
+def test_the_readmes_result_is_what_the_records_say():
+    """Not a number of it is typed; its picture is there."""
+    block = (ROOT / "README.md").read_text().split("<!-- results -->\n")[1].split("\n<!-- /results -->")[0]
+    assert block == readme.results(ROOT)
+    assert (ROOT / readme.PICTURE).is_file()
+
+
 def test_speed_in_sentences():
     """A part that was not measured has no sentence; a requirement that was missed is counted as missed."""
     rows = [{"trains": trains, "network": "resnet18", "size": size, "ratio": ratio, "precision": "float32", "met": met}
