@@ -6,18 +6,19 @@ that its T matches gradual's, `reversed` begins large. If small or short has the
 
 import pandas as pd
 
-from entr_utils.statistics import CONTROL, compare, interval_text
+from entr_utils.statistics import CONTROL, MEASURES, compare, interval_text
 from entr_utils.verdicts import said
 
 CONTROLS = ("small", "short", "reversed")
 EARLY = ("small", "short")  # those that do less
 AGAINST = (CONTROL, "gradual")
+SHOWN = {name: MEASURES[name] for name in ("time", "efficiency", "points")}
 MATCHED = 0.05  # short's T is planned to be within so much of gradual's
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
     """Each control regime against no increase and against gradual: `statistics.compare` with a column against."""
-    parts = [compare(table, CONTROLS, against).assign(against=against) for against in AGAINST]
+    parts = [compare(table, CONTROLS, against, SHOWN).assign(against=against) for against in AGAINST]
     parts = [part for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else parts_of_nothing()
 

@@ -127,10 +127,11 @@ def accuracy_over_time(records: list[dict]) -> Figure:
             mean, colour = pace.curve(runs), PALETTE[regime]
             axis.plot(mean["spent"], mean["accuracy"], linestyle=LINES[regime], color=colour, linewidth=1.5)
             axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
-            for run in runs:
-                axis.plot(run["seconds_subtotal"], run["accuracy_subtotal"], "x", color=colour, markersize=7)
-                axis.plot(run["seconds_total"], run["accuracy_total"], MARKERS[regime], color=colour, markersize=8,
-                          markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
+            ends = {part: [[run[f"{name}_{part}"] for run in runs] for name in ("seconds", "accuracy")]
+                    for part in ("subtotal", "total")}  # fmt: skip
+            axis.plot(*ends["subtotal"], "x", color=colour, markersize=7)
+            axis.plot(*ends["total"], MARKERS[regime], color=colour, markersize=8, markeredgecolor="black",
+                      markeredgewidth=0.5)  # fmt: skip
         axis.set(xlabel=T, ylim=(0, 1.02), xlim=(0, None))
     figure.axes[0].set_ylabel(A)
     _legend(figure, _present(records), [("sub-total", {"marker": "x", "color": "grey", "linestyle": "none"})])

@@ -177,7 +177,8 @@ def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
             ("T, corrected", "time", 2), ("As, corrected", "efficiency", 2), ("points, corrected", "points", 1))},
         **{f"p, {title}": _p(row[f"{name}_p"]) for title, name in (
             ("T", "time"), ("As", "efficiency"), ("points", "points"))},
-        "TOST p": _p(row["tost_p"]), "accuracy": row["kept"], "least margin": _number(row["tost_margin"]), "worth it": verdicts.paid(row),
+        "TOST p": _p(row["tost_p"]), "accuracy": row["kept"], "least margin": _number(row["tost_margin"]),
+        "worth it": verdicts.paid(row),
     } for _, row in compared.iterrows()]  # fmt: skip
     smallest = "; ".join(f"n = {n}: {2 / 2**n:g}" for n in sorted(set(compared["n"])) if n > 1) if len(rows) else ""
     said = f"The smallest p that sign flips can give is 2 / 2^n ({smallest})." if smallest else ""
