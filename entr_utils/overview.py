@@ -5,6 +5,7 @@ Panels are datasets, and settings where there are several. An interval needs two
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from entr_utils.records import letters, setting, table
 from entr_utils.verdicts import said, span
 
 ACROSS = 3  # panels in a row, as wide as a page on GitHub shows without shrinking them
-RUNS = {"alpha": 0.6, "linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.6}
+RUNS: dict[str, Any] = {"alpha": 0.6, "linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.6}
 A, T = "validation accuracy, full size", "seconds of training (T)"
 
 

@@ -143,7 +143,7 @@ def differences(both: pd.DataFrame, measure: tuple[str, bool]) -> np.ndarray:
 
 def _row(both: pd.DataFrame, measures: dict[str, tuple[str, bool]]) -> dict:
     n_val = int(both["n_val"].min())
-    row = {"n": len(both), "n_val": n_val, "image": 100 / n_val}
+    row: dict = {"n": len(both), "n_val": n_val, "image": 100 / n_val}
     share = float((both["n_val"] / both["n_train"]).mean())
     for name, (column, ratio) in measures.items():
         values = differences(both, (column, ratio))
