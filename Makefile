@@ -12,7 +12,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper plan bench faults render readme reproduce test lint badges clean help
+.PHONY: all paper plan evidence bench faults render readme reproduce test lint badges clean help
 
 all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
 	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
@@ -22,6 +22,9 @@ paper: all ## the paper's full matrix on real images: make all PROFILE=paper
 
 plan: $(READY) ## say what the runs would take on this machine, without training: make plan PROFILE=paper
 	@$(PY) -m entr_utils.runs plan $(ARGUMENTS)
+
+evidence: $(READY) ## train what is missing of all committed results: make evidence PARTS="1 4" DATA=folder WEIGHTS=path
+	@$(PY) -m entr_utils.evidence $(MAKEOVERRIDES)
 
 bench: $(READY) ## measure how fast training is and what binds it (some 20 minutes on two cores) into results/bench
 	@$(PY) -m benchmarks.bench $(if $(PARTS),PARTS='$(PARTS)')
@@ -56,12 +59,12 @@ help: ## this list
 	@echo
 	@echo "  PROFILE   quick (images drawn by formula, 96 px) or paper (real images, 250 px)"
 	@echo "  DATASETS  steel ucm bees            NETWORKS  resnet18 resnet34 resnet50"
-	@echo "  REGIMES   no_increase gradual stepwise        SEEDS  0 1 2 ..."
+	@echo "  REGIMES   no_increase gradual stepwise small reversed short blurred cropped   SEEDS  0 1 2 ..."
 	@echo "  WEIGHTS   imagenet, none, or a checkpoint's path      SIZE  largest image size in pixels"
 	@echo "  DATA      folder that holds <dataset>/<class>/ (data), or synthetic"
 	@echo "  GROUPS    CSV (file, group) of images to keep on one side of the split, or none"
 	@echo "  PRECISION float32, bfloat16 or float16 (CUDA); the fastest the hardware really has where none is named"
-	@echo "  BATCH     images a step (quick 32, paper 64)    PARTS     of the bench: ceiling versus growth precision ..."
+	@echo "  BATCH     images a step (quick 32, paper 64)    PARTS     of the bench: ceiling versus growth ..., of the evidence: 1 to 5"
 	@echo "  CHECKPOINT_DIR  where runs keep their state to go on from, such as a mounted drive (beside the record)"
 	@echo "  RESULTS   where records and notebooks go (results)    PYTHON  the Python to build .venv with"
 

@@ -68,14 +68,18 @@ def _warped(n: int) -> Tensor:
     return torch.cat([solved, torch.ones(n, 1)], 1).view(n, 3, 3)
 
 
-def draw(n: int, orientations: str) -> Tensor:
+def draw(n: int, orientations: str, distorts: bool = True) -> Tensor:
     """(n, 3, 3) random homographies of the square [-1, 1] x [-1, 1], from output to input places, on the CPU.
 
     The paper: "vertical flips, zooming and distortion". Here flips ("two") or all eight orientations ("eight") with
-    probability .5, zoom to 1.1 and warp .2 with probability .75 each; no rotation, no lighting.
+    probability .5, zoom to 1.1 and warp .2 with probability .75 each; no rotation, no lighting. Without `distorts` only
+    flips: zoom and warp resample, which takes the finest texture away.
     """
-    turned, (scale, centre), warped = _turned(n, orientations), _zoomed(n), _warped(n)
-    affine = torch.zeros(n, 3, 3)
+    turned, affine = _turned(n, orientations), torch.zeros(n, 3, 3)
+    if not distorts:
+        affine[:, :2, :2], affine[:, 2, 2] = turned, 1
+        return affine
+    (scale, centre), warped = _zoomed(n), _warped(n)
     affine[:, :2, :2] = turned * scale[:, None, None]
     affine[:, :2, 2:] = turned @ centre[:, :, None]
     affine[:, 2, 2] = 1
@@ -98,14 +102,14 @@ def grid(homographies: Tensor, size: int) -> Tensor:
     return places
 
 
-def make_augment(orientations: str) -> Augment:
+def make_augment(orientations: str, distorts: bool = True) -> Augment:
     """Augmentation: (n, s, s, 3) uint8 to (n, 3, s, s) float32, normalised, channels-last; see `draw`.
 
     Draws from torch's global random state on the CPU, whatever the device. Bilinear, reflected at the border.
     """
 
     def augment(pixels: Tensor) -> Tensor:
-        homographies = draw(len(pixels), orientations).to(pixels.device, non_blocking=True)
+        homographies = draw(len(pixels), orientations, distorts).to(pixels.device, non_blocking=True)
         planes = normalise(pixels).contiguous()  # resampled faster plane by plane
         sampled = functional.grid_sample(planes, grid(homographies, pixels.shape[1]), mode="bilinear",
                                          padding_mode="reflection", align_corners=True)  # fmt: skip

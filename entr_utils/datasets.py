@@ -14,6 +14,7 @@ from entr_utils import UserError
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 VALIDATION_SHARE = 0.1  # the paper's random 90/10 split
 ALONE = "alone: "  # begins the group of an image that belongs to none
+HELD = (0.08, 0.15)  # share of the images in validation where whole groups must stand there
 SPLIT_DRAWS = 100  # groups of unequal size rarely add up to 10%: the best of so many draws is taken
 
 
@@ -126,6 +127,26 @@ def read_groups(csv_file: Path, names: list[str]) -> list[str]:
         raise UserError(f"groups={csv_file}: names none of the images; its file column should read like {names[0]}")
     known = {name: group for name, group in group_of.items() if isinstance(group, str) and group}
     return [known.get(name, f"{ALONE}{name}") for name in names]
+
+
+def of_known_group(labels: list[str], groups: list[str]) -> tuple[list[int], list[str]]:
+    """Indices of the images whose group is known, and the classes left out of them.
+
+    Left out are classes with images of fewer than two groups: they cannot stand on both sides of a split by group.
+    """
+    known = [i for i, group in enumerate(groups) if not group.startswith(ALONE)]
+    of_class: dict[str, set[str]] = {label: set() for label in labels}
+    for i in known:
+        of_class[labels[i]].add(groups[i])
+    dropped = sorted(label for label, found in of_class.items() if len(found) < 2)
+    return [i for i in known if labels[i] not in dropped], dropped
+
+
+def check_share(share: float, seed: int) -> None:
+    """Raises UserError where the share of images in validation is not within HELD."""
+    if not HELD[0] <= share <= HELD[1]:
+        raise UserError(f"groups='known': the best split of seed {seed} holds out {share:.1%} of the images; allowed: "
+                        f"{HELD[0]:.0%} to {HELD[1]:.0%}; take another seed")  # fmt: skip
 
 
 def split(labels: np.ndarray, seed: int, groups: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:

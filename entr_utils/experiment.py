@@ -2,17 +2,18 @@
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from entr_utils import UserError, datasets, downloads, images, networks, timing
+from entr_utils import UserError, datasets, downloads, images, matching, networks, timing
 from entr_utils.keys import key_of, slug
-from entr_utils.parameters import Parameters
+from entr_utils.parameters import KNOWN_GROUPS, Parameters
 from entr_utils.regimes import PROTOCOL, REGIMES, Regime, pixels, rotated
 
 OWN_DROPOUT = 0.5  # of both dropouts, for a user's own images
+USUAL = {"view": "resized", "share": 1.0}  # of a stage: not said in its identity, so that older keys stand
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Experiment:
         regime: the schedule.
         identity: all that makes the run's numbers; two runs with the same identity are the same run.
         prepare_seconds: what fetching, decoding or finding the images took.
+        matched: of short, what its T was matched to (`matching.plan`).
     """
 
     parameters: Parameters
@@ -35,6 +37,7 @@ class Experiment:
     regime: Regime
     identity: dict
     prepare_seconds: float = 0.0
+    matched: dict = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -55,6 +58,7 @@ class Experiment:
             "image_source": self.images.source, "class_names": self.images.classes, "n_train": len(self.training),
             "n_val": len(self.validation), "n_groups": len(set(self.images.groups or ())), "split": self._split(),
             "weights_note": networks.KNOWN_WEIGHTS.get(self.identity["weights_sha256"], ""),
+            **({"matched": self.matched} if self.matched else {}),
         }  # fmt: skip
 
     def _split(self) -> str:
@@ -77,9 +81,19 @@ def prepare(dataset: str, **parameters) -> Experiment:
         downloads.download_ucm(Path(p.data))
     loaded = images.load(p)
     training, validation = datasets.split(loaded.labels, p.seed, loaded.groups)
-    regime = p.make_regime()
-    identity = _identity(p, loaded, validation, regime)
-    return Experiment(p, loaded, training, validation, regime, identity, time.perf_counter() - began)
+    if p.groups == "known":
+        datasets.check_share(len(validation) / len(loaded.labels), p.seed)
+
+    def run(**changed) -> Experiment:
+        mine = replace(p, **changed)
+        regime = mine.make_regime()
+        identity = _identity(mine, loaded, validation, regime)
+        return Experiment(mine, loaded, training, validation, regime, identity, time.perf_counter() - began)
+
+    if p.regime != "short" or p.share:
+        return run()
+    matched = matching.plan(run(), run(regime="no_increase"), run(regime="gradual"))
+    return replace(run(share=matched["share"]), matched=matched)
 
 
 def prepare_own(images: str, seeds: str, profile: str = "", **parameters) -> list[Experiment]:
@@ -102,16 +116,19 @@ def _identity(p: Parameters, loaded: images.Images, validation: np.ndarray, regi
     label = networks.weights_label(p.weights)
     stages = [
         {"name": stage.name, "size": pixels(stage.size, p.size), "cycle_epochs": list(stage.cycle_epochs),
-         "trains": stage.trains, "lr": list(stage.lr)} for stage in regime.stages
+         "trains": stage.trains, "lr": list(stage.lr),
+         **{name: getattr(stage, name) for name, usual in USUAL.items() if getattr(stage, name) != usual}}
+        for stage in regime.stages
     ]  # fmt: skip
+    distorts = ", zoom to 1.1, warp 0.2" if p.made_of.distorts else ""
     return {
         "protocol": PROTOCOL, "dataset": p.dataset, "network": p.network, "regime": p.regime, "seed": p.seed,
         "profile": p.profile, "size": p.size, "stages": stages, "batch": p.batch,
         "lr": p.lr or networks.learning_rate(p.dataset, p.network, label),
         "dropout": datasets.DATASETS[p.dataset].dropout if p.dataset in datasets.DATASETS else OWN_DROPOUT,
-        "augmentation": f"{p.orientations} orientations, zoom to 1.1, warp 0.2",
+        "augmentation": f"{p.orientations} orientations{distorts}",
         "precision": timing.precision(p.precision), "weights": label,
         "weights_sha256": networks.weights_sha256(p.network, p.weights), "data_sha256": loaded.sha256,
         "split_sha256": hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest(),
-        "device": timing.device_model(),
+        "device": timing.device_model(), **({"groups": p.groups} if p.groups in KNOWN_GROUPS else {}),
     }  # fmt: skip

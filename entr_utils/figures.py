@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 from entr_utils import UserError
 from entr_utils.records import caption
-from entr_utils.regimes import REGIMES, STEPS, pixels, sizes
+from entr_utils.regimes import CONTROLS, REGIMES, STEPS, pixels, sizes
 from entr_utils.verdicts import said
 
-ALL = ("no_increase", "gradual", "stepwise", "small", "short", "reversed", "blurred", "cropped")
+ALL = (*REGIMES, *CONTROLS)
 LABELS = {regime: said(regime) for regime in ALL}
 PALETTE = dict(zip(ALL, (sns.color_palette("colorblind")[i] for i in (0, 1, 2, 3, 7, 4, 9, 5)), strict=True))
 MARKERS = dict(zip(ALL, "o^sXDvPh", strict=True))
@@ -87,16 +87,17 @@ def synthetic_samples() -> Image:
 
 def schedule(largest: int, chosen: str = "", switch: str = "CMult") -> Figure:
     """Figure 3: image size in pixels at each step of each regime; the row of `chosen` is picked out."""
-    table = np.array([[pixels(sizes(regime, switch)[step], largest) for step in STEPS] for regime in REGIMES])
+    rows = [*REGIMES, *(name for name in CONTROLS if name == chosen)]
+    table = np.array([[pixels(sizes(regime, switch)[step], largest) for step in STEPS] for regime in rows])
     figure, (axis,) = new(7, 2.2)
     sns.heatmap(table, annot=True, fmt="d", cmap="Blues", vmin=0, vmax=2 * largest, cbar=False, linewidths=2, ax=axis,
-                xticklabels=list(STEPS), yticklabels=[LABELS[regime] for regime in REGIMES])  # fmt: skip
+                xticklabels=list(STEPS), yticklabels=[LABELS[regime] for regime in rows])  # fmt: skip
     axis.tick_params(axis="both", length=0, rotation=0)
     axis.xaxis.tick_top()
-    for regime, label in zip(REGIMES, axis.get_yticklabels(), strict=True):
+    for regime, label in zip(rows, axis.get_yticklabels(), strict=True):
         if regime == chosen:
             label.set_fontweight("bold")
-            row = REGIMES.index(regime)
+            row = rows.index(regime)
             axis.add_patch(
                 plt.Rectangle(
                     (0, row), len(STEPS), 1, fill=False, edgecolor=PALETTE[regime], linewidth=4, clip_on=False

@@ -22,7 +22,7 @@ from entr_utils.experiment import Experiment
 from entr_utils.keys import slug
 from entr_utils.parameters import Parameters
 from entr_utils.progress import Progress, minutes
-from entr_utils.regimes import PROTOCOL, Stage, pixels
+from entr_utils.regimes import PROTOCOL, Stage
 from entr_utils.runs import START_SECONDS
 
 PROBE_SECONDS = 1.0  # of steps at each size, and at least
@@ -64,7 +64,7 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
     Measured where the cache does not have it yet.
     """
     known = _known(p)
-    wanted = [*dict.fromkeys((pixels(stage.size, p.size), stage.trains) for stage in p.make_regime().stages[:-1]),
+    wanted = [*dict.fromkeys((stage.fed(p.size), stage.trains) for stage in p.make_regime().stages[:-1]),
               (p.size, "plain"), (p.size, "augmented")]  # fmt: skip
     names = {f"{size} {what} b{p.batch}": (size, what) for size, what in wanted}
     if missing := {name: what for name, what in names.items() if name not in known}:
@@ -126,21 +126,24 @@ def forecast(p: Parameters, n_train: int, n_val: int) -> dict[str, float]:
 
     Beside them `free`, the bytes that may be taken, and `batch`, the largest that fits (see `check_fits`).
     """
-    each, stages, batch = rates(p), p.make_regime().stages[:-1], min(p.batch, n_train)
-    of = {stage.name: each[f"{pixels(stage.size, p.size)} {stage.trains}"] for stage in stages}
+    each, regime, batch = rates(p), p.make_regime(), min(p.batch, n_train)
+    stages = regime.stages[:-1]
+    of = {stage.name: each[f"{stage.fed(p.size)} {stage.trains}"] for stage in stages}
     plain, augmented = each[f"{p.size} plain"], each[f"{p.size} augmented"]
-    seen = n_train // batch * batch  # images an epoch: the last incomplete batch is left out
-    seconds = {stage.name: stage.epochs * seen * of[stage.name]["seconds"] for stage in stages}
+    seen = {stage.name: 0 for stage in stages}  # images: the last incomplete batch of an epoch is left out
+    for epoch in range(regime.epochs):
+        seen[regime.lookup(epoch).stage.name] += regime.batches(epoch, n_train // batch) * batch
+    seconds = {name: n * of[name]["seconds"] for name, n in seen.items()}
     for stage in {stage.size: stage for stage in reversed(stages) if stage.size < 1}.values():
         seconds[stage.name] += n_train * of[stage.name]["resize"]
     seconds["TTA"] = n_val * (plain["seconds"] + 4 * augmented["seconds"])
     total = sum(seconds.values())
-    evaluation = n_val * plain["seconds"] * sum(stage.epochs + stage.size**2 for stage in stages)
+    evaluation = n_val * plain["seconds"] * sum(stage.epochs + (stage.fed(p.size) / p.size) ** 2 for stage in stages)
     warm = 2 * batch * sum(rate["seconds"] for rate in {id(rate): rate for rate in of.values()}.values())
     return {
         "seconds": total, "subtotal": total - seconds["RPL"] - seconds["TTA"],
         "wall_seconds": total + evaluation + warm + START_SECONDS,
-        "flops": sum(stage.epochs * seen * of[stage.name]["flops"] for stage in stages) + 5 * n_val * plain["flops"],
+        "flops": sum(n * of[name]["flops"] for name, n in seen.items()) + 5 * n_val * plain["flops"],
         **_memory(p, n_train, n_val, stages, of),
     }  # fmt: skip
 
@@ -152,9 +155,9 @@ def _memory(p: Parameters, n_train: int, n_val: int, stages: tuple[Stage, ...], 
     held += (body + head) * (4 if timing.precision(p.precision) == "float32" else 6)  # autocast keeps a half-size copy
     free, largest, batch = memory.free("device") + memory.taken(), 0.0, float("inf")
     for stage in stages:
-        size = pixels(stage.size, p.size)
+        size = stage.fed(p.size)
         fixed = held + 8 * (body + head if stage.trains == "all" else head)
-        fixed += _resident(n_train, size) if size < p.size else 0
+        fixed += _resident(n_train, size) if stage.size < 1 else 0
         each = of[stage.name]["bytes"]
         largest = max(largest, fixed + min(p.batch, n_train) * each)
         batch = min(batch, (free - fixed) // each)
@@ -231,7 +234,7 @@ def counts(p: Parameters) -> tuple[int, int]:
     """Training and validation images of a run that is only planned: those found, or as many as the paper's."""
     paper = datasets.DATASETS[p.dataset]
     if p.data.startswith("synthetic"):
-        n = paper.classes * synthetic.PER_CLASS[p.profile][paper.look]
+        n = (p.made_of.classes or paper.classes) * synthetic.PER_CLASS[p.profile][paper.look]
     else:
         try:
             n = len(datasets.list_images(datasets.class_folder(p.dataset, p.data)))

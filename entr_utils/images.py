@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as resizing
 
 from entr_utils import UserError, datasets, memory, synthetic
 from entr_utils.augmentation import Augment
-from entr_utils.parameters import Parameters
+from entr_utils.parameters import KNOWN_GROUPS, Parameters
 from entr_utils.progress import track
 from entr_utils.timing import device
 
@@ -67,14 +67,20 @@ def _load(parameters: Parameters) -> Images:
         raise UserError(datasets.status(parameters.dataset, parameters.data)[1])
     paths = datasets.list_images(folder)
     names = [f"{path.parent.name}/{path.name}" for path in paths]
-    checksum = folder_checksum(paths, names)
+    groups, checksum = _groups(parameters, folder, names), folder_checksum(paths, names)
+    classes = sorted({path.parent.name for path in paths})
+    source = "the user's own images" if own else _describe(parameters.dataset, len(paths), len(classes), checksum)
+    if parameters.groups in KNOWN_GROUPS:
+        kept, dropped = datasets.of_known_group([path.parent.name for path in paths], groups or [])
+        paths, names, groups = [paths[i] for i in kept], [names[i] for i in kept], [(groups or [])[i] for i in kept]
+        classes, checksum = [name for name in classes if name not in dropped], folder_checksum(paths, names)
+        source = f"{source}; of these the {len(kept)} of known group, {', '.join(dropped) or 'no class'} dropped"
     size = parameters.size
     stem = f"{folder.name}-{size}-{checksum[:12]}"
     pixels = _cached(stem, len(paths), size, lambda room: decode(paths, size, room))
-    classes = sorted({path.parent.name for path in paths})
     labels = np.array([classes.index(path.parent.name) for path in paths])
-    source = "the user's own images" if own else _describe(parameters.dataset, len(paths), len(classes), checksum)
-    return Images(pixels, labels, names, classes, _groups(parameters, folder, names), source, checksum)
+    return Images(pixels, labels, names, classes, groups if parameters.groups != "known-by-image" else None, source,
+                  checksum)  # fmt: skip
 
 
 def _describe(dataset: str, images: int, classes: int, checksum: str) -> str:
@@ -91,20 +97,23 @@ def _groups(parameters: Parameters, folder: Path, names: list[str]) -> list[str]
     beside = folder.parent / f"{folder.name}_groups.csv"
     if parameters.groups == "none" or (not parameters.groups and not beside.is_file()):
         return None
-    return datasets.read_groups(Path(parameters.groups) if parameters.groups else beside, names)
+    named = parameters.groups and parameters.groups not in KNOWN_GROUPS
+    if not named and not beside.is_file():
+        raise UserError(f"groups={parameters.groups!r}: {beside} is missing; it names the group of each image")
+    return datasets.read_groups(Path(parameters.groups) if named else beside, names)
 
 
 def _load_synthetic(parameters: Parameters) -> Images:
     paper = datasets.DATASETS["ucm" if parameters.dataset == "own" else parameters.dataset]
     scale = parameters.data.partition("-")[2] or "both"
-    per_class = synthetic.PER_CLASS[parameters.profile][paper.look]
-    stem = f"synthetic{synthetic.VERSION}-{paper.look}-{scale}-{paper.classes}x{per_class}-{parameters.size}"
-    drawn = partial(synthetic.draw, paper.look, paper.classes, per_class, parameters.size, scale)
-    pixels = _cached(stem, paper.classes * per_class, parameters.size, lambda room: np.copyto(room, drawn()))
-    labels = np.repeat(np.arange(paper.classes), per_class)
-    classes = [f"class {label:02d}" for label in range(paper.classes)]
+    number, per_class = parameters.made_of.classes or paper.classes, synthetic.PER_CLASS[parameters.profile][paper.look]
+    stem = f"synthetic{synthetic.VERSION}-{paper.look}-{scale}-{number}x{per_class}-{parameters.size}"
+    drawn = partial(synthetic.draw, paper.look, number, per_class, parameters.size, scale)
+    pixels = _cached(stem, number * per_class, parameters.size, lambda room: np.copyto(room, drawn()))
+    labels = np.repeat(np.arange(number), per_class)
+    classes = [f"class {label:02d}" for label in range(number)]
     names = [f"{classes[label]}/{i % per_class:03d}" for i, label in enumerate(labels)]
-    source = f"synthetic {paper.look}, class carried by {scale} detail, {len(labels)} images, {paper.classes} classes"
+    source = f"synthetic {paper.look}, class carried by {scale} detail, {len(labels)} images, {number} classes"
     return Images(pixels, labels, names, classes, None, source, hashlib.sha256(pixels.data).hexdigest())
 
 
@@ -196,10 +205,15 @@ class Batches:
     def __init__(self, pixels: Tensor, labels: Tensor, batch: int, seed: int, augment: Augment):
         self.pixels, self.labels = pixels, labels
         self.batch, self.seed, self.augment = min(batch, len(labels)), seed, augment
-        self.epoch = 0
+        self.epoch, self.length = 0, self.whole
+
+    @property
+    def whole(self) -> int:
+        """Batches of all the images; `length` may be set to fewer, for the epoch that comes."""
+        return len(self.labels) // self.batch
 
     def __len__(self) -> int:
-        return len(self.labels) // self.batch
+        return self.length
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)

@@ -12,11 +12,11 @@ from fastai.optimizer import OptimWrapper
 from torch import Tensor
 from torch.nn import functional
 
-from entr_utils import images, networks, timing
-from entr_utils.augmentation import Augment, normalise
+from entr_utils import images, networks, timing, views
+from entr_utils.augmentation import Augment, make_augment, normalise
 from entr_utils.experiment import Experiment
-from entr_utils.regimes import pixels
 
+TTA_PASSES = 4  # augmented ones, beside the plain one
 SGD = partial(torch.optim.SGD, momentum=0.9, fused=True)  # weight decay 0
 
 
@@ -26,6 +26,12 @@ def predict(network: networks.Network, photos: Tensor, batch: int, augment: Augm
     network.eval()
     prepare = augment or normalise
     return torch.cat([network(prepare(images.on_device(part))).softmax(1) for part in photos.split(batch)])
+
+
+def predict_averaged(network: networks.Network, photos: Tensor, batch: int, augment: Augment) -> Tensor:
+    """As `predict`, by test-time augmentation: the mean of one plain and TTA_PASSES augmented passes."""
+    passes = [predict(network, photos, batch, augment if i else None) for i in range(1 + TTA_PASSES)]
+    return torch.stack(passes).mean(0)
 
 
 def make_network(experiment: Experiment) -> networks.Network:
@@ -41,6 +47,13 @@ def place(experiment: Experiment, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
     """The chosen images (n, s, s, 3) uint8 where they fit (see `memory`), their labels (n,) int64 on the device."""
     labels = torch.from_numpy(experiment.images.labels[chosen]).to(timing.device())
     return images.place(experiment.images.pixels, chosen), labels
+
+
+def make_batches(experiment: Experiment) -> images.Batches:
+    """The run's training batches, at full size, with its augmentation."""
+    p, (photos, labels) = experiment.parameters, place(experiment, experiment.training)
+    augment = make_augment(p.orientations, p.made_of.distorts)
+    return images.Batches(photos, labels, experiment.identity["batch"], p.seed, augment)
 
 
 def make_learner(network: networks.Network, batches: images.Batches, callbacks: list[Callback],
@@ -72,16 +85,16 @@ def warm_up(network: networks.Network, experiment: Experiment, batches: images.B
     flops: dict[str, float] = {}
     with torch.random.fork_rng():
         for stage in experiment.regime.stages[:-1]:
-            name = f"{pixels(stage.size, size)} {stage.trains}"
+            name = f"{stage.fed(size)} {stage.trains}"
             if name in seconds:
                 continue
             network.set_trains(stage.trains)
             clock = timing.Clock()
             with clock(name):
-                small = images.resize(photos, pixels(stage.size, size))
+                small = views.show(photos, stage, size)
                 step(network, SGD(trained(network), lr=0.0), batches.augment(images.on_device(small)), labels)
             seconds |= clock.seconds
-            flops[name] = timing.flops_per_image(network, pixels(stage.size, size), train=True)
+            flops[name] = timing.flops_per_image(network, stage.fed(size), train=True)
         network.eval()
         flops["forward"] = timing.flops_per_image(network, size, train=False)
     network.zero_grad(set_to_none=True)

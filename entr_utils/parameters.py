@@ -5,11 +5,12 @@ from pathlib import Path
 
 from entr_utils import UserError
 from entr_utils.datasets import DATASETS
-from entr_utils.regimes import PROFILES, REGIMES, SMALLEST_SIZE, Profile, Regime, make_regime, pixels, sizes
+from entr_utils.regimes import CONTROLS, PROFILES, REGIMES, Profile, Regime, make_regime, pixels, sizes
 
 NETWORKS = ("resnet18", "resnet34", "resnet50")
 PRECISIONS = ("float32", "bfloat16", "float16")
 SCALES = ("both", "coarse", "fine")  # the dial of synthetic images, see `synthetic`
+KNOWN_GROUPS = ("known", "known-by-image")  # only images of known group: kept whole, and split all the same
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Parameters:
         weights: "imagenet", "none", or a path to a torchvision-named checkpoint.
         data: "synthetic" (also "synthetic-coarse", "synthetic-fine"), or the folder that holds `<dataset>/<class>/`.
         groups: CSV with columns file and group; "" uses `<dataset>_groups.csv` beside the dataset's folder where there
-            is one, "none" splits by image.
+            is one, "none" splits by image. "known" takes only images whose group that file names; "known-by-image"
+            takes the same images and splits them by image all the same.
         orientations: augmentation by "eight" orientations or by "two" (left-right flips); "" is the dataset's.
         lr: learning rate of the head; 0 is the literal of `networks.LEARNING_RATES`.
         precision: float32, bfloat16 or float16 (CUDA); "" is the fastest the hardware really has.
         batch: images a step.
         switch: the step at which stepwise goes to full size.
+        share: of each epoch's batches that short trains on; 0 makes its T that of gradual (`matching`).
         results: folder for records and rendered notebooks.
         checkpoint_dir: folder for checkpoints, such as a mounted drive; "" keeps them beside the record.
     """
@@ -45,6 +48,7 @@ class Parameters:
     orientations: str = ""
     lr: float = 0.0
     switch: str = "CMult"
+    share: float = 0.0
     precision: str = ""
     batch: int = 0
     results: str = "results"
@@ -60,17 +64,19 @@ class Parameters:
                        data=self.data or profile.data, batch=self.batch or profile.batch,
                        orientations=self.orientations or usual)  # fmt: skip
         _one_of("network", full.network, NETWORKS)
-        _one_of("regime", full.regime, REGIMES)
+        _one_of("regime", full.regime, (*REGIMES, *CONTROLS))
         _one_of("orientations", full.orientations, ("two", "eight"))
         if full.precision != "":
             _one_of("precision", full.precision, PRECISIONS)
         _whole("seed", full.seed, least=0)
         _whole("batch", full.batch, least=2)
-        _whole("size", full.size, least=SMALLEST_SIZE)
+        _whole("size", full.size, least=profile.smallest)
         smallest = min(pixels(share, full.size) for share in sizes(full.regime, full.switch).values())
-        if smallest < SMALLEST_SIZE:
+        if smallest < profile.smallest:
             raise UserError(f"size={full.size}: {full.regime} would train at {smallest} px; allowed: stages of at "
-                            f"least {SMALLEST_SIZE} px, so size from {round(SMALLEST_SIZE / 0.4)}")  # fmt: skip
+                            f"least {profile.smallest} px, so size from {round(profile.smallest / 0.4)}")  # fmt: skip
+        if not isinstance(full.share, int | float) or not 0 <= full.share <= 1:
+            raise UserError(f"share={full.share!r}: allowed: above 0, at most 1, or 0 for gradual's T")
         if not isinstance(full.lr, int | float) or not 0 <= full.lr < 10:
             raise UserError(f"lr={full.lr!r}: not a learning rate; allowed: above 0 and below 10, or 0 for the default")
         _check_paths(full)
@@ -82,12 +88,35 @@ class Parameters:
         return PROFILES[self.profile]
 
     def make_regime(self) -> Regime:
-        """The schedule of this run."""
-        return make_regime(self.regime, self.made_of, self.weights != "none", self.switch)
+        """The schedule of this run; while short's share is not known, with whole epochs: the most it can take."""
+        return make_regime(self.regime, self.made_of, self.weights != "none", self.switch, self.share or 1.0)
 
     def as_dict(self) -> dict:
         """Name to value, in the order above."""
         return asdict(self)
+
+
+def of_record(record: dict) -> dict:
+    """What a record tells of its run's parameters, beside the dataset: all but where images and weights were.
+
+    weights, data and groups are there only where they name no place: "none", "synthetic-fine", "known".
+    """
+    identity = record["identity"]
+    given = {name: identity[name] for name in ("network", "regime", "seed", "profile", "size", "lr", "batch",
+                                               "precision")}  # fmt: skip
+    given["orientations"] = identity["augmentation"].partition(" ")[0]
+    if identity["regime"] == "stepwise":
+        given["switch"] = next(step["name"] for step in identity["stages"] if step["size"] == identity["size"])
+    if identity["regime"] == "short":
+        given["share"] = identity["stages"][0].get("share", 1.0)
+    if identity["weights"] in ("imagenet", "none"):
+        given["weights"] = identity["weights"]
+    if record["image_source"].startswith("synthetic"):
+        given["data"] = next((f"synthetic-{scale}" for scale in SCALES[1:]
+                              if f"carried by {scale} detail" in record["image_source"]), "synthetic")  # fmt: skip
+    if "groups" in identity or record["split"].endswith("by image"):
+        given["groups"] = identity.get("groups", "none")
+    return given
 
 
 NAMES = tuple(field.name for field in fields(Parameters))
@@ -111,5 +140,6 @@ def _check_paths(full: Parameters) -> None:
                         f"{full.dataset}/<class>/")  # fmt: skip
     if full.weights not in ("imagenet", "none") and not Path(full.weights).is_file():
         raise UserError(f"weights={full.weights!r}: no such file; allowed: imagenet, none, or a checkpoint's path")
-    if full.groups not in ("", "none") and not Path(full.groups).is_file():
-        raise UserError(f"groups={full.groups!r}: no such file; allowed: a CSV file, none, or nothing")
+    if full.groups not in ("", "none", *KNOWN_GROUPS) and not Path(full.groups).is_file():
+        raise UserError(f"groups={full.groups!r}: no such file; allowed: a CSV file, none, {', '.join(KNOWN_GROUPS)}, "
+                        f"or nothing")  # fmt: skip

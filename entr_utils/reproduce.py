@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from entr_utils import UserError, experiment, records, training
-from entr_utils.parameters import PROFILES
+from entr_utils.parameters import of_record
 
 INPUTS = {"WEIGHTS": "weights", "DATA": "data", "GROUPS": "groups"}  # what a record does not hold: where things were
 COMPARED = ("accuracy_subtotal", "accuracy_rpl", "accuracy_total", "seconds_subtotal", "seconds_total", "flops_total",
@@ -27,15 +27,10 @@ def reproduce(path: Path, **inputs: str) -> str:
     if not path.is_file():
         raise UserError(f"RECORD={str(path)!r}: no such file")
     old = records.read(path)
-    known = {name: old[name] for name in ("network", "regime", "seed", "profile", "size", "lr", "batch", "precision")}
-    if "weights" not in inputs and old["weights"] in ("imagenet", "none"):
-        inputs["weights"] = old["weights"]
-    if "data" not in inputs and old["image_source"].startswith("synthetic"):
-        inputs["data"] = PROFILES["quick"].data
     with tempfile.TemporaryDirectory() as folder:
-        run = experiment.prepare(old["dataset"], **known, **inputs, results=folder)
+        run = experiment.prepare(old["dataset"], **(of_record(old) | inputs), results=folder)
         new = training.train(run)
-    other = [name for name, value in old["identity"].items() if run.identity[name] != value]
+    other = [name for name, value in old["identity"].items() if run.identity.get(name) != value]
     rows = [{"what": name, "record": old[name], "again": new[name], "difference": new[name] - old[name]}
             for name in COMPARED]  # fmt: skip
     same = sum(map(int.__eq__, old["predictions"]["total"], new["predictions"]["total"]))

@@ -78,9 +78,8 @@ def _whole_seed(value: str) -> int:
 
 def notebook_parameters(run: Parameters) -> dict:
     """What the dataset notebooks take: all but the dataset, which each has of its own."""
-    return {
-        name: value for name, value in run.as_dict().items() if name not in ("dataset", "orientations", "lr", "switch")
-    }
+    hidden = {"dataset", "orientations", "lr", "switch", "share"}
+    return {name: value for name, value in run.as_dict().items() if name not in hidden}
 
 
 def work(settings: dict[str, str], again: bool = False) -> int:

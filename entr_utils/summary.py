@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from entr_utils import claims, controls, mechanism, pace, records, scrutiny, statistics, verdicts
+from entr_utils import claims, controls, evidence, mechanism, pace, records, scrutiny, statistics, verdicts
 from entr_utils.datasets import DATASETS
 from entr_utils.figures import ALL, LABELS
 from entr_utils.parameters import NETWORKS
@@ -86,6 +86,17 @@ def predicted(results: str, loaded: list[dict]) -> Markdown:
     after = int((began > pd.Timestamp(first[1])).sum())
     return Markdown(f"Predictions, margins and the plan of the analysis are in {path}: commit {first[0]}, {first[1]}"
                     f"{changed}. {after} of these {len(loaded)} runs began after it.")  # fmt: skip
+
+
+def queue(results: str, profile: str) -> Markdown:
+    """How much of the evidence is done: n of m, part by part; nothing beside a demonstration."""
+    if profile != "paper":
+        return Markdown("")
+    lines = []
+    for part in evidence.PARTS.values():
+        done, of, device = evidence.state(results, part)
+        lines.append(f"- {part.title}: {done} of {of} done{f' on {device}' if done else ''}")
+    return Markdown("What was planned (`make evidence`), under today's protocol:\n\n" + "\n".join(lines))
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -11,12 +11,11 @@ from fastai.callback.schedule import minimum
 from torch import Tensor
 
 from entr_utils import UserError, checkpoints, forecast, images, learning, locks, memory, networks, records, timing
-from entr_utils.augmentation import Augment, make_augment
+from entr_utils.augmentation import Augment
 from entr_utils.experiment import Experiment
 from entr_utils.progress import Progress
-from entr_utils.regimes import Moment, pixels
-
-TTA_PASSES = 4  # augmented ones, beside the plain one
+from entr_utils.regimes import Moment
+from entr_utils.views import show, view_of
 
 
 class FollowRegime(Callback):
@@ -26,17 +25,18 @@ class FollowRegime(Callback):
 
     def __init__(self, experiment: Experiment, photos: Tensor, batches: images.Batches, clock: timing.Clock):
         self.experiment, self.photos, self.batches, self.clock = experiment, photos, batches, clock
-        self.moment = experiment.regime.lookup(0)
+        self.moment, self.shown = experiment.regime.lookup(0), ("", experiment.parameters.size, 0)
 
     def before_epoch(self):
-        moment = self.experiment.regime.lookup(self.epoch)
-        size = pixels(moment.stage.size, self.experiment.parameters.size)
+        moment, p = self.experiment.regime.lookup(self.epoch), self.experiment.parameters
         self.batches.epoch = self.epoch
+        self.batches.length = self.experiment.regime.batches(self.epoch, self.batches.whole)
         self.resize_seconds = 0.0
-        if self.batches.pixels.shape[1] != size:
+        shown = view_of(moment.stage, p.size, self.epoch)
+        if self.shown != shown:
             self.clock.start()
-            self.batches.pixels = images.resize(self.photos, size)
-            self.resize_seconds = self.clock.stop("resize")
+            self.batches.pixels = show(self.photos, moment.stage, p.size, p.seed, self.epoch)
+            self.resize_seconds, self.shown = self.clock.stop("resize"), shown
         self.begins = self.epoch == 0 or moment.stage is not self.moment.stage
         if self.begins:
             self.model.set_trains(moment.stage.trains)
@@ -49,12 +49,12 @@ class FollowRegime(Callback):
 
     def stand(self, epoch: int) -> None:
         """As at the end of the epoch before `epoch`; a size that was there then is made again, off the clock."""
-        regime, largest = self.experiment.regime, self.experiment.parameters.size
+        regime, p = self.experiment.regime, self.experiment.parameters
         self.moment = regime.lookup(epoch - 1)
         self.model.set_trains(self.moment.stage.trains)
-        share = self.moment.stage.size
-        if epoch < regime.epochs and regime.lookup(epoch).stage.size == share:
-            self.batches.pixels = images.resize(self.photos, pixels(share, largest))
+        self.shown = view_of(self.moment.stage, p.size, epoch - 1)
+        if epoch < regime.epochs and view_of(regime.lookup(epoch).stage, p.size, epoch) == self.shown:
+            self.batches.pixels = show(self.photos, self.moment.stage, p.size, p.seed, epoch - 1)
 
 
 class KeepLedger(Callback):
@@ -117,7 +117,8 @@ class KeepLedger(Callback):
         })  # fmt: skip
         if self._stage_ends():
             self.predictions[moment.stage.name] = probabilities.argmax(1)
-            small = learning.predict(self.model, images.resize(self.photos, size), self.experiment.identity["batch"])
+            seen = show(self.photos, moment.stage, self.experiment.parameters.size)
+            small = learning.predict(self.model, seen, self.experiment.identity["batch"])
             self._close_stage(moment, accuracy, self._accuracy(small))
         self.epochs[-1]["eval_seconds"] = self.clock.stop("evaluation")
         if self._stage_ends():
@@ -237,13 +238,11 @@ def _train(experiment: Experiment, predicted: dict) -> dict:
 def _set_up(experiment: Experiment, predicted: dict) -> tuple[networks.Network, KeepLedger, Augment]:
     """Network warmed up, images in place, nothing trained yet."""
     p, environment, began = experiment.parameters, timing.environment(), time.perf_counter()
-    train_photos, train_labels = learning.place(experiment, experiment.training)
+    batches = learning.make_batches(experiment)
     test_photos, test_labels = learning.place(experiment, experiment.validation)
-    augment = make_augment(p.orientations)
-    batches = images.Batches(train_photos, train_labels, experiment.identity["batch"], p.seed, augment)
     network = learning.make_network(experiment)
     progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}")
-    follow = FollowRegime(experiment, train_photos, batches, timing.Clock())
+    follow = FollowRegime(experiment, batches.pixels, batches, timing.Clock())
     ledger = KeepLedger(experiment, follow, test_photos, test_labels, progress)
     ledger.began = began
     placed = time.perf_counter() - began
@@ -253,23 +252,28 @@ def _set_up(experiment: Experiment, predicted: dict) -> tuple[networks.Network, 
         **{f"forecast_{name}": predicted[name] for name in ("seconds", "wall_seconds", "memory")},
     }  # fmt: skip
     ledger.first = {"environment": environment, "costs": costs, "attempts": []}
-    return network, ledger, augment
+    return network, ledger, batches.augment
 
 
 def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> None:
-    """Test-time augmentation: mean of the probabilities of one plain and four augmented passes, on the clock."""
-    photos, batch = ledger.photos, ledger.experiment.identity["batch"]
+    """Test-time augmentation, on the clock; off it the same at the size last trained at, where that is another."""
+    photos, batch, last = ledger.photos, ledger.experiment.identity["batch"], ledger.follow.moment.stage
     ledger.memory.reset()
     ledger.clock.start()
-    passes = [learning.predict(network, photos, batch, augment if i else None) for i in range(1 + TTA_PASSES)]
-    probabilities = torch.stack(passes).mean(0)
+    probabilities = learning.predict_averaged(network, photos, batch, augment)
     seconds, accuracy = ledger.clock.stop("tta"), ledger._accuracy(probabilities)
-    seen = len(passes) * len(photos)
     ledger.predictions["TTA"] = probabilities.argmax(1)
+    peak, small, aside = ledger.memory.read(), accuracy, 0.0
+    if last.size < 1:
+        ledger.clock.start()
+        seen = show(photos, last, ledger.experiment.parameters.size)
+        small = ledger._accuracy(learning.predict_averaged(network, seen, batch, augment))
+        aside = ledger.clock.stop("evaluation")
+    passed = (1 + learning.TTA_PASSES) * len(photos)
     ledger.stages.append({
-        "name": "TTA", "size": photos.shape[1], "epochs": 0, "trains": "nothing", "lr": [0.0, 0.0, 0.0], "images": seen,
-        "seconds": seconds, "eval_seconds": 0.0, "images_per_second": seen / seconds, "accuracy_full_size": accuracy,
-        "accuracy_train_size": accuracy, "peak_memory": ledger.memory.read(),
+        "name": "TTA", "size": photos.shape[1], "epochs": 0, "trains": "nothing", "lr": [0.0, 0.0, 0.0],
+        "images": passed, "seconds": seconds, "eval_seconds": aside, "images_per_second": passed / seconds,
+        "accuracy_full_size": accuracy, "accuracy_train_size": small, "peak_memory": peak,
     })  # fmt: skip
 
 
@@ -283,10 +287,7 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
         network = learning.make_network(experiment)
         network.set_trains(experiment.regime.stages[0].trains)
-        photos, labels = learning.place(experiment, experiment.training)
-        batches = images.Batches(photos, labels, experiment.identity["batch"], experiment.parameters.seed,
-                                 make_augment(experiment.parameters.orientations))  # fmt: skip
-        learner = learning.make_learner(network, batches, [], record=True)
+        learner = learning.make_learner(network, learning.make_batches(experiment), [], record=True)
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
             suggested = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(minimum,))

@@ -129,6 +129,12 @@ def test_predictions_are_cited_by_their_commit(place, monkeypatch):
     assert "last changed in" in summary.predicted("results", runs).data
 
 
+def test_the_queue_says_n_of_m(place):
+    """A part of which nothing is there is named all the same."""
+    assert "three datasets, 3 seeds: 0 of 27 done\n" in summary.queue("results", "paper").data
+    assert summary.queue("results", "quick").data == ""
+
+
 def test_git_that_is_not_there_is_no_error(place, monkeypatch):
     Path("results").mkdir()
     Path("results/predictions.md").write_text("It will rain.\n")

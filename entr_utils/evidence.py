@@ -1,0 +1,212 @@
+"""The evidence as a queue: which runs, in which order, what is done of them. It resumes where it was stopped.
+
+    python -m entr_utils.evidence PARTS="1 2" DATA=folder WEIGHTS=path RESULTS=results
+    python -m entr_utils.evidence status                     (reads records only, no torch)
+
+A run whose record is there is done. A part that fails or misses its images does not stop the others. Exit codes: 0 all
+there, 1 a run failed or could not be planned, 2 a wrong parameter, 3 a dataset was missing.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from entr_utils import UserError, records, runs
+from entr_utils.execution import KERNEL_ENVIRONMENT, whole
+from entr_utils.parameters import KNOWN_GROUPS, Parameters, of_record
+from entr_utils.progress import minutes
+from entr_utils.regimes import PROTOCOL, REGIMES, rotated
+
+if TYPE_CHECKING:
+    from entr_utils.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Part:
+    """Runs that answer one question.
+
+    Attributes:
+        title: for people.
+        datasets, regimes, seeds: every combination is a run, all with ResNet18.
+        arms: what else differs: parameters; each arm is run with every combination.
+        profile, folder: records go to RESULTS/<folder>/<profile>/<device>/.
+        notebooks: whether each run is a rendered notebook as in `make all`, or only a record: where a run takes
+            seconds, a notebook's kernel would take as long to start.
+    """
+
+    title: str
+    datasets: tuple[str, ...]
+    regimes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    arms: tuple[dict, ...] = ({},)
+    profile: str = "paper"
+    folder: str = ""
+    notebooks: bool = True
+
+
+PARTS = {
+    "1": Part("the paper's regimes, three datasets, 3 seeds", ("steel", "ucm", "bees"), REGIMES, (0, 1, 2)),
+    "2": Part("steel and bees to 5 seeds", ("steel", "bees"), REGIMES, (3, 4)),
+    "3": Part("controls: small, reversed, short", ("bees", "ucm"), ("small", "reversed", "short"), (0, 1, 2)),
+    "4": Part("the mechanism: coarse, fine and both, 5 seeds", ("steel",),
+              ("no_increase", "small", "gradual", "stepwise", "reversed", "blurred", "cropped"), (0, 1, 2, 3, 4),
+              tuple({"data": data, "weights": "none"} for data in ("synthetic-coarse", "synthetic-fine", "synthetic")),
+              "mechanism", notebooks=False),
+    "5": Part("leakage: steel by sample and by image, 3 seeds", ("steel",), ("no_increase", "gradual"), (0, 1, 2),
+              tuple({"groups": groups} for groups in KNOWN_GROUPS), folder="leakage"),
+}  # fmt: skip
+VALUES = {"PARTS": "", "DATA": "", "WEIGHTS": "", "RESULTS": "results"}
+
+
+def read_settings(words: list[str]) -> dict[str, str]:
+    """NAME=value words; empty values are the defaults. Raises UserError on an unknown name or part."""
+    settings = dict(VALUES)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in VALUES:
+            raise UserError(f"{name}={value!r}: unknown name; allowed: {', '.join(VALUES)}")
+        settings[name] = value.strip() or settings[name]
+    settings["PARTS"] = settings["PARTS"] or " ".join(PARTS)
+    for part in settings["PARTS"].split():
+        if part not in PARTS:
+            raise UserError(f"PARTS={part!r}: unknown; allowed: {', '.join(PARTS)}")
+    return settings
+
+
+def cells(part: Part) -> Iterator[tuple[str, dict]]:
+    """Dataset and parameters of each run, in the order they are run: seed by seed, regimes rotating with the seed."""
+    for seed in part.seeds:
+        for dataset in part.datasets:
+            for arm in part.arms:
+                for regime in rotated(list(part.regimes), seed):
+                    yield dataset, {"regime": regime, "seed": seed, "profile": part.profile, **arm}
+
+
+def name_of(dataset: str, given: dict) -> tuple:
+    """What tells the runs of a part apart, from parameters and from records alike."""
+    data, groups = given.get("data", ""), given.get("groups", "")
+    return (dataset, given["regime"], given["seed"], data if data.startswith("synthetic") else "",
+            groups if groups in KNOWN_GROUPS else "")  # fmt: skip
+
+
+def state(results: str, part: Part) -> tuple[int, int, str]:
+    """(done, of how many, device folder) of a part, from its records of today's protocol; no torch needed.
+
+    Where several devices have records, the one with most of them: runs of different devices are never compared.
+    """
+    wanted, found = {name_of(*cell) for cell in cells(part)}, defaultdict(set)
+    for record_file in sorted((Path(results) / part.folder / part.profile).glob("*/*-s[0-9]*-*.json")):
+        record = records.read(record_file)
+        if record["protocol"] == PROTOCOL and record["network"] == "resnet18":
+            found[record_file.parent.name].add(name_of(record["dataset"], of_record(record)))
+    device = max(found, key=lambda name: len(found[name] & wanted), default="")
+    return len(found[device] & wanted), len(wanted), device
+
+
+def say_state(settings: dict[str, str]) -> int:
+    """A line a part: n of m done."""
+    for name in settings["PARTS"].split():
+        done, of, device = state(settings["RESULTS"], PARTS[name])
+        print(f"({name}) {PARTS[name].title}: {done} of {of} done{f' on {device}' if done else ''}")
+    return 0
+
+
+def work(settings: dict[str, str]) -> int:
+    """Do what is not done yet, part after part; at the end say what is missing. Returns the exit code."""
+    codes, lines = [], []
+    for name in settings["PARTS"].split():
+        try:
+            code, line = do(PARTS[name], settings)
+        except UserError as error:
+            code, line = 1, f"not begun: {error}"
+        codes.append(code)
+        lines.append(f"({name}) {PARTS[name].title}: {line}")
+    print("\n".join(lines))
+    return 1 if 1 in codes else max(codes, default=0)
+
+
+def do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
+    """One part: exit code, and how much of it is done now."""
+    given = {"data": settings["DATA"], "weights": settings["WEIGHTS"]}
+    given["results"] = str(Path(settings["RESULTS"]) / part.folder)
+    wanted = [Parameters(dataset, **(given | cell)).checked() for dataset, cell in cells(part)]
+    print(part.title)
+    missing = runs.missing_datasets(wanted)
+    if runs.missing_weights([run for run in wanted if run.dataset not in missing]):
+        return 1, f"0 of {len(wanted)} done, no weights"
+    ready, problems = _prepared([run for run in wanted if run.dataset not in missing])
+    todo = [experiment for experiment in ready if not _done(experiment, part)]
+    print(f"  {len(ready) - len(todo)} of {len(wanted)} done, {len(todo)} to do")
+    train = runs.train_all if part.notebooks else train_here
+    failed = train(todo)
+    if part.notebooks and not part.folder:  # a probe is of a dataset, not of some of its images
+        runs.probe_weights([experiment.parameters for experiment in ready])
+    line = f"{sum(_done(experiment, part) for experiment in ready)} of {len(wanted)} done"
+    lacking = [*problems, *(f"{dataset} is missing" for dataset in sorted(missing))]
+    return 1 if failed or problems else 3 if missing else 0, "; ".join([line, *lacking])
+
+
+def _prepared(wanted: list[Parameters]) -> tuple[list["Experiment"], list[str]]:
+    """The runs that can be planned, and a line on each that cannot (short, before what it is matched to)."""
+    ready, problems = [], []
+    for run in wanted:
+        try:
+            ready.append(runs.prepare(run))
+        except UserError as error:
+            problems.append(str(error))
+    return ready, list(dict.fromkeys(problems))
+
+
+def _done(experiment: "Experiment", part: Part) -> bool:
+    return experiment.path.exists() and (not part.notebooks or whole(experiment.path.with_suffix(".ipynb")))
+
+
+def train_here(todo: list["Experiment"]) -> int:
+    """Train runs in this process, one after the other, for their records alone; returns how many failed."""
+    from entr_utils import training
+
+    failed, began = 0, time.monotonic()
+    for i, experiment in enumerate(todo):
+        p = experiment.parameters
+        name = f"{p.dataset} {p.data} {p.regime} s{p.seed}"
+        try:
+            training.train(experiment)
+            records.finish(experiment.path)
+        except (UserError, RuntimeError) as error:
+            failed += 1
+            print(f"  {name}: FAILED, {error}", flush=True)
+            continue
+        left = (time.monotonic() - began) / (i + 1) * (len(todo) - i - 1)
+        print(f"  {name}: done, {i + 1} of {len(todo)}, about {minutes(left)} left", flush=True)
+    return failed
+
+
+def main(words: list[str]) -> int:
+    """The command line: nothing or `status`, then NAME=value words."""
+    try:
+        if words[:1] == ["status"]:
+            return say_state(read_settings(words[1:]))
+        return work(read_settings(words))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be read
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; what is done stays, the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    if not KERNEL_ENVIRONMENT.items() <= os.environ.items():  # what is measured here has to hold for the kernels
+        os.execve(sys.executable, [sys.executable, "-m", "entr_utils.evidence", *sys.argv[1:]],
+                  os.environ | KERNEL_ENVIRONMENT)  # fmt: skip
+    signal.signal(signal.SIGTERM, runs.stop)
+    sys.exit(main(sys.argv[1:]))

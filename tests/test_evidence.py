@@ -1,0 +1,222 @@
+"""The queue of evidence: what it asks for, that it resumes, counts and goes on; and the leakage arms."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from entr_utils import datasets, evidence, experiment, records, runs, training
+from entr_utils.evidence import PARTS, Part
+from entr_utils.keys import key_of
+from entr_utils.regimes import CONTROLS, PROTOCOL, REGIMES
+
+TINY = Part("tiny", ("steel",), ("no_increase", "gradual"), (0, 1),
+            ({"data": "synthetic"}, {"data": "synthetic-fine"}), "tiny", notebooks=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "count"), [("1", 27), ("2", 12), ("3", 18), ("4", 105), ("5", 12)])
+def test_what_each_part_asks_for(name, count):
+    """So many runs, each once."""
+    cells = list(evidence.cells(PARTS[name]))
+    assert len(cells) == count
+    assert len({evidence.name_of(*cell) for cell in cells}) == count
+    assert {given["regime"] for _, given in cells} <= {*REGIMES, *CONTROLS}
+
+
+def test_the_order_is_seed_by_seed_and_rotates():
+    found = [(dataset, given["regime"], given["seed"]) for dataset, given in evidence.cells(PARTS["2"])]
+    assert found == [
+        (dataset, regime, seed) for seed in (3, 4) for dataset in ("steel", "bees")
+        for regime in (REGIMES if seed == 3 else ("gradual", "stepwise", "no_increase"))]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "fragments"),
+    [("PART=1", ("PART='1'", "PARTS, DATA, WEIGHTS, RESULTS")), ("PARTS=1 6", ("PARTS='6'", "1, 2, 3, 4, 5"))],
+)
+def test_wrong_words(word, fragments, capsys):
+    assert evidence.main([word]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert [fragment for fragment in fragments if fragment not in error] == []
+
+
+@pytest.fixture
+def queue(monkeypatch, trained):
+    """A queue of a tiny part whose training takes nothing; which runs were trained, and what goes wrong at which."""
+    done, wrong, tiny = [], {}, json.dumps(trained("gradual").record)
+
+    def train(run):
+        p = run.parameters
+        name = (p.regime, p.seed, p.data)
+        if name in wrong:
+            raise wrong[name]
+        record = json.loads(tiny)
+        truth = record["predictions"] | {"image": [run.images.names[i] for i in run.validation]}
+        record |= {"identity": run.identity, "key": run.key, **run.about, "predictions": truth}
+        record |= {name: run.identity[name] for name in records.KEPT}
+        n = len(run.validation)
+        for kept in ("truth", "subtotal", "rpl", "total"):
+            truth[kept] = (truth[kept] * 2)[:n]
+        records.write(records.make(run.identity, record, {}, {}, record["environment"]), records.unfinished(run.path))
+        done.append(name)
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(evidence, "PARTS", {"1": TINY})
+    return done, wrong
+
+
+ORDER = [("no_increase", 0, "synthetic"), ("gradual", 0, "synthetic"), ("no_increase", 0, "synthetic-fine"),
+         ("gradual", 0, "synthetic-fine"), ("gradual", 1, "synthetic"), ("no_increase", 1, "synthetic"),
+         ("gradual", 1, "synthetic-fine"), ("no_increase", 1, "synthetic-fine")]  # fmt: skip
+
+
+def test_the_queue_does_what_is_missing_and_counts(queue, tmp_path, capsys):
+    done, _ = queue
+    words = ["PARTS=1", f"RESULTS={tmp_path}"]
+    assert evidence.main(words) == 0
+    assert done == ORDER
+    assert "(1) tiny: 8 of 8 done\n" in capsys.readouterr().out
+    assert evidence.main(words) == 0
+    assert done == ORDER
+    assert "8 of 8 done, 0 to do" in capsys.readouterr().out
+    next(tmp_path.rglob("*-gradual-s1-*.json")).unlink()
+    assert evidence.main(words) == 0
+    assert len(done) == 9
+
+
+def test_stopped_it_goes_on(queue, tmp_path, capsys):
+    done, wrong = queue
+    wrong[ORDER[3]] = KeyboardInterrupt()
+    assert evidence.main([f"RESULTS={tmp_path}"]) == 130
+    assert done == ORDER[:3]
+    assert evidence.main(["status", f"RESULTS={tmp_path}"]) == 0
+    assert "(1) tiny: 3 of 8 done on" in capsys.readouterr().out
+    wrong.clear()
+    assert evidence.main([f"RESULTS={tmp_path}"]) == 0
+    assert done == ORDER
+
+
+def test_a_run_that_fails_stops_nothing(queue, tmp_path, capsys):
+    done, wrong = queue
+    wrong[ORDER[1]] = RuntimeError("broken")
+    assert evidence.main([f"RESULTS={tmp_path}"]) == 1
+    assert done == [name for name in ORDER if name != ORDER[1]]
+    out = capsys.readouterr().out
+    assert "steel synthetic gradual s0: FAILED, broken" in out
+    assert "(1) tiny: 7 of 8 done" in out
+
+
+def test_a_part_that_misses_something_stops_no_other(queue, tmp_path, capsys, monkeypatch):
+    """Images, weights, or the runs it is matched to."""
+    done, _ = queue
+    alone = replace(TINY, regimes=("no_increase",), seeds=(0,), arms=({},))
+    parts = {"1": replace(alone, title="images", arms=({"data": str(tmp_path)},)),
+             "2": replace(alone, title="weights", arms=({"weights": "nowhere.pt"},)),
+             "3": replace(alone, title="matched", regimes=("short",)), "4": alone}  # fmt: skip
+    monkeypatch.setattr(evidence, "PARTS", parts)
+    assert evidence.main(["PARTS=1 4", f"RESULTS={tmp_path / 'results'}"]) == 3
+    assert evidence.main(["PARTS=2 3 4", f"RESULTS={tmp_path / 'results'}"]) == 1
+    assert done == ORDER[:1]
+    out = capsys.readouterr().out
+    assert "(1) images: 0 of 1 done; steel is missing" in out
+    assert "(2) weights: not begun: weights='nowhere.pt'" in out
+    assert "(3) matched: 0 of 1 done; regime='short': needs the records of no_increase and gradual" in out
+    assert "(4) tiny: 1 of 1 done" in out
+
+
+def test_parts_with_notebooks_go_the_usual_way(queue, tmp_path, monkeypatch):
+    """Through `runs.train_all`; a record without its notebook is not done."""
+    part, asked = replace(TINY, notebooks=True, arms=({},)), []
+    monkeypatch.setattr(evidence, "PARTS", {"1": part})
+    monkeypatch.setattr(runs, "train_all", lambda todo: asked.append(len(todo)) or 0)
+    evidence.main([f"RESULTS={tmp_path}"])
+    evidence.train_here([runs.prepare(runs.Parameters("steel", profile="tiny", results=str(tmp_path)).checked())])
+    evidence.main([f"RESULTS={tmp_path}"])
+    next(tmp_path.rglob("*.json")).with_suffix(".ipynb").write_text('{"cells": [0]}')
+    evidence.main([f"RESULTS={tmp_path}"])
+    assert asked == [4, 4, 3]
+
+
+def test_only_records_of_today_count(queue, tmp_path, capsys):
+    """Of the protocol, the part's arms and one device: the one that has most."""
+    evidence.main([f"RESULTS={tmp_path}"])
+    here = next((tmp_path / "tiny").iterdir())
+    files = sorted(here.glob("*.json"))
+    old = records.read(files[0])
+    identity = old["identity"] | {"protocol": PROTOCOL - 1}
+    older = {"identity": identity, "protocol": PROTOCOL - 1, "key": key_of(identity)}
+    records.write(records.make(identity, old | older, {}, {}, old["environment"]), files[0])
+    other = here.with_name("another")
+    other.mkdir()
+    for path in files[1:4]:
+        path.rename(other / path.name)
+    assert evidence.state(str(tmp_path), TINY) == (4, 8, here.name)
+    assert evidence.state(str(tmp_path / "nowhere"), TINY) == (0, 8, "")
+
+
+def test_the_state_is_told_without_torch(tmp_path):
+    code = ("import sys; from entr_utils import evidence; evidence.main(['status']); "
+            "print(sorted({'torch', 'fastai', 'torchvision'} & set(sys.modules)))")  # fmt: skip
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = answer.stdout.splitlines()
+    assert lines[-1] == "[]"
+    assert [line.rpartition(": ")[2] for line in lines[:-1]] == [
+        "0 of 27 done", "0 of 12 done", "0 of 18 done", "0 of 105 done", "0 of 12 done"]  # fmt: skip
+
+
+def test_images_of_known_group_by_hand():
+    """Image 2 has none; c's images are of one group."""
+    labels, groups = list("aabbcc"), ["1", "2", f"{datasets.ALONE}b/0", "2", "1", "1"]
+    assert datasets.of_known_group(labels, groups) == ([0, 1], ["b", "c"])
+    assert datasets.of_known_group(labels, ["1", "2", "1", "2", "1", "3"]) == ([0, 1, 2, 3, 4, 5], [])
+
+
+@pytest.fixture
+def samples(photos, tmp_path):
+    """Three classes of 30 images in ten samples each, of a fourth ten images in one; six images of no sample."""
+    folder = photos(tmp_path / "steel", ("a", "b", "c"), 30)
+    photos(tmp_path / "more", ("d",), 10)
+    (tmp_path / "more" / "d").rename(folder / "d")
+    lines = [f"{name}/{i:02d}.png,{name}{i // 3}" for name in "abc" for i in range(30)]
+    lines = [line if line[-2:] not in ("a9", "b9") else line[:-2] for line in lines]
+    lines += [f"d/{i:02d}.png,d" for i in range(10)]
+    (tmp_path / "steel_groups.csv").write_text("\n".join(["file,group", *lines]))
+    return tmp_path
+
+
+def test_leakage_arms_share_their_images(samples, tmp_path):
+    known, by_image, usual = (
+        experiment.prepare("steel", profile="tiny", data=str(samples), groups=groups, results=str(tmp_path / "results"))
+        for groups in ("known", "known-by-image", "none")
+    )
+    assert known.images.names == by_image.images.names
+    assert len(known.images.names) == 84
+    assert known.images.classes == ["a", "b", "c"]
+    assert known.identity["data_sha256"] == by_image.identity["data_sha256"] != usual.identity["data_sha256"]
+    assert known.images.source.endswith("of these the 84 of known group, d dropped")
+    assert len(usual.images.names) == 100
+    groups = np.array(known.images.groups)
+    assert not {*groups[known.training]} & {*groups[known.validation]}
+    assert {*groups[by_image.training]} & {*groups[by_image.validation]}
+    assert 0.08 <= len(known.validation) / 84 <= 0.15
+    assert by_image.about["split"].endswith("by image")
+    assert len({records.comparable(run.identity) for run in (known, by_image, usual)}) == 3
+    assert "groups" not in usual.identity
+
+
+def test_known_groups_need_a_file(photos, tmp_path, refused):
+    photos(tmp_path / "steel")
+    refused(lambda: experiment.prepare("steel", profile="tiny", data=str(tmp_path), groups="known"),
+            "groups='known'", "steel_groups.csv is missing")  # fmt: skip
+
+
+@pytest.mark.parametrize(("share", "fine"), [(0.079, False), (0.08, True), (0.15, True), (0.151, False)])
+def test_how_much_may_be_held_out(share, fine, refused):
+    if fine:
+        datasets.check_share(share, 3)
+    else:
+        refused(lambda: datasets.check_share(share, 3), "seed 3", "8% to 15%")
