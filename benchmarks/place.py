@@ -42,7 +42,7 @@ class Place:
         command = [*self.command, *self.words, f"RESULTS={self.results}", *more]
         with open(self.folder / "log", "a") as log:
             return subprocess.Popen(command, env=os.environ | ours | environment, stdout=log, stderr=log,
-                                    start_new_session=True)  # fmt: skip
+                                    cwd=ROOT, start_new_session=True)  # fmt: skip
 
     def make_all(self, *more: str, **environment: str) -> int:
         """`make all` to its end; its exit code."""

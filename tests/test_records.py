@@ -276,3 +276,10 @@ def test_the_key_does_not_depend_on_the_order_of_names(record):
 )
 def test_slug(device, folder):
     assert slug(device) == folder
+
+
+def test_every_bit_of_a_record_counts(record, tmp_path, refused):
+    """A digit of a loss follows from nothing else: the checksum tells."""
+    record["epochs"][0]["loss"] += 1e-9
+    (tmp_path / NAME).write_text(json.dumps(record))
+    refused(lambda: records.read(tmp_path / NAME), NAME, "the checksum does not follow from the rest")

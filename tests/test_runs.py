@@ -13,7 +13,8 @@ import nbformat
 import pytest
 import torch
 
-from entr_utils import experiment, forecast, images, memory, networks, records, runs, timing, training
+from benchmarks import faults
+from entr_utils import execution, experiment, forecast, images, memory, networks, records, runs, timing, training
 from entr_utils.progress import minutes
 
 TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
@@ -324,6 +325,61 @@ def test_stopping_is_no_crash(kernel, monkeypatch, capsys):
     monkeypatch.setattr(runs, "execute", stopped)
     assert make() == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+@pytest.fixture
+def finished(kernel, capsys) -> Path:
+    """One small run and its summary; the folder of the run."""
+    assert small() == 0
+    capsys.readouterr()
+    return next(Path("results").rglob("*-s0-*.json")).parent
+
+
+def small() -> int:
+    return runs.main(["all", "PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase", "SIZE=32"])
+
+
+@pytest.mark.parametrize("spoil", [faults.truncate, faults.flip])
+def test_a_damaged_record_is_named_kept_and_made_again(spoil, finished, capsys):
+    (path,) = finished.glob("*.json")
+    whole = records.repeatable(records.read(path))
+    spoil(path)
+    spoilt = path.read_bytes()
+    assert small() == 0
+    said = capsys.readouterr().out
+    assert f"{path}: " in said
+    assert f"it is kept as {path.name}.damaged and the run trained again" in said
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == spoilt
+    assert records.repeatable(records.read(path)) == whole
+
+
+def test_a_damaged_notebook_is_named_and_drawn_again(finished, capsys):
+    (path,) = finished.glob("*.ipynb")
+    path.write_text(path.read_text()[:5])
+    assert small() == 0
+    assert f"{path}: not a whole notebook; it is drawn again" in capsys.readouterr().out
+    assert execution.whole(path)
+
+
+def test_a_damaged_or_outdated_summary_is_drawn_again(finished, capsys):
+    """Half of it is there; or a command was killed between a run's end and the summary."""
+    path = Path("results/tiny/summary.ipynb")
+    path.write_text("{")
+    assert small() == 0
+    assert "drawing the summary" in capsys.readouterr().out
+    os.utime(path, (0, 0))
+    assert small() == 0
+    assert "drawing the summary" in capsys.readouterr().out
+    assert small() == 0
+    assert "nothing new" in capsys.readouterr().out
+
+
+def test_what_killed_commands_left_is_swept(finished):
+    left = [finished / "summary.partial", finished / "run.checkpoint.12.partial"]
+    for path in left:
+        path.write_text("half")
+    assert small() == 0
+    assert [path for path in left if path.exists()] == []
 
 
 def notebook(path: Path, *cells: str, parameters: str = "number = 1") -> Path:
