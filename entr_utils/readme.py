@@ -18,6 +18,7 @@ from entr_utils import UserError
 ROOT = Path(__file__).parents[1]
 BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
 LINK = "https://colab.research.google.com/github/{repository}/blob/main/notebooks/{notebook}"
+PICTURE = "results/paper/front.png"
 UNSET = "The repository's address is not set yet: `make badges REPO=owner/name` writes the Colab badges here."
 
 
@@ -42,25 +43,34 @@ def write_badges(repository: str = "", root: Path = ROOT) -> str:
 
 
 def write_results(root: Path = ROOT) -> str:
-    """Write the committed results (results/paper, results/bench) to the README. Returns one line."""
-    from entr_utils import figures, reports, statistics
+    """Write the committed results (results/paper, results/bench) and their picture to the README. Returns one line."""
+    from entr_utils import overview, summary
 
-    table, loaded = reports.read_all(str(root / "results"), "paper")
-    compared = statistics.compare(table)
-    picture = root / "results" / "paper" / "accuracy_over_time.png"
-    figures.accuracy_over_time(loaded).savefig(picture, dpi=80)
-    parts = [
-        reports.verdict(compared, loaded, "paper").data,
-        reports.matrix(loaded, "paper", empty=False).data,
-        "Linear-probe accuracy of the frozen weights by image size, the most that small images lose or gain before any "
-        "training of the body:",
-        reports.probes(str(root / "results"), "paper").data,
-        f"![Validation accuracy over seconds of training]({picture.relative_to(root)})",
-    ]
-    _write_block(root / "README.md", "results", "\n\n".join(parts))
+    _, loaded = summary.read_all(str(root / "results"), "paper")
+    overview.front(loaded).savefig(root / PICTURE, dpi=80)
+    _write_block(root / "README.md", "results", results(root))
     bench = root / "results" / "bench" / "bench.json"
     _write_block(root / "README.md", "speed", speed(json.loads(bench.read_text()) if bench.exists() else {}))
     return f"results of {len(loaded)} runs and the bench's written to README.md"
+
+
+def results(root: Path = ROOT) -> str:
+    """The answer so far, from the committed records alone: the verdict, each comparison, claims, controls, weights."""
+    from entr_utils import claims, controls, statistics, summary
+
+    folder = str(root / "results")
+    table, loaded = summary.read_all(folder, "paper")
+    compared = statistics.compare(table)
+    parts = [
+        summary.verdict(compared, loaded, "paper").data,
+        f"![Validation accuracy over seconds of training]({PICTURE})",
+        summary.comparisons(statistics.best(compared), loaded).data,
+        f"The paper's claims: {claims.tally(claims.judge(table))} {controls.missing(table)}".strip(),
+        "Linear-probe accuracy of the frozen weights by image size, the most that small images lose or gain before any "
+        "training of the body:",
+        summary.probes(folder, "paper").data,
+    ]
+    return "\n\n".join(parts)
 
 
 def speed(bench: dict) -> str:

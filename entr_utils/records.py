@@ -7,6 +7,7 @@ import html
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from entr_utils.keys import key_of
 from entr_utils.regimes import PROTOCOL
 
 SCHEMA_VERSION = 1
+DRAWN_FOR_MECHANISM = "Images drawn by formula, so that what carries the class is known: evidence on them alone."
 _NUMBER, _WHOLE, _TEXT, _SHARE = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}, {
     "type": "number", "minimum": 0, "maximum": 1}  # fmt: skip
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0}
@@ -224,7 +226,8 @@ def load(folder: str | Path) -> pd.DataFrame:
 
 
 def table(records: list[dict]) -> pd.DataFrame:
-    """One row a record: its scalar fields, the environment as env_*, and what may be compared as `comparable`."""
+    """One row a record: its scalar fields, the environment as env_*, what of its stages is asked for beside T and A,
+    and what may be compared as `comparable` and `split_rule`."""
     rows = []
     for record in records:
         row = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
@@ -233,8 +236,14 @@ def table(records: list[dict]) -> pd.DataFrame:
             "comparable": comparable(record["identity"]),
             "setting": setting(record),
             "split_sha256": record["identity"]["split_sha256"],
+            "split_rule": split_rule(record),
+            "n_classes": len(record["class_names"]),
             "warmup_total": sum(record["warmup_seconds"].values()),
+            "eval_seconds": sum(stage["eval_seconds"] for stage in record["stages"]),
         }
+        stages = {stage["name"]: stage for stage in record["stages"]}
+        row |= {f"seconds_{name}": stages[name]["seconds"] for name in ("RPL", "TTA")}
+        row |= {f"train_size_{name}": stages[name]["accuracy_train_size"] for name in ("CMult", "TTA")}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -243,6 +252,11 @@ def comparable(identity: dict) -> str:
     """A key of all that must agree before regimes are compared: the identity without regime, stages and seed."""
     free = {"regime", "stages", "seed", "split_sha256"}
     return key_of({name: value for name, value in identity.items() if name not in free})[:12]
+
+
+def split_rule(record: dict) -> str:
+    """How the images were split, without the seed: "stratified by class, 90/10, by image"."""
+    return re.sub(r"^seed \d+, ", "", record["split"])
 
 
 def setting(record: dict) -> str:
@@ -259,8 +273,9 @@ def letters(records: list[dict]) -> dict[str, str]:
 def caption(records: list[dict]) -> str:
     """What was not as in the paper, in a line that belongs under every figure and table of these records."""
     notes = []
+    controlled = all(record["profile"] == "mechanism" for record in records)
     if any(record["image_source"].startswith("synthetic") for record in records):
-        notes.append("Images drawn by formula: a demonstration, not evidence.")
+        notes.append(DRAWN_FOR_MECHANISM if controlled else "Images drawn by formula: a demonstration, not evidence.")
     stand_ins = dict.fromkeys(record["dataset"] for record in records if "stand-in" in record["image_source"])
     if stand_ins:
         notes.append(f"Stand-in images for {', '.join(stand_ins)}.")

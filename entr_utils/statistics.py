@@ -1,146 +1,194 @@
-"""Paired comparisons of growing images with no increase, and what may be said of them. No torch here."""
+"""Paired comparisons of regimes: estimates, intervals, tests. What may be said of them is in `verdicts`. No torch here.
+
+One seed is one split, one order of images and one initial head for all regimes, so runs are paired by seed. All seeds
+draw from the same images: the plain intervals are about these images, the corrected ones about another draw of them.
+"""
+
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 CONTROL = "no_increase"
+TREATMENTS = ("gradual", "stepwise")  # the paper's two ways of growing images
+MARGIN = 1.0  # points: the loss of accuracy that would not matter, set beforehand (results/predictions.md)
 PAIR = ["seed", "split_sha256"]  # what a treatment and its control share: split, order of images, initial head
+CELL = ["dataset", "network", "weights", "setting"]
+TOGETHER = [*CELL, "comparable", "split_rule"]  # runs that may be compared; their regimes and seeds differ
 MEASURES = {  # name -> (column, is a ratio)
     "time": ("seconds_total", True), "time_subtotal": ("seconds_subtotal", True), "flops": ("flops_total", True),
     "efficiency_subtotal": ("efficiency_subtotal", True), "efficiency": ("efficiency_total", True),
     "efficiency_warm": ("efficiency_total_with_warmup", True), "points_subtotal": ("accuracy_subtotal", False),
     "points": ("accuracy_total", False),
 }  # fmt: skip
+EXACT = 16  # pairs up to which all 2^n sign flips are made; beyond, scipy draws some of them
 
 
 def t_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Student-t interval of the mean; (nan, nan) for a single value: one run tells nothing about its spread."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    low, high = stats.t.interval(confidence, len(values) - 1, np.mean(values), stats.sem(values))
-    return float(low), float(high)
+    return corrected_interval(values, 0.0, confidence)
 
 
-def compare(table: pd.DataFrame) -> pd.DataFrame:
-    """Each treatment against no increase, paired by seed; one row a dataset, network, `comparable` and treatment.
+def corrected_interval(values: np.ndarray, share: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean with the variance of Nadeau & Bengio (2003): s^2 (1/n + share), Student t with n - 1.
 
     Args:
-        table: from `records.load`. Runs are paired only where all but regime and seed agree (`comparable`), by seed.
-    Returns columns dataset, network, weights, setting, treatment, n, n_val, and for each of MEASURES the mean, `_low`
-    and `_high` (95%): ratios treatment / control from logarithms; accuracy differences in percentage points.
+        values: n paired differences, one a split of the same images.
+        share: n_val / n_train. Splits overlap in their training images, so n of them are not n samples: this term does
+            not shrink with n. 0 gives the plain interval.
     """
-    names = ["dataset", "network", "weights", "setting", "treatment", "n", "n_val"]
+    n = len(values)
+    if n < 2:
+        return float("nan"), float("nan")
+    mean, reach = float(np.mean(values)), float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    if same(values):  # no rounding errors from a spread that is not there
+        return float(values[0]), float(values[0])
+    reach *= float(np.std(values, ddof=1)) * (1 / n + share) ** 0.5
+    return mean - reach, mean + reach
+
+
+def same(values: np.ndarray) -> bool:
+    """Whether all values are one, up to rounding."""
+    return bool(np.allclose(values, values[0], rtol=1e-9, atol=1e-9))
+
+
+def ends(points: np.ndarray, image: float) -> tuple[float, float]:
+    """What verdicts on accuracy stand on: the 95% interval of paired differences in points.
+
+    On few images differences come out equal by chance; where all do, one image either way stands for the spread that
+    cannot be seen, so that a verdict never rests on an interval of no width.
+    """
+    low, high = t_interval(points)
+    return (low - image, high + image) if low == high else (low, high)
+
+
+def sign_flip_p(differences: np.ndarray) -> float:
+    """Two-sided p of the permutation test of paired differences: the share of sign flips with a mean as far from 0.
+
+    Exact up to 16 pairs. With n pairs it cannot be below 2 / 2^n (3: 0.25, 5: 0.0625). nan for one pair.
+    """
+    if len(differences) < 2 or not np.isfinite(differences).all():
+        return float("nan")
+    every = np.inf if len(differences) <= EXACT else 99_999
+    test = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=every, axis=0,
+                                  rng=np.random.default_rng(0))  # fmt: skip
+    return float(test.pvalue)
+
+
+def equivalence(points: np.ndarray, image: float, margin: float = MARGIN) -> dict[str, float | str]:
+    """Is accuracy kept? Two one-sided t tests at 5% (TOST) of paired differences in points.
+
+    Args:
+        points: paired differences of accuracy.
+        image: points one validation image is worth.
+        margin: the difference that would not matter, in points.
+    Returns `tost_p` (the larger of the two), `tost_margin` (the smallest margin at which the test would succeed: the
+        far end of the 90% interval) and `kept`: "kept" where the test succeeds, else "lower" or "higher" where the 95%
+        interval excludes 0, else "open". Where all differences are equal there is no spread to test with: no p, and
+        no margin below one image.
+    """
+    if len(points) < 2:
+        return {"tost_p": float("nan"), "tost_margin": float("nan"), "kept": "open"}
+    if same(points):
+        p, smallest = float("nan"), max(abs(float(points[0])), image)
+        kept = smallest <= margin
+    else:
+        above = stats.ttest_1samp(points, -margin, alternative="greater").pvalue
+        below = stats.ttest_1samp(points, margin, alternative="less").pvalue
+        p, smallest = float(max(above, below)), max(map(abs, t_interval(points, 0.90)))
+        kept = p < 0.05
+    low, high = ends(points, image)
+    direction = "lower" if high < 0 else "higher" if low > 0 else "open"
+    return {"tost_p": p, "tost_margin": smallest, "kept": "kept" if kept else direction}
+
+
+def compare(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control: str = CONTROL,
+            measures: dict[str, tuple[str, bool]] = MEASURES) -> pd.DataFrame:  # fmt: skip
+    """Each treatment against the control, paired by seed; one row a cell, comparable settings and treatment.
+
+    Args:
+        table: from `records.load`. Runs are paired only where all but regime, schedule and seed agree (`comparable`),
+            and where the split was made by the same rule.
+        treatments, control: regimes.
+        measures: name -> (column of the table, whether a ratio is meant).
+    Returns columns TOGETHER, treatment, n, n_val, image (points one validation image is worth), for each measure the
+    mean, `_low` and `_high` (95%), `_wide_low` and `_wide_high` (corrected), `_p`: ratios treatment / control from
+    logarithms, accuracy differences in percentage points, and of these `_least` and `_most` (`ends`); and
+    `equivalence` of "points".
+    """
+    both = pairs(table, treatments, control)
+    cells = both.groupby([*TOGETHER, "regime"], sort=False) if len(both) else ()
+    rows = [dict(zip([*TOGETHER, "treatment"], names, strict=True)) | _row(cell, measures) for names, cell in cells]
+    columns = [*TOGETHER, "treatment", "n", "n_val", "image"]
+    return pd.DataFrame(rows, columns=None if rows else [*columns, *measures])
+
+
+def pairs(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control: str = CONTROL) -> pd.DataFrame:
+    """Each treatment's run in a row with its control's, whose columns end in _control."""
     if table.empty:
-        return pd.DataFrame(columns=[*names, *MEASURES])
-    rows: list[dict] = []
-    for (*cell_names, _), cell in table.groupby([*names[:4], "comparable"], sort=False):
-        control = cell[cell["regime"] == CONTROL].set_index(PAIR)
-        for treatment, runs in cell[cell["regime"] != CONTROL].groupby("regime", sort=False):
-            both = runs.set_index(PAIR).join(control.add_suffix("_control"), how="inner")
-            if len(both):
-                row = dict(zip(names, (*cell_names, treatment, len(both), both["n_val"].min()), strict=True))
-                for name, (column, ratio) in MEASURES.items():
-                    row |= _measure(name, both[column].to_numpy(), both[f"{column}_control"].to_numpy(), ratio)
-                rows.append(row)
-    return pd.DataFrame(rows, columns=None if rows else [*names, *MEASURES])
+        return table
+    base = table[table["regime"] == control]
+    chosen = table[table["regime"].isin(list(treatments))]
+    return chosen.merge(base, on=[*TOGETHER, *PAIR], suffixes=("", "_control"))
+
+
+def differences(both: pd.DataFrame, measure: tuple[str, bool]) -> np.ndarray:
+    """Of each row of `pairs` the logarithm of the ratio, or the difference in percentage points."""
+    column, ratio = measure
+    treatment, control = both[column].to_numpy(float), both[f"{column}_control"].to_numpy(float)
+    with np.errstate(divide="ignore", invalid="ignore"):  # an accuracy of 0 has no ratio: the result is nan
+        return np.log(treatment / control) if ratio else 100 * (treatment - control)
+
+
+def _row(both: pd.DataFrame, measures: dict[str, tuple[str, bool]]) -> dict:
+    n_val = int(both["n_val"].min())
+    row: dict = {"n": len(both), "n_val": n_val, "image": 100 / n_val}
+    share = float((both["n_val"] / both["n_train"]).mean())
+    for name, (column, ratio) in measures.items():
+        values = differences(both, (column, ratio))
+        row |= _measure(name, values, share, ratio)
+        if not ratio:
+            row |= dict(zip((f"{name}_least", f"{name}_most"), ends(values, 100 / n_val), strict=True))
+        if name == "points":
+            row |= equivalence(values, 100 / n_val)
+    return row
+
+
+def _measure(name: str, values: np.ndarray, share: float, ratio: bool) -> dict[str, float]:
+    ends = dict(zip(("_low", "_high"), t_interval(values), strict=True))
+    ends |= dict(zip(("_wide_low", "_wide_high"), corrected_interval(values, share), strict=True))
+    back = np.exp if ratio else float
+    shown = {f"{name}{end}": float(back(value)) for end, value in ({"": values.mean()} | ends).items()}
+    return shown | {f"{name}_p": sign_flip_p(values)}
 
 
 def left_out(table: pd.DataFrame) -> int:
     """How many runs `compare` cannot use: no partner of the same seed, images, weights, device and protocol."""
     if table.empty:
         return 0
-    regimes = table.groupby(["comparable", *PAIR])["regime"].transform(
+    compared = table[table["regime"].isin([CONTROL, *TREATMENTS])]
+    paired = compared.groupby([*TOGETHER, *PAIR])["regime"].transform(
         lambda cell: CONTROL in set(cell) and len(set(cell)) > 1
     )
-    return int((~regimes.astype(bool)).sum())
+    return int((~paired.astype(bool)).sum())
 
 
-def _measure(name: str, treatment: np.ndarray, control: np.ndarray, ratio: bool) -> dict[str, float]:
-    with np.errstate(divide="ignore", invalid="ignore"):  # an accuracy of 0 has no ratio: the result is nan
-        values = np.log(treatment / control) if ratio else 100 * (treatment - control)
-    back = np.exp if ratio else float
-    low, high = t_interval(values)
-    return {name: float(back(values.mean())), f"{name}_low": float(back(low)), f"{name}_high": float(back(high))}
+def best(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """One row a dataset, network and treatment: of several settings the one with most seeds, then the last named.
 
-
-def paid(row: pd.Series) -> str:
-    """What one comparison says: "yes", "no", or "open" (too few runs, or an interval that includes no gain).
-
-    Yes means faster and not less accurate than the validation set can tell apart (one image); no means slower, or
-    less accurate by more than that. With several seeds the whole interval has to say so.
+    How many seeds there are does not depend on what came out, so this picks no winners.
     """
-    image = 100 / row["n_val"]
-    if row["n"] < 2:
-        return "open"
-    if row["time_high"] < 1 and row["points_low"] > -image:
-        return "yes"
-    if row["time_low"] > 1 or row["points_high"] < -image:
-        return "no"
-    return "open"
+    if comparisons.empty:
+        return comparisons
+    ranked = comparisons.sort_values(["n", "setting"], ascending=False, kind="stable")
+    kept = ranked.drop_duplicates(["dataset", "network", "treatment"]).index
+    return comparisons.loc[comparisons.index.isin(kept)]
 
 
-def interval_text(row: pd.Series, name: str, digits: int = 2) -> str:
-    """Mean with its 95% interval, or the mean alone with "n = 1" left to the column n."""
-    mean, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+def interval_text(row: pd.Series, name: str, digits: int = 2, kind: str = "") -> str:
+    """Mean with its 95% interval (kind "_wide": the corrected one), or the mean alone where there is one run."""
+    mean, low, high = row[name], row[f"{name}{kind}_low"], row[f"{name}{kind}_high"]
     sign = "+" if name.startswith("points") else ""
     text = f"{mean:{sign}.{digits}f}"
     return text if np.isnan(low) else f"{text} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-
-
-def headline(comparisons: pd.DataFrame) -> str:
-    """Whether growing images paid, by how much, on how many cells: the first sentences of a summary."""
-    if comparisons.empty:
-        return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
-    cells, n = len(comparisons), comparisons["n"]
-    faster, better = int((comparisons["time"] < 1).sum()), int((comparisons["efficiency"] > 1).sum())
-    images = comparisons["points"] * comparisons["n_val"] / 100  # accuracy difference in validation images
-    kept, one = int((images > -0.5).sum()), int(((images <= -0.5) & (images > -1.5)).sum())
-    runs = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-    decided = int((comparisons.apply(paid, axis=1) != "open").sum())
-    spread = f"Decided at 95%: {decided} of {cells}."
-    if n.max() == 1:
-        spread = "One seed a cell: no interval can be had from one run, and no cell can be called decided."
-    return (
-        f"**Growing the images saved time in {faster} of {cells} comparisons** (T {_percent(comparisons['time'])}; "
-        f"before re-training, {_percent(comparisons['time_subtotal'])}). **Accuracy was kept or better in {kept} of "
-        f"{cells}**, lower by a single validation image in {one}, by more in {cells - kept - one} "
-        f"({comparisons['points'].min():+.1f} to {comparisons['points'].max():+.1f} points; before re-training, "
-        f"{comparisons['points_subtotal'].min():+.1f} to {comparisons['points_subtotal'].max():+.1f}). Standardised "
-        f"accuracy As was higher in {better} of {cells}; it rewards speed, so it can rise while accuracy falls. "
-        f"Seeds a cell: {runs}. {spread}"
-    )
-
-
-def _percent(ratios: pd.Series) -> str:
-    return f"{100 * (ratios.min() - 1):+.0f}% to {100 * (ratios.max() - 1):+.0f}%"
-
-
-def recommend(comparisons: pd.DataFrame) -> str:
-    """The regime to use: the fastest treatment that lost no more than one validation image, else no increase."""
-    kept = comparisons[(comparisons["points"] * comparisons["n_val"] > -100.5) & (comparisons["time"] < 1)]
-    return str(kept.loc[kept["time"].idxmin(), "treatment"]) if len(kept) else CONTROL
-
-
-def own_verdict(comparisons: pd.DataFrame) -> str:
-    """One paragraph for a user's own images: time saved, accuracy gained or lost, the regime to use, how sure."""
-    if comparisons.empty:
-        return "No verdict: a treatment and its control have to be there for one seed at least."
-    sentences = []
-    for _, row in comparisons.iterrows():
-        change, image = 100 * (row["time"] - 1), 100 / row["n_val"]
-        sentences.append(
-            f"{row['treatment'].capitalize()} took {abs(change):.0f}% {'less' if change < 0 else 'more'} training "
-            f"time than no increase and was {abs(row['points']):.1f} points "
-            f"{'more' if row['points'] >= 0 else 'less'} accurate "
-            f"({row['n_val']} validation images: one is {image:.1f} points)."
-        )
-    use, n = recommend(comparisons), int(comparisons["n"].min())
-    why = "no other saved time at its accuracy" if use == CONTROL else "the fastest that lost no more than one image"
-    decided = use != CONTROL and paid(comparisons.set_index("treatment").loc[use]) == "yes"
-    sure = f"How sure: {n} seeds; the 95% intervals {'exclude' if decided else 'do not exclude'} the opposite."
-    if n < 2:
-        sure = "How sure: one seed, so this is one observation; add seeds for an interval."
-    return f"{' '.join(sentences)} **Use {use.replace('_', ' ')}**: {why}. {sure}"

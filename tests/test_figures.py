@@ -5,7 +5,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from entr_utils import figures, synthetic
-from entr_utils.regimes import REGIMES
 
 PHOTO = figures._photo
 
@@ -21,18 +20,12 @@ def texts(figure: Figure) -> list[str]:
     return found
 
 
-@pytest.fixture
-def three(trained) -> list[dict]:
-    return [trained(regime).record for regime in REGIMES]
-
-
 @pytest.fixture(autouse=True)
 def drawable(monkeypatch):
     """Every figure a test makes is really drawn: what does not draw is no figure. Samples are seen before they
     become a JPEG."""
     monkeypatch.setattr(figures, "_photo", lambda figure: figure)
-    for name in ("samples", "synthetic_samples", "schedule", "curves", "learning_rate", "confusion", "efficiency",
-                 "accuracy_over_time"):  # fmt: skip
+    for name in ("samples", "synthetic_samples", "schedule", "curves", "learning_rate", "confusion"):
         make = getattr(figures, name)
 
         def checked(*arguments, make=make, **named):
@@ -130,39 +123,8 @@ def test_confusion_puts_truth_in_rows(trained):
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "true")
 
 
-def test_efficiency_shows_sub_total_and_total(three):
-    figure = figures.efficiency(three)
-    (axis,) = figure.axes
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["resnet18\nsub-total", "resnet18\ntotal"]
-    drawn = sorted(float(y) for points in axis.collections for _, y in points.get_offsets() if np.isfinite(y))
-    stored = sorted(record[f"efficiency_{part}"] for record in three for part in ("subtotal", "total"))
-    assert np.allclose(drawn, stored)
-    assert {"no increase", "gradual", "stepwise"} <= set(texts(figure))
-
-
-def test_accuracy_over_time_marks_sub_total_and_total(three):
-    (axis,) = figures.accuracy_over_time(three).axes
-    crosses = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines if line.get_marker() == "x"}
-    assert crosses == {(record["seconds_subtotal"], record["accuracy_subtotal"]) for record in three}
-    dots = {(*line.get_xdata(), *line.get_ydata()) for line in axis.lines if line.get_marker() == "o"} - {()}
-    assert dots == {(record["seconds_total"], record["accuracy_total"]) for record in three}
-    assert axis.get_title() == "steel"
-
-
-def test_one_axis_a_dataset(three):
-    others = [record | {"dataset": "bees", "network": "resnet34"} for record in three]
-    figure = figures.accuracy_over_time([*three, *others])
-    assert [axis.get_title() for axis in figure.axes] == ["steel", "bees"]
-    assert {"resnet18", "resnet34"} <= set(texts(figure))
-
-
-@pytest.mark.parametrize("draw", ["curves", "confusion", "efficiency", "accuracy_over_time"])
-def test_figures_say_what_was_not_as_in_the_paper(draw, three):
+@pytest.mark.parametrize("draw", ["curves", "confusion"])
+def test_figures_say_what_was_not_as_in_the_paper(draw, trained):
     """A picture travels without its notebook."""
-    figure = getattr(figures, draw)(three[0] if draw in ("curves", "confusion") else three)
+    figure = getattr(figures, draw)(trained("no_increase").record)
     assert "a demonstration, not evidence" in figure.get_supxlabel().replace("\n", " ")
-
-
-def test_nothing_to_draw_is_no_error():
-    figures.accuracy_over_time([])
-    figures.efficiency([])

@@ -170,7 +170,9 @@ def test_no_inputs_are_committed():
     kinds = {os.path.splitext(path)[1] for path in tracked()}
     assert kinds.isdisjoint({".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz", ".pt", ".pth", ".zip", ".sqlite"})
     assert [path for path in tracked() if path.startswith(("data/", ".venv/"))] == []
-    kept = tuple(f"results/{name}/" for name in ("paper", "bench", "mechanism", "leakage"))
+    kept = tuple(
+        f"results/{name}" for name in ("paper/", "bench/", "faults/", "mechanism/", "leakage/", "predictions.md")
+    )
     assert [path for path in tracked() if path.startswith("results/") and not path.startswith(kept)] == []
 
 
@@ -221,6 +223,13 @@ def test_the_readmes_speed_is_what_the_bench_measured():
     bench = json.loads(path.read_text()) if path.exists() else {}
     block = (ROOT / "README.md").read_text().split("<!-- speed -->\n")[1].split("\n<!-- /speed -->")[0]
     assert block == readme.speed(bench)
+
+
+def test_the_readmes_result_is_what_the_records_say():
+    """Not a number of it is typed; its picture is there."""
+    block = (ROOT / "README.md").read_text().split("<!-- results -->\n")[1].split("\n<!-- /results -->")[0]
+    assert block == readme.results(ROOT)
+    assert (ROOT / readme.PICTURE).is_file()
 
 
 def test_speed_in_sentences():

@@ -2,14 +2,14 @@
 
 import copy
 
-from entr_utils import figures, progress, records, reports, statistics
+from entr_utils import overview, progress, records, reports, statistics, summary
 
 
 def test_caveats_stand_beside_every_number(trained):
     loaded = [trained(regime).record for regime in ("no_increase", "gradual")]
     compared = statistics.compare(records.table(loaded))
-    for shown in (reports.outcome(loaded[0]), reports.stages(loaded[0]), reports.comparisons(compared, loaded),
-                  reports.matrix(loaded, "tiny"), reports.verdict(compared, loaded, "tiny"),
+    for shown in (reports.outcome(loaded[0]), reports.stages(loaded[0]), summary.comparisons(compared, loaded),
+                  summary.matrix(loaded, "tiny"), summary.verdict(compared, loaded, "tiny"),
                   reports.own_verdict(compared, loaded)):  # fmt: skip
         assert records.caption(loaded) in shown.data
     assert "a demonstration, not evidence" in records.caption(loaded)
@@ -17,7 +17,7 @@ def test_caveats_stand_beside_every_number(trained):
 
 def test_the_verdict_counts_what_it_leaves_out(trained):
     loaded = [trained(regime).record for regime in ("no_increase", "gradual")] + [trained("gradual", seed=1).record]
-    text = reports.verdict(statistics.compare(records.table(loaded)), loaded, "tiny").data
+    text = summary.verdict(statistics.compare(records.table(loaded)), loaded, "tiny").data
     assert "3 runs" in text
     assert "1 of them have no partner" in text
 
@@ -41,11 +41,11 @@ def test_machines_are_never_mixed(trained):
     caption = records.caption(both)
     for where in compared["setting"]:
         assert f"{letter[where]}: {where}." in caption
-        assert f"steel ({letter[where]}), resnet18, gradual" in reports.verdict(compared, both, "tiny").data
-        assert f"| {letter[where]} | steel | resnet18 | gradual | 1 |" in reports.matrix(both, "tiny").data
-        assert f"| {letter[where]} | steel | resnet18 | gradual | 1 |" in reports.comparisons(compared, both).data
-    assert set(figures._panels(both)) == {"steel (A)", "steel (B)"}
-    assert set(figures._panels(here)) == {"steel"}
+        assert f"{letter[where]}: {where}" in summary.verdict(compared, both, "tiny").data
+        assert f"| {letter[where]} | steel | resnet18 | gradual | 1 |" in summary.matrix(both, "tiny").data
+        assert f"| {letter[where]} | steel | resnet18 | gradual | 1 |" in summary.comparisons(compared, both).data
+    assert set(overview.panels(both)) == {"steel (A)", "steel (B)"}
+    assert set(overview.panels(here)) == {"steel"}
 
 
 def test_an_older_protocol_is_said(trained):
@@ -64,14 +64,14 @@ def test_a_forecast_stands_beside_what_the_run_took(trained):
 
 
 def test_a_profile_without_records_says_so():
-    table, loaded = reports.read_all("nowhere", "paper")
-    assert "make all PROFILE=paper" in reports.verdict(statistics.compare(table), loaded, "paper").data
+    table, loaded = summary.read_all("nowhere", "paper")
+    assert "make all PROFILE=paper" in summary.verdict(statistics.compare(table), loaded, "paper").data
 
 
 def test_the_papers_matrix_shows_empty_cells_as_empty(trained):
     """27 rows; the runs that are there fill theirs."""
     loaded = [trained(regime).record for regime in ("no_increase", "gradual")]
-    lines = reports.matrix(loaded, "paper").data.split("\n\n")[0].splitlines()[2:]
+    lines = summary.matrix(loaded, "paper").data.split("\n\n")[0].splitlines()[2:]
     assert len(lines) == 27
     filled = [line for line in lines if "| 0 |" not in line]
     assert [line.split(" | ")[:3] for line in filled] == [

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from entr_utils import experiment, probe, records, reports, reproduce, training
+from entr_utils import experiment, probe, records, reproduce, summary, training
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_probe_of_frozen_features(checkpoint, tmp_path):
     path.write_text(json.dumps({"dataset": "steel", "network": "resnet18", "weights": "small.pt", "n_val": 7,
                                 "device": "Tesla T4", "accuracy": {"32": 0.25, "48": 0.5}}))  # fmt: skip
     assert probe.write_probe(run) == path
-    assert "0.250 | 0.500" in reports.probes(str(tmp_path), "tiny").data
+    assert "0.250 | 0.500" in summary.probes(str(tmp_path), "tiny").data
     assert records.load(tmp_path).empty
 
 

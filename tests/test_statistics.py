@@ -1,32 +1,12 @@
-"""Paired comparisons, and what may be said of them, on tables made by hand."""
+"""Paired comparisons, on tables made by hand, by textbook examples, and by simulation."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from by_hand import compare, pairs, record, run
 from scipy import stats
 
 from entr_utils import records, statistics
-
-COLUMNS = {column for column, _ in statistics.MEASURES.values()}
-
-
-def run(regime: str, seed: int = 0, seconds: float = 60.0, accuracy: float = 0.8, **other) -> dict:
-    """A row of `records.load`."""
-    row = dict.fromkeys(COLUMNS, 1.0)
-    row |= {
-        "dataset": "steel",
-        "network": "resnet18",
-        "weights": "imagenet",
-        "comparable": "a",
-        "setting": "one",
-        "n_val": 100,
-    }
-    row["split_sha256"] = "one split"
-    return row | {"regime": regime, "seed": seed, "seconds_total": seconds, "accuracy_total": accuracy} | other
-
-
-def compare(*rows: dict) -> pd.DataFrame:
-    return statistics.compare(pd.DataFrame(list(rows)))
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
@@ -97,16 +77,13 @@ def test_nothing_to_compare():
     empty = statistics.compare(pd.DataFrame())
     assert empty.empty
     assert statistics.left_out(pd.DataFrame()) == 0
-    assert statistics.headline(empty).startswith("Nothing to compare yet")
-    assert statistics.own_verdict(empty).startswith("No verdict")
-    assert statistics.recommend(empty) == "no_increase"
 
 
-def test_another_split_is_another_comparison(trained):
+def test_another_split_is_another_comparison():
     """One seed with and without groups: the validation images differ, so the runs are no pair."""
-    control, treatment = (dict(trained(regime).record) for regime in ("no_increase", "gradual"))
+    control, treatment = record("no_increase"), record("gradual")
+    assert len(statistics.compare(records.table([control, treatment]))) == 1
     treatment["identity"] = treatment["identity"] | {"split_sha256": "0" * 64}
-    assert len(statistics.compare(records.table([control, trained("gradual").record]))) == 1
     assert statistics.compare(records.table([control, treatment])).empty
 
 
@@ -116,32 +93,8 @@ def test_an_accuracy_of_zero_has_no_ratio():
     assert np.isnan(compared["efficiency"].iloc[0])
 
 
-def pairs(*treatments: tuple[float, float], regime: str = "gradual") -> pd.DataFrame:
-    """A seed for each (seconds, points gained) of the treatment; the control takes 60 s and is right in 80%."""
-    rows = [run("no_increase", seed) for seed in range(len(treatments))]
-    rows += [run(regime, seed, seconds, 0.8 + points / 100) for seed, (seconds, points) in enumerate(treatments)]
-    return compare(*rows)
-
-
-FASTER = pairs((45, 0.1), (44, -0.1), (46, 0))
-BETTER = pairs((45, 2), (44, 3), (46, 2.5))
-WORSE = pairs((45, -3), (44, -3.2), (46, -2.9))  # three of 100 images
-SLOWER = pairs((75, 0), (74, 0), (76, 0))
-MIXED = pairs((45, 0), (75, 0), (57, 0))
-ONE = pairs((45, 2))
-
-
-@pytest.mark.parametrize(
-    ("compared", "expected"),
-    [(ONE, "open"), (FASTER, "yes"), (BETTER, "yes"), (WORSE, "no"), (SLOWER, "no"), (MIXED, "open")],
-    ids=["one seed", "faster", "and better", "but worse", "slower", "mixed"],
-)
-def test_paid(compared, expected):
-    assert statistics.paid(compared.iloc[0]) == expected
-
-
 def test_texts_of_one_run_have_no_interval():
-    row = ONE.iloc[0]
+    row = pairs((45, 2)).iloc[0]
     assert statistics.interval_text(row, "time") == "0.75"
     assert statistics.interval_text(row, "points", 1) == "+2.0"
 
@@ -152,77 +105,139 @@ def test_texts_of_many_runs_have_one():
     assert statistics.interval_text(row, "points", 1) == "+0.0 [+0.0, +0.0]"
 
 
-def test_headline_of_one_seed():
-    """Two treatments: one faster and as accurate, one slower, five images worse, and both earlier before RPL."""
-    rows = [run("no_increase", seconds_subtotal=10.0, accuracy_subtotal=0.7),
-            run("gradual", seconds=45, efficiency_total=1.2, seconds_subtotal=6.0, accuracy_subtotal=0.6),
-            run("stepwise", seconds=66, accuracy=0.75, seconds_subtotal=8.0, accuracy_subtotal=0.71)]  # fmt: skip
-    text = statistics.headline(compare(*rows))
-    assert "saved time in 1 of 2 comparisons** (T -25% to +10%; before re-training, -40% to -20%)" in text
-    assert "kept or better in 1 of 2**, lower by a single validation image in 0, by more in 1" in text
-    assert "(-5.0 to +0.0 points; before re-training, -10.0 to +1.0)" in text
-    assert "As was higher in 1 of 2" in text
-    assert "Seeds a cell: 1." in text
-    assert "no interval can be had from one run" in text
-    assert "Decided" not in text
+def test_nadeau_and_bengio_by_hand():
+    """1, 2, 3, 4 of 4 splits 90/10: mean 2.5, s^2 = 5/3, variance 5/3 (1/4 + 1/9) = .6019, t(3) = 3.1824."""
+    low, high = statistics.corrected_interval(np.array([1.0, 2.0, 3.0, 4.0]), 1 / 9)
+    assert (low, high) == pytest.approx((2.5 - 3.1824 * 0.77579, 2.5 + 3.1824 * 0.77579), abs=1e-3)
+    plain = statistics.t_interval(np.array([1.0, 2.0, 3.0, 4.0]))
+    assert (high - low) / (plain[1] - plain[0]) == pytest.approx((1 + 4 / 9) ** 0.5)
 
 
-def test_headline_counts_single_images():
-    text = statistics.headline(pairs((45, -1)))
-    assert "kept or better in 0 of 1**, lower by a single validation image in 1, by more in 0" in text
+def test_compare_takes_the_share_of_the_split():
+    """100 validation images to 900: with three seeds wider by sqrt(1 + 3/9)."""
+    row = pairs((45, 1), (45, 2), (45, 4)).iloc[0]
+    plain, wide = row["points_high"] - row["points_low"], row["points_wide_high"] - row["points_wide_low"]
+    assert wide / plain == pytest.approx((1 + 3 / 9) ** 0.5)
 
 
-@pytest.mark.parametrize(("compared", "decided"), [(FASTER, 1), (MIXED, 0)])
-def test_headline_of_many_seeds_counts_what_is_decided(compared, decided):
-    text = statistics.headline(compared)
-    assert "Seeds a cell: 3." in text
-    assert f"Decided at 95%: {decided} of 1." in text
-
-
-def test_verdict_time_saved_and_accuracy_kept():
-    text = statistics.own_verdict(ONE)
-    assert "Gradual took 25% less training time than no increase" in text
-    assert "2.0 points more accurate (100 validation images: one is 1.0 points)" in text
-    assert "**Use gradual**" in text
-    assert "one seed, so this is one observation" in text
-
-
-def test_verdict_accuracy_lost():
-    """Five of 100 validation images for a quarter of the time: not worth it."""
-    text = statistics.own_verdict(pairs((45, -5), regime="stepwise"))
-    assert "Stepwise took 25% less training time" in text
-    assert "5.0 points less accurate" in text
-    assert "**Use no increase**" in text
-
-
-def test_verdict_time_lost():
-    text = statistics.own_verdict(SLOWER)
-    assert "Gradual took 25% more training time" in text
-    assert "**Use no increase**" in text
+@pytest.mark.parametrize(("n", "share"), [(3, 0.0), (5, 0.0), (10, 0.0), (5, 1 / 9)])
+def test_the_intervals_cover_what_they_say(n, share):
+    """2,000 simulated sets of paired differences with a mean of 1. Corrected: each has, beside its own noise, a part
+    that all splits of the same images share, of the variance that the correction supposes."""
+    rng, hits, sets = np.random.default_rng(n), 0, 2000
+    common = rng.normal(0, share**0.5, (sets, 1))
+    for values in 1 + common + rng.normal(0, 1, (sets, n)):
+        low, high = statistics.corrected_interval(values, share)
+        hits += low < 1 < high
+    assert 0.93 <= hits / sets <= 0.97
 
 
 @pytest.mark.parametrize(
-    ("compared", "use", "sure"),
-    [(FASTER, "gradual", "the 95% intervals exclude the opposite"),
-     (MIXED, "gradual", "the 95% intervals do not exclude the opposite")],
-)  # fmt: skip
-def test_verdict_of_many_seeds_says_how_sure(compared, use, sure):
-    text = statistics.own_verdict(compared)
-    assert f"**Use {use}**" in text
-    assert f"How sure: 3 seeds; {sure}" in text
-
-
-@pytest.mark.parametrize(
-    ("gradual", "stepwise", "use"),
+    ("differences", "p"),
     [
-        ((45, 0.80), (50, 0.85), "gradual"),  # the faster of two that keep accuracy
-        ((45, 0.78), (50, 0.80), "stepwise"),  # two images lost
-        ((45, 0.79), (50, 0.80), "gradual"),  # one image lost: a validation set of 100 cannot tell
-        ((61, 0.90), (62, 0.90), "no_increase"),  # better but slower is not what the hypothesis is about
-        ((45, 0.70), (50, 0.70), "no_increase"),
+        ([1.0, 2.0, 3.0], 2 / 8),  # only all plus and all minus are as far out
+        ([1.0, 2.0, 3.0, 4.0, 5.0], 2 / 32),
+        ([3.0, 1.0, -2.0], 6 / 8),  # sums 6 4 2 2 0 -0 ...: |sum| >= 2 in six of eight flips
+        ([1.0, -1.0], 1.0),
+        ([0.0, 0.0, 0.0], 1.0),
     ],
 )
-def test_recommend(gradual, stepwise, use):
-    rows = [run("no_increase"), run("gradual", seconds=gradual[0], accuracy=gradual[1]),
-            run("stepwise", seconds=stepwise[0], accuracy=stepwise[1])]  # fmt: skip
-    assert statistics.recommend(compare(*rows)) == use
+def test_sign_flips_by_hand(differences, p):
+    assert statistics.sign_flip_p(np.array(differences)) == pytest.approx(p)
+
+
+def test_sign_flips_agree_with_darwins_maize():
+    """Fisher's (1935) test of Darwin's 15 pairs: 1,726 of 32,768 flips are as far out, p = .0527."""
+    eighths = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+    assert statistics.sign_flip_p(np.array(eighths, float)) == pytest.approx(1726 / 32768, abs=1e-4)
+
+
+def test_one_pair_has_no_p():
+    assert np.isnan(statistics.sign_flip_p(np.array([1.0])))
+
+
+def test_the_false_alarms_of_the_permutation_test():
+    """With 6 pairs and no effect p <= .05 in about 2 of 64 flips, never more often than it says."""
+    rng = np.random.default_rng(1)
+    share = np.mean([statistics.sign_flip_p(rng.normal(0, 1, 6)) <= 0.05 for _ in range(400)])
+    assert share <= 0.05
+
+
+def test_equivalence_by_hand():
+    """Differences .2, .4, 0, .6, -.2: mean .2, s = .3162, se = .1414. Margin 1: t = (1 - .2) / .1414 = 5.657 on 4
+    degrees, p = .0024. The 90% interval ends at .2 + 2.1318 x .1414 = .5015."""
+    found = statistics.equivalence(np.array([0.2, 0.4, 0.0, 0.6, -0.2]), image=0.5)
+    assert found["tost_p"] == pytest.approx(stats.t.sf(0.8 / 0.141421, 4), abs=1e-6)
+    assert found["tost_p"] == pytest.approx(0.0024, abs=1e-4)
+    assert found["tost_margin"] == pytest.approx(0.5015, abs=1e-4)
+    assert found["kept"] == "kept"
+
+
+def test_the_least_margin_is_where_the_test_just_succeeds():
+    points = np.array([-1.0, 0.5, -2.0, 0.3])
+    least = statistics.equivalence(points, 0.5)["tost_margin"]
+    assert statistics.equivalence(points, 0.5, least)["tost_p"] == pytest.approx(0.05)
+    assert statistics.equivalence(points, 0.5, least + 0.01)["kept"] == "kept"
+    assert statistics.equivalence(points, 0.5, least - 0.01)["kept"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("points", "kept"),
+    [([-3.0, -3.2, -2.9], "lower"), ([3.0, 3.2, 2.9], "higher"), ([-3.0, 3.0, 1.0], "open"), ([0.1, -0.1, 0.0], "kept"),
+     ([-0.5, -0.52, -0.48], "kept"), ([5.0], "open")],
+)  # fmt: skip
+def test_kept_lower_higher_open(points, kept):
+    """Within the margin is kept, though the interval excludes 0."""
+    assert statistics.equivalence(np.array(points), 0.5)["kept"] == kept
+
+
+def test_equal_differences_have_no_spread_to_test_with():
+    """Three times 0 points on 63 images: no p, and no margin below one image (1.6 points), so 1 is not shown."""
+    found = statistics.equivalence(np.zeros(3), 100 / 63)
+    assert np.isnan(found["tost_p"])
+    assert found["tost_margin"] == pytest.approx(100 / 63)
+    assert found["kept"] == "open"
+    assert statistics.equivalence(np.zeros(3), 100 / 210)["kept"] == "kept"
+
+
+def test_no_verdict_rests_on_an_interval_of_no_width():
+    """Three seeds lose one of 63 images each: the interval is a point, and "lower" is not said."""
+    points = np.full(3, -100 / 63)
+    assert statistics.t_interval(points) == pytest.approx((-100 / 63, -100 / 63))
+    assert statistics.ends(points, 100 / 63) == pytest.approx((-200 / 63, 0), abs=1e-9)
+    assert statistics.equivalence(points, 100 / 63)["kept"] == "open"
+    assert statistics.equivalence(3 * points, 100 / 63)["kept"] == "lower"
+
+
+def test_differences_that_are_equal_but_for_rounding(recwarn):
+    points = 100 * (np.array([0.81, 0.71, 0.61]) - np.array([0.80, 0.70, 0.60]))
+    assert np.isnan(statistics.equivalence(points, 1.0)["tost_p"])
+    assert len(recwarn) == 0
+
+
+def test_the_false_alarms_of_the_equivalence_test():
+    """Where accuracy really falls by the margin, it is called kept in at most 5%."""
+    rng = np.random.default_rng(3)
+    kept = [statistics.equivalence(rng.normal(-1, 0.5, 5), 0.1)["kept"] == "kept" for _ in range(600)]
+    assert 0.02 <= np.mean(kept) <= 0.07
+
+
+def test_other_rules_of_splitting_are_never_paired():
+    assert compare(run("no_increase"), run("gradual", split_rule="groups kept whole")).empty
+
+
+def test_controls_are_compared_only_when_asked_for():
+    rows = pd.DataFrame([run("no_increase"), run("gradual", seconds=40), run("small", seconds=20)])
+    assert list(statistics.compare(rows)["treatment"]) == ["gradual"]
+    (found,) = statistics.compare(rows, ("small",), "gradual").to_dict("records")
+    assert found["time"] == pytest.approx(0.5)
+    assert statistics.left_out(rows) == 0
+
+
+def test_the_setting_with_most_seeds_counts():
+    """Whatever came out of the other."""
+    one = [run("no_increase", setting="old", comparable="o"), run("gradual", setting="old", comparable="o", seconds=6)]
+    two = [run(regime, seed, setting="new", comparable="n") for regime in ("no_increase", "gradual") for seed in (0, 1)]
+    (kept,) = statistics.best(compare(*one, *two)).to_dict("records")
+    assert (kept["setting"], kept["n"]) == ("new", 2)
+    assert statistics.best(statistics.compare(pd.DataFrame())).empty

@@ -1,0 +1,217 @@
+"""What Wanger & Frohn (2018) claim, what our records say of it, and a verdict on each. A pure function of the records.
+
+A verdict is one of
+- "other setting": the claim is not about what was run. Every claim needs photographs and pretrained weights. The
+  paper's accuracies need its images, or as many images and classes, and ImageNet weights.
+- "not enough data": a cell that the claim names was not run, or an interval includes both answers.
+- "contradicted", "supported": by 95% Student-t intervals over seeds, each of which has to lie on one side as a whole.
+
+The paper's figures are single runs, and so is a cell of ours with one seed. A single run's noise is not known, so no
+verdict but the first two ever rests on n = 1: every "supported" or "contradicted" needs two seeds or more in each cell
+it uses. A claim about all cells is supported only when all of them were run and each supports it, which needs no
+correction for many tests. It is contradicted by one cell that says the opposite; where nothing differed at all, one of
+18 cells would do so by chance in one case of three. Such cells are named, so that they can be read one by one.
+
+Verdicts are about these images and splits. Settings (device, precision, protocol) are never mixed: of several, a
+dataset is judged by the one with most runs.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from entr_utils.datasets import DATASETS
+from entr_utils.parameters import NETWORKS
+from entr_utils.statistics import CONTROL, PAIR, TREATMENTS, compare, t_interval
+from entr_utils.verdicts import said
+
+SUPPORTED, CONTRADICTED, OPEN, OTHER = "supported", "contradicted", "not enough data", "other setting"
+NEAR = 2.0  # points: our mean's whole interval within so much of a figure of the paper supports it
+REGIMES = (CONTROL, *TREATMENTS)
+PARTS = {"subtotal": "before re-training", "total": "after re-training"}
+MOST_EFFICIENT = {"steel": "stepwise", "ucm": "gradual", "bees": "gradual"}  # each with ResNet18
+CONTROL_BEST = {"ucm": (3, "all three networks"), "steel": (2, "most networks"), "bees": (1, "one network")}
+ACCURACIES = (  # dataset, network and regime ("": the best there is), accuracy in % before and after re-training
+    ("steel", "resnet50", CONTROL, 79.6, 84.2),
+    ("ucm", "", "", 91.4, 97.1),
+    ("bees", "resnet50", "stepwise", 73.8, 85.6),
+)
+
+
+def judge(table: pd.DataFrame) -> pd.DataFrame:
+    """The paper's claims: columns claim, paper, ours, verdict.
+
+    Args:
+        table: from `records.load`; any part of the matrix, also none.
+    """
+    real = _photographs(table)
+    rows = [_efficiency_rises(real, part) for part in PARTS]
+    rows += [row for dataset in MOST_EFFICIENT for row in _most_efficient(real, dataset)]
+    rows += [_control_most_accurate(real, dataset) for dataset in CONTROL_BEST]
+    rows += [_accuracy(real, *cell[:3], part, figure)
+             for cell in ACCURACIES for part, figure in zip(PARTS, cell[3:], strict=True)]  # fmt: skip
+    shown = pd.DataFrame(rows, columns=["claim", "paper", "ours", "verdict"])
+    if len(table) and not len(real):
+        shown["verdict"] = OTHER
+    return shown
+
+
+def _photographs(table: pd.DataFrame) -> pd.DataFrame:
+    """Runs on photographs from pretrained weights: of each dataset those of one setting, the one with most runs."""
+    if table.empty:
+        return table
+    real = table[~table["image_source"].str.startswith("synthetic") & (table["weights"] != "none")
+                 & table["dataset"].isin(list(DATASETS))]  # fmt: skip
+    parts = []
+    for _, runs in real.groupby("dataset", sort=False):
+        settings = runs.groupby(["setting", "data_sha256", "split_rule", "weights"], sort=True).indices
+        parts.append(runs.iloc[max(settings.values(), key=len)])
+    return pd.concat(parts) if parts else real
+
+
+def _cells(runs: pd.DataFrame, networks: Iterable[str] = NETWORKS) -> list[tuple[str, str]]:
+    """(network, regime) of the paper's matrix that `runs` have with two seeds or more."""
+    if runs.empty:
+        return []
+    counts = runs.groupby(["network", "regime"])["seed"].nunique()
+    return [(n, r) for n in networks for r in REGIMES if counts.get((n, r), 0) >= 2]
+
+
+def _of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    return table[table["dataset"] == dataset] if len(table) else table
+
+
+def _row(claim: str, paper: str, ours: str, verdict: str) -> dict[str, str]:
+    return {"claim": claim, "paper": paper, "ours": ours, "verdict": verdict}
+
+
+def _efficiency_rises(table: pd.DataFrame, part: str) -> dict[str, str]:
+    """As of both treatments above no increase in every dataset and network: 18 comparisons."""
+    measures = {"ratio": (f"efficiency_{part}", True)}
+    compared = compare(table, measures=measures)
+    wanted = len(DATASETS) * len(NETWORKS) * len(TREATMENTS)
+    higher, up, names = 0, 0, []
+    if len(compared):
+        higher, up = int((compared["ratio"] > 1).sum()), int((compared["ratio_low"] > 1).sum())
+        below = compared[compared["ratio_high"] < 1]
+        names = [" ".join(cell) for cell in below[["dataset", "network", "treatment"]].to_numpy()]
+    verdict = CONTRADICTED if names else SUPPORTED if up == wanted else OPEN
+    ours = f"{higher} of {len(compared)} compared ({wanted} needed), {up} of them with an interval above 1"
+    against = f"; below 1: {', '.join(names)}" if names else ""
+    return _row(f"As is higher with both treatments on all datasets and networks, {PARTS[part]}",
+                f"{wanted} of {wanted}", ours + against, verdict)  # fmt: skip
+
+
+def _most_efficient(table: pd.DataFrame, dataset: str) -> list[dict[str, str]]:
+    """The cell with the highest As (total): its regime among those of ResNet18; its network among all three."""
+    runs, best = _of(table, dataset), MOST_EFFICIENT[dataset]
+    first = ("resnet18", best)
+    regimes = [("resnet18", regime) for regime in REGIMES if regime != best]
+    networks = [(network, regime) for network in NETWORKS[1:] for regime in REGIMES]
+    return [
+        _row(f"{dataset}: with ResNet18, {best} has the highest As", best, *_highest(runs, first, regimes)),
+        _row(f"{dataset}: no other network has a higher As than {best} ResNet18", "resnet18",
+             *_highest(runs, first, networks)),
+    ]  # fmt: skip
+
+
+def _highest(runs: pd.DataFrame, first: tuple[str, str], others: list[tuple[str, str]]) -> tuple[str, str]:
+    """Whether one cell's As is above each other's, paired by seed: (what was found, verdict)."""
+    found = _means(runs, "efficiency_total", [first, *others])
+    ran = f"{len(found)} of {len(others) + 1} cells run"
+    if not found or (len(found) < 2):
+        return ran, OPEN
+    winner = max(found, key=lambda cell: found[cell])
+    ours = f"{winner[0]} {said(winner[1])}, As {found[winner]:.3f} ({ran})"
+    intervals = [_ratio(runs, first, other) for other in others]
+    if any(high < 1 for _, high in intervals):
+        return ours, CONTRADICTED
+    return ours, SUPPORTED if all(low > 1 for low, _ in intervals) else OPEN
+
+
+def _means(runs: pd.DataFrame, column: str, cells: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    if runs.empty:
+        return {}
+    means = runs.groupby(["network", "regime"])[column].mean()
+    return {cell: float(means[cell]) for cell in cells if cell in means.index}
+
+
+def _ratio(runs: pd.DataFrame, first: tuple[str, str], other: tuple[str, str]) -> tuple[float, float]:
+    """95% interval of the ratio of two cells' As over the seeds both have; nan where there are not two."""
+    if runs.empty:
+        return float("nan"), float("nan")
+    by_cell = runs.pivot_table(values="efficiency_total", index=PAIR, columns=["network", "regime"])
+    if first not in by_cell or other not in by_cell:
+        return float("nan"), float("nan")
+    logs = np.log(by_cell[first] / by_cell[other]).dropna().to_numpy()
+    low, high = t_interval(logs)
+    return float(np.exp(low)), float(np.exp(high))
+
+
+def _control_most_accurate(table: pd.DataFrame, dataset: str) -> dict[str, str]:
+    """In how many networks no increase is the most accurate (total): both treatments below it, or one above it."""
+    wanted, words = CONTROL_BEST[dataset]
+    compared = compare(_of(table, dataset), measures={"points": ("accuracy_total", False)})
+    yes, no, best = 0, 0, 0
+    for _, cell in compared.groupby("network") if len(compared) else ():
+        both = set(cell["treatment"]) == set(TREATMENTS)
+        best += bool(both and (cell["points"] < 0).all())
+        yes += bool(both and (cell["points_most"] < 0).all())
+        no += bool((cell["points_least"] > 0).any())
+    ran = compared["network"].nunique() if len(compared) else 0
+    ours = f"{best} of {ran} run by their means; decided: yes in {yes}, no in {no}"
+    return _row(f"{dataset}: no increase has the best accuracy in {words}", f"{wanted} of {len(NETWORKS)}", ours,
+                _counted(yes, no, wanted, exactly=dataset == "bees"))  # fmt: skip
+
+
+def _counted(yes: int, no: int, wanted: int, exactly: bool) -> str:
+    """A claim on at least (or exactly) `wanted` of three networks, of which `yes` and `no` are decided."""
+    if no > len(NETWORKS) - wanted or (exactly and yes > wanted):
+        return CONTRADICTED
+    return SUPPORTED if yes >= wanted and (not exactly or yes + no == len(NETWORKS)) else OPEN
+
+
+def _accuracy(table: pd.DataFrame, dataset: str, network: str, regime: str, part: str, figure: float) -> dict[str, str]:
+    """A figure of the paper against our mean over seeds.
+
+    Supported: the 95% interval of the mean lies within 2 points of it. Contradicted: it lies outside the 95% interval
+    of one more run (mean +- t s sqrt(1 + 1/n)), for one run is what the paper has. Which cell of a dataset is the best
+    is known only when all nine were run.
+    """
+    runs, column = _of(table, dataset), f"accuracy_{part}"
+    means = _means(runs, column, [(n, r) for n in NETWORKS for r in REGIMES])
+    wanted = (network, regime) if network else max(means, key=lambda cell: means[cell], default=("", ""))
+    values = np.empty(0)
+    if len(runs):
+        values = 100 * runs[(runs["network"] == wanted[0]) & (runs["regime"] == wanted[1])][column].to_numpy()
+    name = f"{wanted[0]} {said(wanted[1])}" if network else "the best cell"
+    ours = f"{values.mean():.1f}% (n = {len(values)}{'' if network else f', {wanted[0]} {said(wanted[1])}'})" if len(
+        values) else "not run"  # fmt: skip
+    enough = len(values) >= 2 and (bool(network) or len(_cells(runs)) == len(NETWORKS) * len(REGIMES))
+    verdict = OTHER if len(runs) and not as_in_paper(runs).all() else _near(values, figure) if enough else OPEN
+    return _row(f"{dataset}, {name}: accuracy {PARTS[part]}", f"{figure:.1f}%", ours, verdict)
+
+
+def as_in_paper(runs: pd.DataFrame) -> pd.Series:
+    """Whether each run had the paper's images, or as many images and classes, and ImageNet weights."""
+    paper = runs["dataset"].map(DATASETS.get)
+    images = paper.map(lambda known: known.images) == runs["n_train"] + runs["n_val"]
+    classes = paper.map(lambda known: known.classes) == runs["n_classes"]
+    return images & classes & ~runs["image_source"].str.startswith("synthetic") & (runs["weights"] == "imagenet")
+
+
+def _near(values: np.ndarray, figure: float) -> str:
+    low, high = t_interval(values)
+    if figure - NEAR <= low and high <= figure + NEAR:
+        return SUPPORTED
+    reach = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) * (1 + 1 / len(values)) ** 0.5
+    return CONTRADICTED if abs(values.mean() - figure) > reach else OPEN
+
+
+def tally(judged: pd.DataFrame) -> str:
+    """How many claims have which verdict, in a sentence."""
+    counts = judged["verdict"].value_counts()
+    order: tuple[str, ...] = (SUPPORTED, CONTRADICTED, OPEN, OTHER)
+    return f"Of {len(judged)} claims: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in order) + "."

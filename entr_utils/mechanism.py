@@ -1,0 +1,105 @@
+"""Why it works, if it does: is coarse information first, details later, the mechanism? (The paper's Figure 1.)
+
+Images drawn by formula have a dial: the class is carried by coarse patterns, by fine texture, or by both (`synthetic`).
+Growing images does two things at once: it shows the coarse first, and it spends less early. Two controls take them
+apart: `blurred` begins on images that are blurred to the small size but kept large (coarse first, nothing saved),
+`cropped` on small crops at full detail (saved, but not coarse). No torch here.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from entr_utils import records
+from entr_utils.statistics import CONTROL, compare, interval_text, t_interval
+from entr_utils.verdicts import said
+
+DIALS = ("coarse", "fine", "both")
+ORDER = (CONTROL, "small", "gradual", "stepwise", "reversed", "blurred", "cropped")
+CONTRASTS = {  # (regime, against) -> the question that their difference answers
+    ("gradual", CONTROL): "growing, all in all",
+    ("blurred", CONTROL): "coarse first, at no saving",
+    ("gradual", "blurred"): "the saving, both coarse first",
+    ("cropped", "gradual"): "early detail instead of coarse, both saving",
+    ("small", CONTROL): "never large",
+    ("reversed", CONTROL): "large first",
+}
+MEASURES = {"points": ("accuracy_total", False), "flops": ("flops_total", True)}
+
+
+def dial(image_source: str) -> str:
+    """What carries the class in images drawn by formula: coarse, fine or both; "" for other images."""
+    found = re.search(r"class carried by (\w+) detail", image_source)
+    return found[1] if found else ""
+
+
+def table(loaded: list[dict]) -> pd.DataFrame:
+    """`records.table` of the runs on images with a dial, which is a column."""
+    runs = records.table(loaded)
+    if runs.empty:
+        return runs
+    runs = runs.assign(dial=runs["image_source"].map(dial))
+    return runs[runs["dial"].isin(DIALS)]
+
+
+def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a dial and regime that ran: n, accuracy (total) with its 95% interval, T in s, FLOPs, chance.
+
+    Args:
+        runs: from `table`, of one dataset, network and setting.
+    """
+    rows = []
+    for (carried, regime), cell in runs.groupby(["dial", "regime"], sort=False) if len(runs) else ():
+        low, high = t_interval(cell["accuracy_total"].to_numpy())
+        mean = cell[["accuracy_total", "seconds_total", "flops_total"]].mean()
+        rows.append({"dial": carried, "regime": regime, "n": len(cell), "accuracy": mean["accuracy_total"], "low": low,
+                     "high": high, "seconds": mean["seconds_total"], "flops": mean["flops_total"],
+                     "chance": 1 / cell["n_classes"].iloc[0]})  # fmt: skip
+    names = ["dial", "regime", "n", "accuracy", "low", "high", "seconds", "flops", "chance"]
+    shown = pd.DataFrame(rows, columns=names)
+    rank = {name: i for i, name in enumerate((*DIALS, *ORDER))}
+    return shown.sort_values(["dial", "regime"], key=lambda column: column.map(rank), ignore_index=True)
+
+
+def contrasts(runs: pd.DataFrame) -> pd.DataFrame:
+    """The CONTRASTS that can be made, by dial: difference of accuracy in points and ratio of FLOPs, paired by seed."""
+    parts = [
+        compare(runs[runs["dial"] == carried], (regime,), against, MEASURES).assign(
+            dial=carried, against=against, question=question
+        )
+        for (regime, against), question in CONTRASTS.items()
+        for carried in (DIALS if len(runs) else ())
+    ]
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def says(found: pd.DataFrame) -> str:
+    """What the contrasts answer, in a few sentences: whether coarse first is a gain of its own, on which dials."""
+    if found.empty:
+        return "Why it works is open: there is no record of the mechanism's runs yet."
+    lines = [_answer(found[(found["treatment"] == regime) & (found["against"] == against)], regime, against, question)
+             for (regime, against), question in CONTRASTS.items()]  # fmt: skip
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _answer(rows: pd.DataFrame, regime: str, against: str, question: str) -> str:
+    if rows.empty:
+        return ""
+    each = "; ".join(f"{row['dial']} {interval_text(row, 'points', 1)} (n = {row['n']})" for _, row in rows.iterrows())
+    up, down = int((rows["points_least"] > 0).sum()), int((rows["points_most"] < 0).sum())
+    decided = f"more accurate on {up}, less on {down} of {len(rows)} dials by 95% intervals"
+    if np.isnan(rows["points_low"]).all():
+        decided = "one run each, nothing is decided"
+    return f"{question.capitalize()} ({said(regime)} against {said(against)}), in points: {each}: {decided}."
+
+
+def missing(runs: pd.DataFrame) -> str:
+    """Which regimes have no record on which dials; "" where all have."""
+    there = set(zip(runs["dial"], runs["regime"], strict=True)) if len(runs) else set()
+    lacking = {carried: [said(regime) for regime in ORDER if (carried, regime) not in there] for carried in DIALS}
+    if len(there) == len(DIALS) * len(ORDER):
+        return ""
+    each = "; ".join(f"{carried}: {', '.join(names)}" for carried, names in lacking.items() if names)
+    return f"No record yet of: {each}." if there else "No record of the mechanism's runs yet."

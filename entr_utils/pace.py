@@ -1,0 +1,69 @@
+"""Accuracy on the way: curves over seconds or FLOPs with bands over seeds, time to a target, the Pareto front."""
+
+import numpy as np
+import pandas as pd
+
+from entr_utils.statistics import CELL, CONTROL, PAIR, t_interval
+
+NEVER = float("inf")  # seconds to an accuracy that a run does not reach
+
+
+def spent(record: dict, of: str = "seconds") -> np.ndarray:
+    """Seconds or FLOPs of training at the end of each epoch."""
+    if of == "seconds":
+        return np.cumsum([epoch["seconds"] for epoch in record["epochs"]])
+    each = {stage["name"]: record["flops_per_image"].get(f"{stage['size']} {stage['trains']}")
+            for stage in record["stages"]}  # fmt: skip
+    return np.cumsum([epoch["images"] * each[epoch["stage"]] for epoch in record["epochs"]])
+
+
+def curve(records: list[dict], of: str = "seconds") -> pd.DataFrame:
+    """Mean accuracy at full size epoch by epoch, with its 95% band, over what had been spent by then on average.
+
+    Epochs are the same work in every seed, so they are averaged as they are; where schedules differ in length (short
+    is planned anew for each seed), only the epochs that all have. Columns spent, accuracy, low, high (nan for one run).
+    """
+    length = min(len(record["epochs"]) for record in records)
+    x = np.mean([spent(record, of)[:length] for record in records], axis=0)
+    y = np.array([[epoch["accuracy"] for epoch in record["epochs"][:length]] for record in records])
+    low, high = zip(*(t_interval(column) for column in y.T), strict=True)
+    return pd.DataFrame({"spent": x, "accuracy": y.mean(axis=0), "low": low, "high": high})
+
+
+def seconds_to(record: dict, accuracy: float) -> float:
+    """Seconds of training until the plain full-size accuracy first is `accuracy` or more; NEVER where it never is."""
+    reached = [seconds for seconds, epoch in zip(spent(record), record["epochs"], strict=True)
+               if epoch["accuracy"] >= accuracy]  # fmt: skip
+    return float(reached[0]) if reached else NEVER
+
+
+def to_the_controls_accuracy(table: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
+    """Seconds until each run is as accurate as no increase of the same seed is at its last epoch, before TTA.
+
+    Args:
+        table: `records.table(records)`, in the same order.
+    Returns dataset, network, weights, setting, regime, n, reached (runs that got there) and seconds: the median over
+        seeds, in which a miss counts as later than any time, so that it is NEVER where half of the runs missed.
+    """
+    names = [*CELL, "regime", "n", "reached", "seconds"]
+    if not records:
+        return pd.DataFrame(columns=names)
+    keys = [(row["comparable"], row["split_rule"], *(row[name] for name in PAIR)) for _, row in table.iterrows()]
+    targets = {key: record["epochs"][-1]["accuracy"]
+               for key, record in zip(keys, records, strict=True) if record["regime"] == CONTROL}  # fmt: skip
+    rows = table[[*CELL, "regime", "comparable", "split_rule"]].assign(
+        seconds=[seconds_to(record, targets[key]) if key in targets else np.nan
+                 for key, record in zip(keys, records, strict=True)]
+    ).dropna(subset="seconds")  # fmt: skip
+    cells = rows.groupby([*CELL, "comparable", "split_rule", "regime"], sort=False)["seconds"]
+    found = cells.agg(n="size", reached=lambda seconds: int(np.isfinite(seconds).sum()), seconds="median")
+    return found.reset_index()[names]
+
+
+def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The Pareto front of (seconds, accuracy): those for which no other is both as fast and as accurate, by seconds."""
+    kept: list[tuple[float, float]] = []
+    for seconds, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not kept or accuracy > kept[-1][1]:
+            kept.append((seconds, accuracy))
+    return kept

@@ -1,0 +1,187 @@
+"""What could fool us: each doubt with the answer these records give, or that they give none. No torch here."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from entr_utils.statistics import MARGIN, compare, pairs
+
+NONE = "no record of this"
+VARIANTS = {  # what As is made of -> (accuracy, cost) from a row of `records.table`
+    "with T in seconds, as it is": lambda run: (run["accuracy_total"], run["seconds_total"]),
+    "with T as FLOPs": lambda run: (run["accuracy_total"], run["flops_total"]),
+    "with T as energy": lambda run: (run["accuracy_total"], run["energy_joules"]),
+    "with warm-up in T": lambda run: (run["accuracy_total"], run["seconds_total"] + run["warmup_total"]),
+    "with evaluation in T": lambda run: (run["accuracy_total"], run["seconds_total"] + run["eval_seconds"]),
+    "without TTA": lambda run: (run["accuracy_rpl"], run["seconds_total"] - run["seconds_TTA"]),
+    "before re-training": lambda run: (run["accuracy_subtotal"], run["seconds_subtotal"]),
+    "before it, A at training size": lambda run: (run["train_size_CMult"], run["seconds_subtotal"]),
+}
+
+
+def variants(table: pd.DataFrame) -> pd.DataFrame:
+    """The ratio of As, treatment / control, for each way of reckoning As: rows of `compare` with a column variant."""
+    parts = []
+    for name, parts_of in VARIANTS.items() if len(table) else ():
+        accuracy, cost = (pd.to_numeric(part) for part in parts_of(table))
+        runs = table.assign(reckoned=np.sqrt(accuracy / cost))
+        compared = compare(runs[runs["reckoned"].notna()], measures={"ratio": ("reckoned", True)})
+        parts.append(compared.assign(variant=name))
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def questions(table: pd.DataFrame, arms: pd.DataFrame, bench: dict, probes: list[dict]) -> list[dict[str, str]]:
+    """Rows of question and answer.
+
+    Args:
+        table: from `records.load`.
+        arms: the same of the runs on the same images split by two rules.
+        bench: results/bench/bench.json, {} where there is none.
+        probes: linear-probe accuracies of the weights by size (`probe`).
+    """
+    reckoned = variants(table)
+    rows = [(f"Is As higher {name}?", _rises(reckoned, name)) for name in VARIANTS]
+    rows += [(question, answer(table)) for question, answer in FROM_RECORDS.items()]
+    rows += [
+        ("How much does a split by image flatter?", _leaks(arms)),
+        ("Does loading bind, so that small images would save less?", _binding(bench)),
+        ("Do the stand-in weights favour small images?", _favour(table, probes)),
+    ]
+    return [{"question": question, "answer": answer} for question, answer in rows]
+
+
+def _rises(reckoned: pd.DataFrame, name: str) -> str:
+    rows = reckoned[reckoned["variant"] == name] if len(reckoned) else reckoned
+    if rows.empty:
+        return NONE
+    sure = f", by an interval above 1 in {int((rows['ratio_low'] > 1).sum())}" if rows["n"].max() > 1 else ""
+    return (f"in {int((rows['ratio'] > 1).sum())} of {len(rows)} comparisons{sure} "
+            f"(x {rows['ratio'].min():.2f} to {rows['ratio'].max():.2f})")  # fmt: skip
+
+
+def _order(table: pd.DataFrame) -> str:
+    both = pairs(table)
+    if both.empty:
+        return NONE
+    ratio = both["seconds_total"] / both["seconds_total_control"]
+    first = pd.to_datetime(both["env_started_control"]) < pd.to_datetime(both["env_started"])
+    halves = {"first": ratio[first], "later": ratio[~first]}
+    return "; ".join(
+        f"T x {np.exp(np.log(half).mean()):.2f} on average where no increase ran {when} ({len(half)} of {len(both)})"
+        if len(half) else f"no increase never ran {when}: {NONE}"
+        for when, half in halves.items()
+    )  # fmt: skip
+
+
+def _load(table: pd.DataFrame) -> str:
+    if table.empty:
+        return NONE
+    load = f"load {table['env_load'].min():.1f} to {table['env_load'].max():.1f} at the start of a run"
+    if "stolen_seconds" not in table:
+        return load
+    stolen = (pd.to_numeric(table["stolen_seconds"]) / table["wall_seconds"] / table["env_threads"]).dropna()
+    if stolen.empty:
+        return load
+    return f"{load}; the host took away {stolen.min():.0%} to {stolen.max():.0%} of a run's processor time"
+
+
+def _clock(table: pd.DataFrame) -> str:
+    """RPL is the same work in all three regimes: how far its seconds differ is what the clock cannot tell."""
+    both = pairs(table)
+    if both.empty:
+        return NONE
+    ratio = both["seconds_RPL"] / both["seconds_RPL_control"]
+    return (f"the re-training at full size is the same work in both: it took x {ratio.min():.2f} to {ratio.max():.2f} "
+            f"(median {ratio.median():.2f}), so a difference of T no larger than that is noise")  # fmt: skip
+
+
+def _groups(table: pd.DataFrame) -> str:
+    if table.empty:
+        return NONE
+    rules = table.drop_duplicates(["dataset", "split_rule"])
+    each = "; ".join(f"{row['dataset']}: {row['split_rule'].removeprefix('stratified by class, 90/10, ')}"
+                     for _, row in rules.iterrows())  # fmt: skip
+    return f"{each}. Split by image nothing is known to keep relatives apart; it would lift all regimes alike"
+
+
+def leakage(table: pd.DataFrame) -> pd.DataFrame:
+    """The same images split by two rules: accuracy by regime and rule, where both were run.
+
+    Columns dataset, network, setting, regime, split_rule, n, accuracy.
+    """
+    names = ["dataset", "network", "setting", "regime", "split_rule", "n", "accuracy"]
+    if table.empty:
+        return pd.DataFrame(columns=names)
+    cell = ["dataset", "network", "setting", "weights", "data_sha256"]
+    both = table[table.groupby(cell)["split_rule"].transform("nunique") > 1]
+    found = both.groupby([*cell, "regime", "split_rule"], sort=False)["accuracy_total"].agg(n="size", accuracy="mean")
+    return found.reset_index()[names]
+
+
+def _leaks(table: pd.DataFrame) -> str:
+    found = leakage(table)
+    if found.empty:
+        return NONE
+    by_image = found["split_rule"].str.endswith("by image")
+    means = [
+        found[rows].groupby(["dataset", "regime"], sort=False)["accuracy"].mean() for rows in (by_image, ~by_image)
+    ]
+    gain = (100 * (means[0] - means[1])).dropna()
+    if gain.empty:
+        return NONE
+    each = ", ".join(f"{regime.replace('_', ' ')} {points:+.1f}" for (_, regime), points in gain.items())
+    return f"{gain.index[0][0]} by image against by group, in points (difference of means): {each}"
+
+
+def _rates(table: pd.DataFrame) -> str:
+    if table.empty:
+        return NONE
+    rates = table.groupby(["dataset", "network"], sort=False)["lr"].unique()
+    each = ", ".join(f"{dataset} {network} {'/'.join(f'{rate:g}' for rate in found)}"
+                     for (dataset, network), found in rates.items())  # fmt: skip
+    return (f"one rate a dataset and network, chosen on no increase and used for all regimes ({each}). Of rates tuned "
+            f"for the treatments: {NONE}. If this favours any regime, it is no increase")  # fmt: skip
+
+
+def _images(table: pd.DataFrame) -> str:
+    if table.empty:
+        return NONE
+    sizes = table.drop_duplicates(["dataset", "n_val"])
+    return "; ".join(f"{row['dataset']} {row['n_val']} images, one is {100 / row['n_val']:.1f} points"
+                     for _, row in sizes.iterrows()) + f" (the margin is {MARGIN:g})"  # fmt: skip
+
+
+def _binding(bench: dict) -> str:
+    rows = bench.get("ceiling", {}).get("result", [])
+    if not rows:
+        return NONE
+    by_arithmetic = sum(row["binds"] == "arithmetic" for row in rows)
+    most = max(row["loading_ms"] / row["loop_ms"] for row in rows)
+    return (f"in the bench arithmetic bound in {by_arithmetic} of {len(rows)} cells, loading took at most {most:.1%} "
+            f"of a step ({bench['ceiling']['environment']['device']}). Images lie decoded in memory here; of a loader "
+            f"that decodes: {NONE}")  # fmt: skip
+
+
+def _favour(table: pd.DataFrame, probes: list[dict]) -> str:
+    if len(table) and set(table["weights"]) <= {"imagenet", "none"}:
+        return "no stand-in was used"
+    if not probes:
+        return NONE
+    each = []
+    for probe in probes:
+        sizes = sorted(probe["accuracy"], key=int)
+        change = 100 * (probe["accuracy"][sizes[0]] - probe["accuracy"][sizes[-1]])
+        each.append(f"{probe['dataset']} {change:+.1f} points at {sizes[0]} px against {sizes[-1]} px")
+    return f"linear probe of the frozen features: {'; '.join(each)}"
+
+
+FROM_RECORDS: dict[str, Callable[[pd.DataFrame], str]] = {
+    "Did it matter which regime ran first?": _order,
+    "Was the machine busy?": _load,
+    "How exact is the clock?": _clock,
+    "How much is one validation image?": _images,
+    "Can relatives of a validation image be in training?": _groups,
+    "Was the learning rate tuned for one side?": _rates,
+}

@@ -1,0 +1,285 @@
+"""What the summary shows of many records: sentences and tables. Everything works for any part of the records."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from entr_utils import claims, controls, evidence, mechanism, pace, records, scrutiny, statistics, verdicts
+from entr_utils.datasets import DATASETS
+from entr_utils.figures import ALL, LABELS
+from entr_utils.parameters import NETWORKS
+from entr_utils.regimes import REGIMES
+from entr_utils.reports import as_table, captioned
+from entr_utils.statistics import interval_text
+
+
+def read_all(results: str, profile: str) -> tuple[pd.DataFrame, list[dict]]:
+    """The tidy table of a profile's records, and the records themselves, in the paper's order."""
+    order = [(dataset, network, regime) for dataset in (*DATASETS, "own") for network in NETWORKS for regime in ALL]
+    loaded = sorted(
+        records.read_all(Path(results) / profile),
+        key=lambda record: (order.index((record["dataset"], record["network"], record["regime"])), record["seed"]),
+    )
+    return records.table(loaded), loaded
+
+
+def read_arms(results: str, profile: str) -> pd.DataFrame:
+    """The table of the runs on the same images split by two rules; kept apart, since their images are not all."""
+    return records.load(Path(results) / "leakage" / profile)
+
+
+def read_bench(results: str) -> dict:
+    """What `make bench` measured, {} where it did not."""
+    path = Path(results) / "bench" / "bench.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def read_probes(results: str, profile: str) -> list[dict]:
+    """Linear-probe accuracies of the weights by size, of every probe there is."""
+    return [json.loads(path.read_text()) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
+
+
+def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdown:
+    """The first screen: whether growing images paid, by how much, on what, with what caveats."""
+    if not loaded:
+        return Markdown(f"No records of profile {profile} yet: `make all PROFILE={profile}` makes them.")
+    table, first = records.table(loaded), loaded[0]
+    unpaired = statistics.left_out(table)
+    alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
+    varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
+    settings = records.letters(loaded) or {records.setting(first): ""}
+    where = "; ".join(f"{letter}: {setting}".removeprefix(": ") for setting, letter in settings.items())
+    best = statistics.best(compared)
+    chosen = (
+        ""
+        if len(best) == len(compared)
+        else (" Of several settings of one comparison the one with most seeds is counted above; all are in the tables.")
+    )
+    return Markdown("\n\n".join((
+        verdicts.headline(best), controls.says(controls.compared(table)),
+        f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone}{chosen}",
+        f"What was stand-in: {records.caption(loaded) or 'nothing'}",
+    )))  # fmt: skip
+
+
+def _listed(loaded: list[dict], name: str) -> str:
+    return ", ".join(LABELS.get(str(value), str(value)) for value in dict.fromkeys(record[name] for record in loaded))
+
+
+def predicted(results: str, loaded: list[dict]) -> Markdown:
+    """The commit in which the predictions were written, and how many of these runs began after it."""
+    path = Path(results) / "predictions.md"
+    if not path.exists():
+        return Markdown("Nothing was predicted: there is no predictions.md beside these results.")
+    commits = [line.split() for line in _git(path.parent, "log", "--format=%h %cI", "--", path.name).splitlines()]
+    if not commits:
+        return Markdown(f"The predictions are in {path}, which is not in git: nobody can tell when they were written.")
+    if _git(path.parent, "rev-parse", "--is-shallow-repository").strip() == "true":
+        return Markdown(f"The predictions are in {path}; this clone holds no history that says when they were written.")
+    last, first = commits[0], commits[-1]
+    changed = f", last changed in {last[0]}, {last[1]}" if len(commits) > 1 else ""
+    began = pd.to_datetime(pd.Series([record["environment"]["started"] for record in loaded]), utc=True)
+    after = int((began > pd.Timestamp(first[1])).sum())
+    return Markdown(f"Predictions, margins and the plan of the analysis are in {path}: commit {first[0]}, {first[1]}"
+                    f"{changed}. {after} of these {len(loaded)} runs began after it.")  # fmt: skip
+
+
+def queue(results: str, profile: str) -> Markdown:
+    """How much of the evidence is done: n of m, part by part; nothing beside a demonstration."""
+    if profile != "paper":
+        return Markdown("")
+    lines = []
+    for part in evidence.PARTS.values():
+        done, of, device = evidence.state(results, part)
+        lines.append(f"- {part.title}: {done} of {of} done{f' on {device}' if done else ''}")
+    return Markdown("What was planned (`make evidence`), under today's protocol:\n\n" + "\n".join(lines))
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git says in a folder; "" where there is no git or no repository."""
+    try:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def table1(loaded: list[dict]) -> Markdown:
+    """Table 1 from the records: images and classes of each dataset as trained on, beside the paper's."""
+    rows = []
+    for record in {record["data_sha256"]: record for record in loaded}.values():
+        paper = DATASETS.get(record["dataset"])
+        rows.append({
+            "dataset": record["dataset"], "images": record["n_train"] + record["n_val"],
+            "classes": len(record["class_names"]), "validation": record["n_val"],
+            "images in the paper": paper.images if paper else "",
+            "classes in the paper": paper.classes if paper else "", "what they are": record["image_source"],
+            "split": records.split_rule(record),
+        })  # fmt: skip
+    return as_table(rows)
+
+
+def matrix(loaded: list[dict], profile: str, empty: bool = True) -> Markdown:
+    """Every cell of the paper's matrix (quick: of the networks that ran): mean over seeds; empty without a run."""
+    table = records.table(loaded)
+    ran = list(dict.fromkeys(record["network"] for record in loaded))
+    networks = NETWORKS if profile == "paper" and empty else ran
+    rows = []
+    for setting, on in (records.letters(loaded) or {"": ""}).items():
+        part = table[table["setting"] == setting] if on else table
+        rows += [_cell(part, dataset, network, regime, on)
+                 for dataset in DATASETS for network in networks for regime in _regimes(part, dataset, network)
+                 if not on or ((part["dataset"] == dataset) & (part["network"] == network)).any()]  # fmt: skip
+    return captioned(rows, loaded)
+
+
+def _regimes(table: pd.DataFrame, dataset: str, network: str) -> list[str]:
+    """The paper's regimes, and the controls that ran there."""
+    there = set()
+    if len(table):
+        there = set(table[(table["dataset"] == dataset) & (table["network"] == network)]["regime"])
+    return [regime for regime in ALL if regime in there or regime in REGIMES]
+
+
+def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str, on: str) -> dict:
+    row: dict = {"on": on} if on else {}
+    row |= {"dataset": dataset, "network": network, "regime": LABELS[regime], "seeds": 0}
+    if not len(table):
+        return row
+    cell = table[(table["dataset"] == dataset) & (table["network"] == network) & (table["regime"] == regime)]
+    if not len(cell):
+        return row
+    mean = cell.mean(numeric_only=True)
+    shown = {"accuracy": ("accuracy", ".3f"), "T in s": ("seconds", ".0f"), "As": ("efficiency", ".3f")}
+    return row | {"seeds": len(cell), "weights": ", ".join(sorted(set(cell["weights"])))} | {
+        f"{title}, {part}": f"{mean[f'{name}_{part}']:{digits}}"
+        for title, (name, digits) in shown.items() for part in ("subtotal", "total")
+    }  # fmt: skip
+
+
+def _where(row: pd.Series, letters: dict[str, str]) -> dict:
+    return ({"on": letters[row["setting"]]} if letters else {}) | {"dataset": row["dataset"], "network": row["network"]}
+
+
+def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
+    """Each treatment against no increase: ratios of T, FLOPs and As, difference of accuracy in points."""
+    letters = records.letters(loaded)
+    rows = [_where(row, letters) | {
+        "regime": LABELS[row["treatment"]], "n": row["n"],
+        "T ratio": interval_text(row, "time"), "FLOPs ratio": f"{row['flops']:.2f}",
+        "As ratio, sub-total": interval_text(row, "efficiency_subtotal"),
+        "As ratio, total": interval_text(row, "efficiency"),
+        "points, sub-total": interval_text(row, "points_subtotal", 1),
+        "points, total": interval_text(row, "points", 1), "one image": f"{row['image']:.1f}",
+    } for _, row in compared.iterrows()]  # fmt: skip
+    single = "A row with n = 1 has no interval from one run." if len(rows) and compared["n"].min() == 1 else ""
+    return captioned(rows, loaded, single if rows else "Nothing to compare yet.")
+
+
+def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
+    """For T, As and accuracy: the corrected interval and the permutation p; for accuracy the equivalence test."""
+    letters = records.letters(loaded)
+    rows = [_where(row, letters) | {
+        "regime": LABELS[row["treatment"]], "n": row["n"],
+        **{title: _corrected(row, name, digits) for title, name, digits in (
+            ("T, corrected", "time", 2), ("As, corrected", "efficiency", 2), ("points, corrected", "points", 1))},
+        **{f"p, {title}": _p(row[f"{name}_p"]) for title, name in (
+            ("T", "time"), ("As", "efficiency"), ("points", "points"))},
+        "TOST p": _p(row["tost_p"]), "accuracy": row["kept"], "least margin": _number(row["tost_margin"]),
+        "worth it": verdicts.paid(row),
+    } for _, row in compared.iterrows()]  # fmt: skip
+    smallest = "; ".join(f"n = {n}: {2 / 2**n:g}" for n in sorted(set(compared["n"])) if n > 1) if len(rows) else ""
+    said = f"The smallest p that sign flips can give is 2 / 2^n ({smallest})." if smallest else ""
+    return captioned(rows, [], said or "No interval and no test from one run.")
+
+
+def _corrected(row: pd.Series, name: str, digits: int) -> str:
+    return interval_text(row, name, digits, "_wide").partition(" ")[2]
+
+
+def _p(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.1f}"
+
+
+def of_claims(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
+    """The paper's claims with our figures and verdicts."""
+    judged = claims.judge(table)
+    return captioned(judged.to_dict("records"), loaded, claims.tally(judged))
+
+
+def of_controls(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
+    """Small, short and reversed against no increase and gradual; the time to the control's accuracy."""
+    letters, found = records.letters(loaded), controls.compared(table)
+    rows = [_where(row, letters) | {
+        "regime": LABELS[row["treatment"]], "against": LABELS[row["against"]], "n": row["n"],
+        "T ratio": interval_text(row, "time"), "As ratio, total": interval_text(row, "efficiency"),
+        "points, total": interval_text(row, "points", 1), "one image": f"{row['image']:.1f}",
+    } for _, row in found.iterrows()]  # fmt: skip
+    lines = [controls.says(found), controls.missing(table), controls.matched(table), *controls.own_size(table)]
+    return captioned(rows, loaded, "\n\n".join(line for line in lines if line))
+
+
+def of_pace(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
+    """Seconds to the accuracy that no increase ends with; a miss is "never"."""
+    letters = records.letters(loaded)
+    rows = [_where(row, letters) | {
+        "regime": LABELS[row["regime"]], "n": row["n"], "got there": f"{row['reached']} of {row['n']}",
+        "seconds, median": "never" if row["seconds"] == pace.NEVER else f"{row['seconds']:.0f}",
+    } for _, row in pace.to_the_controls_accuracy(table, loaded).iterrows()]  # fmt: skip
+    return captioned(rows, [], "" if rows else "No run of no increase to measure by.")
+
+
+def of_doubts(table: pd.DataFrame, results: str, profile: str) -> Markdown:
+    """What could fool us, question by question."""
+    arms, bench = read_arms(results, profile), read_bench(results)
+    return as_table(scrutiny.questions(table, arms, bench, read_probes(results, profile)))
+
+
+def of_mechanism(loaded: list[dict]) -> Markdown:
+    """Accuracy by dial and regime, what the contrasts answer, what is missing; of each setting on its own."""
+    runs = mechanism.table(loaded)
+    parts: list[str] = []
+    for (dataset, setting), cell in runs.groupby(["dataset", "setting"], sort=False) if len(runs) else ():
+        parts += [f"{dataset}, {setting}:", as_table(_by_regime(mechanism.accuracies(cell))).data,
+                  mechanism.says(mechanism.contrasts(cell))]  # fmt: skip
+    parts += [] if parts else [mechanism.says(pd.DataFrame())]
+    return Markdown("\n\n".join(part for part in (*parts, mechanism.missing(runs)) if part))
+
+
+def _by_regime(shown: pd.DataFrame) -> list[dict]:
+    """`mechanism.accuracies` with a row a regime and a column a dial."""
+    rows: list[dict] = []
+    for regime, cell in shown.groupby("regime", sort=False):
+        row = {"regime": LABELS[str(regime)], "n": verdicts.span(cell["n"], 0), "FLOPs": f"{cell['flops'].mean():.2e}"}
+        for _, one in cell.rename(columns={"low": "accuracy_low", "high": "accuracy_high"}).iterrows():
+            row[f"{one['dial']} (chance {one['chance']:.2f})"] = interval_text(one, "accuracy", 3)
+        rows.append(row)
+    return rows
+
+
+def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
+    """Which regime for which images and network, and when not to bother."""
+    best = statistics.best(compared)
+    rows = verdicts.recommendations(best)
+    lines = "\n".join(f"- {line}" for line in verdicts.when_not(table, best))
+    return captioned(rows, loaded, f"When not to bother:\n\n{lines}")
+
+
+def probes(results: str, profile: str) -> Markdown:
+    """Linear-probe accuracy by size, of every probe there is."""
+    loaded = read_probes(results, profile)
+    if not loaded:
+        return Markdown("No probe: it is made for runs with `WEIGHTS=path`.")
+    several = len({probe["device"] for probe in loaded}) > 1
+    rows = [{**({"device": probe["device"]} if several else {}),
+             "dataset": probe["dataset"], "network": probe["network"], "weights": probe["weights"],
+             **{f"{size} px": f"{accuracy:.3f}" for size, accuracy in probe["accuracy"].items()},
+             "validation": probe["n_val"]} for probe in loaded]  # fmt: skip
+    return as_table(rows)

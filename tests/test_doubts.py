@@ -1,0 +1,233 @@
+"""What could fool us, the controls, the way there, and the mechanism: from records made by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from by_hand import matrix, record
+
+from entr_utils import controls, mechanism, pace, records, scrutiny
+
+CONTROLS = ("no_increase", "gradual", "small", "short", "reversed")
+CELLS = [{"binds": "arithmetic", "loading_ms": 1.0, "loop_ms": 100.0},
+         {"binds": "loading", "loading_ms": 5.0, "loop_ms": 50.0}]  # fmt: skip
+BENCH = {"ceiling": {"environment": {"device": "Abacus"}, "result": CELLS}}
+
+
+def answers(loaded: list[dict], arms: list[dict] = [], bench: dict = {}, probes: list[dict] = []) -> dict[str, str]:  # noqa: B006
+    rows = scrutiny.questions(records.table(loaded), records.table(arms), bench, probes)
+    return {row["question"]: row["answer"] for row in rows}
+
+
+def find(found: dict[str, str], words: str) -> str:
+    (answer,) = (answer for question, answer in found.items() if words in question)
+    return answer
+
+
+def test_without_records_every_doubt_has_no_record():
+    found = answers([])
+    assert len(found) == 17
+    assert set(found.values()) == {"no record of this"}
+
+
+def test_one_record_answers_what_it_can():
+    found = answers([record()])
+    assert find(found, "with T in seconds") == "no record of this"
+    assert find(found, "machine busy") == "load 1.0 to 1.0 at the start of a run"
+    assert "steel 100 images, one is 1.0 points" in find(found, "validation image?")
+
+
+def test_as_is_reckoned_in_every_way():
+    """Gradual with the accuracy of no increase: the ratio is the root of the ratio of what is put for T."""
+    loaded = [record("no_increase"), record("gradual")]
+    table = records.table(loaded)
+    ratio = scrutiny.variants(table).set_index("variant")["ratio"]
+    control, gradual = loaded
+    by = {
+        "with T in seconds, as it is": [run["seconds_total"] for run in loaded],
+        "with T as FLOPs": [run["flops_total"] for run in loaded],
+        "with warm-up in T": [run["seconds_total"] + 0.5 for run in loaded],
+        "with evaluation in T": [1.1 * run["seconds_total"] for run in loaded],
+        "without TTA": [run["seconds_total"] - run["stages"][-1]["seconds"] for run in loaded],
+        "before re-training": [run["seconds_subtotal"] for run in loaded],
+    }
+    for name, (before, after) in by.items():
+        assert ratio[name] == pytest.approx((before / after) ** 0.5), name
+    assert "with T as energy" not in ratio  # not counted on this device
+    assert find(answers(loaded), "as energy") == "no record of this"
+    assert control["accuracy_total"] == gradual["accuracy_total"]
+
+
+def test_energy_counts_where_it_was_measured():
+    loaded = [record("no_increase") | {"energy_joules": 400.0}, record("gradual") | {"energy_joules": 100.0}]
+    ratio = scrutiny.variants(records.table(loaded)).set_index("variant")["ratio"]
+    assert ratio["with T as energy"] == pytest.approx(2)
+
+
+def test_the_order_of_the_runs():
+    """No increase first and twice as fast after: both orders are given, or the one that was never run is named."""
+    first = [record("no_increase"), record("gradual")]
+    assert "no increase never ran later: no record of this" in find(answers(first), "ran first")
+    late = [record("no_increase", 1, started="2027-01-01T00:00:00+00:00"), record("gradual", 1)]
+    assert "ran later (1 of 2)" in find(answers(first + late), "ran first")
+
+
+def test_the_clock_is_judged_by_the_same_work():
+    """RPL is at full size in both; 5% more for gradual is what the clock cannot tell."""
+    assert "x 1.05 to 1.05" in find(answers([record("no_increase"), record("gradual", seconds=1.05)]), "clock")
+
+
+def test_leakage_is_measured_on_the_same_images():
+    arms = [record(regime, accuracy=accuracy, split=split) for regime in ("no_increase", "gradual")
+            for split, accuracy in (("by image", 0.9), ("43 groups kept whole", 0.8))]  # fmt: skip
+    assert find(answers([record()], arms), "flatter").startswith("steel by image against by group, in points")
+    assert find(answers([record()], arms), "flatter").endswith("no increase +10.0, gradual +10.0")
+    assert find(answers([record()], arms[:1]), "flatter") == "no record of this"
+
+
+def test_bench_and_probes_answer_where_they_are():
+    probes = [{"dataset": "bees", "accuracy": {"64": 0.41, "250": 0.38, "100": 0.4}}]
+    found = answers([record()], bench=BENCH, probes=probes)
+    assert "arithmetic bound in 1 of 2 cells, loading took at most 10.0% of a step" in find(found, "loading bind")
+    assert "bees +3.0 points at 64 px against 250 px" in find(found, "stand-in")
+    assert find(answers([record(weights="imagenet")]), "stand-in") == "no stand-in was used"
+
+
+# Controls
+
+
+def test_controls_that_were_not_run_are_named():
+    table = records.table([record()])
+    assert controls.missing(table) == "No record of these controls yet: small, short, reversed."
+    assert controls.missing(records.table(matrix(1, regimes=CONTROLS))) == ""
+    assert controls.compared(table).empty
+    assert "is open" in controls.says(controls.compared(table))
+    assert controls.compared(records.table([])).empty
+    assert controls.matched(table) == controls.matched(records.table([])) == ""
+
+
+def test_as_that_is_won_by_doing_less_is_said():
+    """Small at a fifth of T loses 10 points, and has the higher As."""
+    by_regime = {"no_increase": 0.8, "gradual": 0.8, "small": 0.7}
+    loaded = [record(regime, seed, accuracy=accuracy, seconds=1 + 0.01 * seed)
+              for regime, accuracy in by_regime.items() for seed in (0, 1)]  # fmt: skip
+    found = controls.compared(records.table(loaded))
+    assert set(zip(found["treatment"], found["against"], strict=True)) == {
+        ("small", "no_increase"), ("small", "gradual")}  # fmt: skip
+    text = controls.says(found)
+    assert text.startswith("**As rewards stopping early here**: small on steel, As x ")
+    assert "at -10.0 [-10.0, -10.0] points (n = 2). 1 of these 1 have an interval above 1." in text
+    assert controls.own_size(records.table(loaded)) == [
+        "Small on steel, resnet18: accuracy 0.750 at its own size, 0.700 at full size (n = 2)."]  # fmt: skip
+
+
+def test_as_that_is_not_won_by_doing_less_is_said_too():
+    loaded = [record("no_increase"), record("gradual"), record("short", accuracy=0.4)]
+    assert controls.says(controls.compared(records.table(loaded))).startswith("As was not won by doing less")
+
+
+@pytest.mark.parametrize(("factor", "near"), [(1.0, 1), (1.04, 1), (1.06, 0), (0.94, 0)])
+def test_matched_time_is_checked(factor, near):
+    gradual = record("gradual")
+    short = record("short", seconds=factor * gradual["seconds_total"] / record("short")["seconds_total"])
+    text = controls.matched(records.table([gradual, short]))
+    assert f"within 5% of gradual's in {near} of 1 runs ({factor - 1:+.1%} to" in text
+
+
+# The way there
+
+
+def test_curves_are_means_over_seeds_with_bands():
+    loaded = [record(seed=seed, accuracy=accuracy) for seed, accuracy in enumerate((0.7, 0.8, 0.9))]
+    curve = pace.curve(loaded)
+    assert curve["accuracy"].iloc[-1] == pytest.approx(0.8)
+    assert curve["low"].iloc[-1] == pytest.approx(0.8 - 4.3027 * 0.1 / 3**0.5, abs=1e-4)
+    assert curve["spent"].iloc[-1] == pytest.approx(loaded[0]["seconds_total"] - loaded[0]["stages"][-1]["seconds"])
+    assert np.isnan(pace.curve(loaded[:1])["low"]).all()
+
+
+def test_flops_are_counted_epoch_by_epoch():
+    run = record("gradual")
+    without_tta = run["flops_total"] - run["stages"][-1]["images"] * run["flops_per_image"]["forward"]
+    assert pace.spent(run, "flops")[-1] == pytest.approx(without_tta)
+
+
+def test_seconds_to_an_accuracy():
+    run = record()
+    ends = pace.spent(run)
+    assert pace.seconds_to(run, run["epochs"][3]["accuracy"]) == pytest.approx(ends[3])
+    assert pace.seconds_to(run, 0.99) == pace.NEVER
+
+
+def test_a_miss_is_never():
+    """Gradual gets there in one of three seeds: the median is a miss."""
+    loaded = [record("no_increase", seed, accuracy=0.8) for seed in range(3)]
+    loaded += [record("gradual", seed, accuracy=accuracy) for seed, accuracy in enumerate((0.82, 0.7, 0.7))]
+    found = pace.to_the_controls_accuracy(records.table(loaded), loaded).set_index("regime")
+    assert found.loc["no_increase", ["n", "reached"]].tolist() == [3, 3]
+    assert found.loc["gradual", ["n", "reached"]].tolist() == [3, 1]
+    assert found.loc["gradual", "seconds"] == pace.NEVER
+    assert found.loc["no_increase", "seconds"] == pytest.approx(pace.spent(loaded[0])[-1])
+    assert pace.to_the_controls_accuracy(records.table([]), []).empty
+    assert pace.to_the_controls_accuracy(records.table(loaded[3:]), loaded[3:]).empty
+
+
+def test_the_pareto_front():
+    points = [(1.0, 0.5), (2.0, 0.4), (3.0, 0.7), (3.0, 0.6), (4.0, 0.7)]
+    assert pace.front(points) == [(1.0, 0.5), (3.0, 0.7)]
+    assert pace.front([]) == []
+
+
+# The mechanism
+
+
+def dialled(accuracies: dict[str, float], dial: str = "fine", seeds: int = 3) -> list[dict]:
+    return [record(regime, seed, accuracy=accuracy + 0.01 * (seed == 1), dial=dial, profile="mechanism", weights="none",
+                   largest=64) for regime, accuracy in accuracies.items() for seed in range(seeds)]  # fmt: skip
+
+
+def test_accuracy_by_dial_and_regime():
+    loaded = dialled({"gradual": 0.7, "no_increase": 0.9}) + dialled({"no_increase": 0.8}, "coarse", 1)
+    shown = mechanism.accuracies(mechanism.table(loaded))
+    assert shown[["dial", "regime", "n"]].to_numpy().tolist() == [
+        ["coarse", "no_increase", 1], ["fine", "no_increase", 3], ["fine", "gradual", 3]]  # fmt: skip
+    fine = shown.iloc[2]
+    assert fine["accuracy"] == pytest.approx(0.7 + 0.01 / 3)
+    assert fine["low"] < fine["accuracy"] < fine["high"]
+    assert np.isnan(shown["low"].iloc[0])
+    assert fine["chance"] == pytest.approx(1 / 7)
+
+
+def test_contrasts_answer_by_dial():
+    """Blurred loses 20 points where detail carries the class, and nothing where it does not."""
+    loaded = dialled({"no_increase": 0.9, "blurred": 0.7}) + dialled({"no_increase": 0.9, "blurred": 0.9}, "coarse")
+    text = mechanism.says(mechanism.contrasts(mechanism.table(loaded)))
+    assert text.startswith("- Coarse first, at no saving (blurred against no increase), in points: coarse +0.0 [")
+    assert "fine -20.0 [-20.0, -20.0] (n = 3): more accurate on 0, less on 1 of 2 dials" in text
+
+
+def test_contrasts_of_one_run_decide_nothing():
+    text = mechanism.says(mechanism.contrasts(mechanism.table(dialled({"no_increase": 0.9, "gradual": 0.7}, seeds=1))))
+    assert "one run each, nothing is decided" in text
+
+
+def test_the_mechanism_says_what_is_missing():
+    none = mechanism.table([])
+    assert mechanism.accuracies(none).empty
+    assert "no record" in mechanism.says(mechanism.contrasts(none))
+    assert mechanism.missing(none) == "No record of the mechanism's runs yet."
+    part = mechanism.missing(mechanism.table(dialled(dict.fromkeys(mechanism.ORDER, 0.8))))
+    assert part.startswith("No record yet of: coarse: no increase, small")
+    assert "fine" not in part
+    everything = [run for dial in mechanism.DIALS for run in dialled(dict.fromkeys(mechanism.ORDER, 0.8), dial, 1)]
+    assert mechanism.missing(mechanism.table(everything)) == ""
+
+
+def test_other_images_have_no_dial():
+    assert mechanism.dial("UC Merced Land Use") == ""
+    assert mechanism.table([record()]).empty
+    assert mechanism.dial("synthetic aerial, class carried by both detail, 90 images") == "both"
+
+
+def test_tables_of_nothing_are_tables():
+    assert isinstance(scrutiny.variants(records.table([])), pd.DataFrame)
+    assert scrutiny.leakage(records.table([])).empty

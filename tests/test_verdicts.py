@@ -1,0 +1,128 @@
+"""What may be said of comparisons: sentences from tables made by hand."""
+
+import pandas as pd
+import pytest
+from by_hand import compare, pairs, run
+
+from entr_utils import statistics, verdicts
+
+FASTER = pairs((45, 0.1), (44, -0.1), (46, 0))
+BETTER = pairs((45, 2), (44, 3), (46, 2.5))
+WORSE = pairs((45, -3), (44, -3.2), (46, -2.9))  # three of 100 images
+SLOWER = pairs((75, 0), (74, 0), (76, 0))
+MIXED = pairs((45, 0), (75, 0), (57, 0))
+ONE = pairs((45, 2))
+
+
+@pytest.mark.parametrize(
+    ("compared", "expected"),
+    [(ONE, "open"), (FASTER, "yes"), (BETTER, "yes"), (WORSE, "no"), (SLOWER, "no"), (MIXED, "open")],
+    ids=["one seed", "faster", "and better", "but worse", "slower", "mixed"],
+)
+def test_paid(compared, expected):
+    assert verdicts.paid(compared.iloc[0]) == expected
+
+
+def test_headline_of_one_seed():
+    """Two treatments: one faster and as accurate, one slower and five images worse."""
+    rows = [run("no_increase"), run("gradual", seconds=45, efficiency_total=1.2),
+            run("stepwise", seconds=66, accuracy=0.75)]  # fmt: skip
+    text = verdicts.headline(compare(*rows))
+    assert "saved time in 1 of 2 comparisons** (T x 0.75 with gradual on steel to 1.10 with stepwise on steel)" in text
+    assert "kept within 1 point in 0 of 2** and was lower in 1 of 2 (-5.0 with stepwise on steel" in text
+    assert "one validation image is 1.0 points)" in text
+    assert "As was higher in 1 of 2" in text
+    assert "Seeds a comparison: 1. No interval can be had from one run" in text
+    assert "an interval that says so" not in text
+
+
+def test_headline_of_many_seeds():
+    text = verdicts.headline(FASTER)
+    assert "saved time in 1 of 1 comparisons** (T x 0.75 [0.7" in text
+    assert "with a 95% interval that says so in 1. **Accuracy was shown to be kept within 1 point in 1 of 1**" in text
+    assert "rises until accuracy has fallen by 25% of itself" in text
+    assert "Seeds a comparison: 3." in text
+    assert "share a control" in text
+
+
+def test_headline_names_comparisons_of_one_run_among_others():
+    one = [run("no_increase", network="resnet34", comparable="b"), run("gradual", network="resnet34", comparable="b")]
+    two = [run(regime, seed, seconds) for regime, seconds in (("no_increase", 60), ("gradual", 45)) for seed in (0, 1)]
+    text = verdicts.headline(compare(*one, *two))
+    assert "Seeds a comparison: 1 to 2." in text
+    assert "1 of them stand on one run" in text
+    assert "with gradual on steel, resnet34" in text
+
+
+def test_nothing_to_say():
+    empty = statistics.compare(pd.DataFrame())
+    assert verdicts.headline(empty).startswith("Nothing to compare yet")
+    assert verdicts.own_verdict(empty).startswith("No verdict")
+    assert verdicts.recommend(empty) == "no_increase"
+    assert verdicts.recommendations(empty) == []
+    assert len(verdicts.when_not(pd.DataFrame(), empty)) == 1
+
+
+@pytest.mark.parametrize(
+    ("compared", "use", "sure"),
+    [(FASTER, "gradual", "decided at 95% (n = 3)"), (WORSE, "no increase", "decided at 95% (n = 3)"),
+     (MIXED, "gradual", "open: a hint, no more (n = 3)"), (ONE, "gradual", "open: a hint, no more (n = 1)")],
+)  # fmt: skip
+def test_recommendations(compared, use, sure):
+    (row,) = verdicts.recommendations(compared)
+    assert (row["use"], row["how sure"]) == (use, sure)
+
+
+def test_when_not_to_bother_says_what_can_be_saved_at_most():
+    """40 of 100 s before re-training: no regime that ends at full size can save more than 40%."""
+    table = pd.DataFrame([run("no_increase", seconds=100, seconds_subtotal=40)])
+    assert "steel 40%" in verdicts.when_not(table, FASTER)[0]
+
+
+def test_verdict_time_saved_and_accuracy_kept():
+    text = verdicts.own_verdict(ONE)
+    assert "Gradual took 25% less training time than no increase" in text
+    assert "2.0 points more accurate (100 validation images: one is 1.0 points)" in text
+    assert "**Use gradual**" in text
+    assert "one seed, so this is one observation" in text
+
+
+def test_verdict_accuracy_lost():
+    """Five of 100 validation images for a quarter of the time: not worth it."""
+    text = verdicts.own_verdict(pairs((45, -5), regime="stepwise"))
+    assert "Stepwise took 25% less training time" in text
+    assert "5.0 points less accurate" in text
+    assert "**Use no increase**" in text
+
+
+def test_verdict_time_lost():
+    text = verdicts.own_verdict(SLOWER)
+    assert "Gradual took 25% more training time" in text
+    assert "**Use no increase**" in text
+
+
+@pytest.mark.parametrize(
+    ("compared", "use", "sure"),
+    [(FASTER, "gradual", "the 95% intervals exclude the opposite"),
+     (MIXED, "gradual", "the 95% intervals do not exclude the opposite")],
+)  # fmt: skip
+def test_verdict_of_many_seeds_says_how_sure(compared, use, sure):
+    text = verdicts.own_verdict(compared)
+    assert f"**Use {use}**" in text
+    assert f"How sure: 3 seeds; {sure}" in text
+
+
+@pytest.mark.parametrize(
+    ("gradual", "stepwise", "use"),
+    [
+        ((45, 0.80), (50, 0.85), "gradual"),  # the faster of two that keep accuracy
+        ((45, 0.78), (50, 0.80), "stepwise"),  # two images lost
+        ((45, 0.79), (50, 0.80), "gradual"),  # one image lost: a validation set of 100 cannot tell
+        ((61, 0.90), (62, 0.90), "no_increase"),  # better but slower is not what the hypothesis is about
+        ((45, 0.70), (50, 0.70), "no_increase"),
+    ],
+)
+def test_recommend(gradual, stepwise, use):
+    rows = [run("no_increase"), run("gradual", seconds=gradual[0], accuracy=gradual[1]),
+            run("stepwise", seconds=stepwise[0], accuracy=stepwise[1])]  # fmt: skip
+    assert verdicts.recommend(compare(*rows)) == use
