@@ -4,7 +4,8 @@
     python -m entr_utils.evidence status                     (reads records only, no torch)
 
 A run whose record is there is done. A part that fails or misses its images does not stop the others. Exit codes: 0 all
-there, 1 a run failed or could not be planned, 2 a wrong parameter, 3 a dataset was missing.
+there, 1 a run failed or could not be planned, 2 a wrong parameter or images or weights that cannot be used, 3 a dataset
+or weights were missing.
 """
 
 import os
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entr_utils import UserError, records, runs
+from entr_utils import UserError, inputs, records, runs
 from entr_utils.execution import KERNEL_ENVIRONMENT, whole
 from entr_utils.parameters import KNOWN_GROUPS, Parameters, of_record
 from entr_utils.progress import minutes
@@ -137,10 +138,8 @@ def do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
     given["results"] = str(Path(settings["RESULTS"]) / part.folder)
     wanted = [Parameters(dataset, **(given | cell)).checked() for dataset, cell in cells(part)]
     print(part.title)
-    missing = runs.missing_datasets(wanted)
-    if runs.missing_weights([run for run in wanted if run.dataset not in missing]):
-        return 1, f"0 of {len(wanted)} done, no weights"
-    ready, problems = _prepared([run for run in wanted if run.dataset not in missing])
+    usable, problem = inputs.ready(wanted)
+    ready, problems = _prepared(usable)
     todo = [experiment for experiment in ready if not _done(experiment, part)]
     print(f"  {len(ready) - len(todo)} of {len(wanted)} done, {len(todo)} to do")
     train = runs.train_all if part.notebooks else train_here
@@ -148,8 +147,9 @@ def do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
     if part.notebooks and not part.folder:  # a probe is of a dataset, not of some of its images
         runs.probe_weights([experiment.parameters for experiment in ready])
     line = f"{sum(_done(experiment, part) for experiment in ready)} of {len(wanted)} done"
-    lacking = [*problems, *(f"{dataset} is missing" for dataset in sorted(missing))]
-    return 1 if failed or problems else 3 if missing else 0, "; ".join([line, *lacking])
+    without = sorted({run.dataset for run in wanted} - {run.dataset for run in usable})
+    lacking = [*problems, *(f"{dataset} cannot be used" for dataset in without)]
+    return 1 if failed or problems else problem, "; ".join([line, *lacking])
 
 
 def _prepared(wanted: list[Parameters]) -> tuple[list["Experiment"], list[str]]:

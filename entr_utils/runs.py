@@ -2,8 +2,9 @@
 
     python -m entr_utils.runs all PROFILE=paper DATASETS="steel ucm" SEEDS="0 1"
 
-What is done (its record is there) is not done again. Exit codes: 0 all there, 1 a run failed, 2 a wrong parameter,
-3 a dataset was missing. The Makefile calls this; so can a cluster's scheduler, one run at a time.
+What is done (its record is there) is not done again. Exit codes: 0 all there, 1 a run failed, 2 a wrong parameter, or
+images or weights that cannot be used, 3 a dataset or weights were missing. The Makefile calls this; so can a cluster's
+scheduler, one run at a time.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entr_utils import UserError, datasets, downloads, locks, records
+from entr_utils import UserError, datasets, inputs, locks, records
 from entr_utils.execution import KERNEL_ENVIRONMENT, execute, whole
 from entr_utils.parameters import NETWORKS, Parameters
 from entr_utils.progress import minutes
@@ -87,21 +88,22 @@ def work(settings: dict[str, str], again: bool = False) -> int:
 
     Returns the exit code. Another command that works in the same results is waited for.
     """
+    from entr_utils import timing
+
     runs = plan(settings)
+    timing.precision(settings["PRECISION"])
     say_what_runs(settings, runs)
     folder = Path(settings["RESULTS"]) / settings["PROFILE"]
     with locks.results(folder):
         sweep(folder)
-        missing = missing_datasets(runs)
-        without_weights = missing_weights([run for run in runs if run.dataset not in missing])
-        ready = [run for run in runs if run.dataset not in missing and run.network not in without_weights]
+        ready, problem = inputs.ready(runs)
         todo = [experiment for experiment in map(prepare, ready) if to_do(experiment, again)]
         done, cannot = len(ready) - len(todo), len(runs) - len(ready)
         print(f"  {len(runs)} runs: {done} done, {len(todo)} to do, {cannot} cannot run")
         failed = train_all(todo)
         probe_weights(ready)
         failed += summarise(settings, changed=bool(todo))
-    return 1 if failed or without_weights else 3 if missing else 0
+    return 1 if failed else problem
 
 
 def sweep(folder: Path) -> None:
@@ -136,38 +138,6 @@ def say_plan(settings: dict[str, str]) -> int:
     say_what_runs(settings, runs)
     print(forecast.table((run, forecast.forecast(run, *forecast.counts(run))) for run in runs))
     return 0
-
-
-def missing_datasets(runs: list[Parameters]) -> set[str]:
-    """Say of each dataset whether it is found, downloadable or missing; download; return what is missing after that."""
-    states, firsts = {}, {run.dataset: run for run in runs}
-    for dataset, run in firsts.items():
-        try:
-            states[dataset], line = datasets.status(dataset, run.data)
-        except UserError as error:  # a folder, but not one of images in classes
-            states[dataset], line = "missing", f"{dataset}: {error}"
-        print(f"  {line}")
-    for dataset in (dataset for dataset, state in states.items() if state == "downloadable"):
-        try:
-            downloads.download_ucm(Path(firsts[dataset].data))
-        except UserError as error:
-            states[dataset] = "missing"
-            print(f"  {dataset}: {error}")
-    return {dataset for dataset, state in states.items() if state == "missing"}
-
-
-def missing_weights(runs: list[Parameters]) -> set[str]:
-    """Fetch what weights are needed; say of which networks they cannot be had or do not fit, and return those."""
-    from entr_utils import networks
-
-    missing = set()
-    for network, weights in {run.network: run.weights for run in runs}.items():
-        try:
-            networks.build(network, weights, classes=2, dropout=0.5, precision="float32")
-        except UserError as error:
-            print(f"  {network}: {error}")
-            missing.add(network)
-    return missing
 
 
 def say_what_runs(settings: dict[str, str], runs: list[Parameters]) -> None:

@@ -122,7 +122,7 @@ def test_a_part_that_misses_something_stops_no_other(queue, tmp_path, capsys, mo
     assert evidence.main(["PARTS=2 3 4", f"RESULTS={tmp_path / 'results'}"]) == 1
     assert done == ORDER[:1]
     out = capsys.readouterr().out
-    assert "(1) images: 0 of 1 done; steel is missing" in out
+    assert "(1) images: 0 of 1 done; steel cannot be used" in out
     assert "(2) weights: not begun: weights='nowhere.pt'" in out
     assert "(3) matched: 0 of 1 done; regime='short': needs the records of no_increase and gradual" in out
     assert "(4) tiny: 1 of 1 done" in out

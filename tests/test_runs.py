@@ -272,10 +272,10 @@ def test_a_missing_dataset_is_said_and_the_others_go_on(kernel, photos, tmp_path
     assert "3 runs: 0 done, 1 to do, 2 cannot run" in lines[4]
 
 
-def test_a_folder_that_holds_no_classes_is_a_missing_dataset(kernel, tmp_path, capsys):
+def test_a_folder_that_holds_no_classes_is_refused(kernel, tmp_path, capsys):
     (tmp_path / "data" / "steel").mkdir(parents=True)
     code = runs.main(["all", "PROFILE=tiny", "WEIGHTS=none", "DATASETS=steel", f"DATA={tmp_path / 'data'}"])
-    assert code == 3
+    assert code == 2
     assert f"steel: {tmp_path}/data/steel: 0 class folders with images" in capsys.readouterr().out
 
 
@@ -283,7 +283,7 @@ def test_ucm_that_cannot_be_downloaded_is_a_missing_dataset(kernel, tmp_path, mo
     def fails(data):
         raise runs.UserError("UCMerced_LandUse.zip cannot be downloaded")
 
-    monkeypatch.setattr(runs.downloads, "download_ucm", fails)
+    monkeypatch.setattr("entr_utils.downloads.download_ucm", fails)
     (tmp_path / "data").mkdir()
     code = runs.main(["all", "PROFILE=tiny", "WEIGHTS=none", "DATASETS=ucm", f"DATA={tmp_path / 'data'}"])
     assert code == 3
@@ -301,7 +301,7 @@ def test_weights_that_cannot_be_downloaded(kernel, monkeypatch, capsys):
         raise runs.UserError(f"weights=imagenet: {network} cannot be downloaded; name it with WEIGHTS=path")
 
     monkeypatch.setattr("entr_utils.networks.weights_file", fails)
-    assert make("WEIGHTS=imagenet", "NETWORKS=resnet18 resnet34") == 1
+    assert make("WEIGHTS=imagenet", "NETWORKS=resnet18 resnet34") == 3
     assert asked == ["resnet18", "resnet34"]
     assert [notebook for notebook, _ in kernel.asked] == ["summary"]
     assert (
@@ -313,7 +313,7 @@ def test_weights_that_cannot_be_downloaded(kernel, monkeypatch, capsys):
 def test_weights_that_do_not_fit_are_said_once(kernel, tmp_path, capsys):
     """Before any kernel starts."""
     (tmp_path / "words.pt").write_text("words")
-    assert make(f"WEIGHTS={tmp_path / 'words.pt'}") == 1
+    assert make(f"WEIGHTS={tmp_path / 'words.pt'}") == 2
     assert [notebook for notebook, _ in kernel.asked] == ["summary"]
     assert capsys.readouterr().out.count("words.pt: cannot be loaded") == 1
 
