@@ -7,7 +7,8 @@ from importlib.util import find_spec
 
 needed = {"papermill": "papermill", "colors": "ansicolors", "entrypoints": "entrypoints", "tenacity": "tenacity",
           "nbclient": "nbclient", "fastjsonschema": "fastjsonschema", "seaborn": "seaborn", "fastai": "fastai", "pytest": "pytest",
-          "xdist": "pytest-xdist", "execnet": "execnet", "psutil": "psutil"}
+          "xdist": "pytest-xdist", "execnet": "execnet", "psutil": "psutil", "hypothesis": "hypothesis",
+          "sortedcontainers": "sortedcontainers"}
 print(*(package for module, package in needed.items() if not find_spec(module)))
 PYTHON
 )

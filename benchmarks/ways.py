@@ -47,7 +47,7 @@ def ours(folder: Path, size: int) -> Epoch:
     """Decoded once, then this project's loop."""
     paths = datasets.list_images(folder / "train")
     classes = sorted({path.parent.name for path in paths})
-    photos = images.place(images.decode(paths, size), np.arange(len(paths)))
+    photos = images.place(images.decode(paths, size)[0], np.arange(len(paths)))
     labels = torch.tensor([classes.index(path.parent.name) for path in paths]).to(timing.device())
     network = networks.build("resnet18", "none", len(classes), DROPOUT, timing.precision()).to(timing.device())
     batches = images.Batches(photos, labels, BATCH, 0, make_augment("eight"))

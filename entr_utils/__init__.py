@@ -1,11 +1,12 @@
 """The ENTR hypothesis, tested: does growing the training images save time, and what does it cost?
 
 Read in this order: `regimes` (the schedule as data), `parameters` (what one run is made of), `datasets` and
-`synthetic` (which images), `images` (decode once, place, resize, batch), `views` (what a stage shows of them),
-`augmentation`, `memory` (where images stay), `networks`, `learning` (the pieces of a run), `forecast` (what it will
-take), `training` (one run), `checkpoints` (stop anywhere), `matching` (a control of the same T), `timing`, `records`
-(what a run leaves behind), `statistics`, `figures`, `reports` (what a notebook shows), `execution` (one notebook),
-`locks`, `runs` (many runs), `evidence` (which of them are evidence).
+`synthetic` (which images), `folders` and `decoding` (what is used of a folder), `images` (decode once, place, resize,
+batch), `cached`, `views` (what a stage shows of them), `augmentation`, `memory` (where images stay), `networks`,
+`learning` (the pieces of a run), `forecast` (what it will take), `training` (one run), `checkpoints` (stop anywhere),
+`matching` (a control of the same T), `timing`, `records` (what a run leaves behind), `statistics`, `figures`,
+`reports` (what a notebook shows), `execution` (one notebook), `locks`, `runs` (many runs), `evidence` (which of them
+are evidence).
 """
 
 import warnings

@@ -3,15 +3,17 @@
 Steel and Bees were never published, so they are read from folders; UC Merced is downloaded (`downloads`).
 """
 
-from collections import Counter
+import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
 from entr_utils import UserError
+from entr_utils.folders import list_images, shown
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 VALIDATION_SHARE = 0.1  # the paper's random 90/10 split
 ALONE = "alone: "  # begins the group of an image that belongs to none
 HELD = (0.08, 0.15)  # share of the images in validation where whole groups must stand there
@@ -94,39 +96,41 @@ def status(dataset: str, data: str) -> tuple[str, str]:
     return "missing", f"{dataset}: missing; {known.where.format(folder=folder)}"
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Image files in the class sub-folders of `folder`, sorted by path; hidden files and folders are left out.
-
-    Raises UserError where there are fewer than two classes with images, or a class with a single image.
-    """
-    found = (path for path in folder.glob("*/*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    paths = sorted(path for path in found if not path.name.startswith(".") and not path.parent.name.startswith("."))
-    counts = Counter(path.parent.name for path in paths)
-    if len(counts) < 2:
-        raise UserError(f"{folder}: {len(counts)} class folders with images; put one sub-folder a class there, "
-                        f"at least two, with {', '.join(sorted(IMAGE_SUFFIXES))} files")  # fmt: skip
-    alone = [name for name, count in counts.items() if count < 2]
-    if alone:
-        raise UserError(f"{folder}: a single image in {', '.join(alone)}; a class needs one to train and one to test")
-    return paths
-
-
-def read_groups(csv_file: Path, names: list[str]) -> list[str]:
+def read_groups(csv_file: Path, names: list[str]) -> tuple[list[str], list[str]]:
     """The group of each image of `names` ("class/file.jpg"), read from a CSV with columns file and group.
 
     Images of one group (a specimen, a sample, a scene) never stand on both sides of the split. An image that the file
-    does not name, or names without a group, is a group of its own. Raises UserError on other columns or no match.
+    does not name, or names without a group, is a group of its own. Letters may be encoded either way (NFC or NFD).
+    Returns the groups, and the names in the file that are none of `names`, sorted. Raises UserError on a file that is
+    no CSV in UTF-8, on other columns, an image in two groups, or no match.
     """
-    import pandas as pd
-
-    table = pd.read_csv(csv_file, dtype=str)
-    if not {"file", "group"} <= set(table.columns):
-        raise UserError(f"groups={csv_file}: columns {', '.join(table.columns)}; it needs the columns file and group")
-    group_of = dict(zip(table["file"], table["group"], strict=True))
-    if not set(names) & set(group_of):
+    rows, wanted = _read_csv(csv_file), [normalize("NFC", name) for name in names]
+    group_of: dict[str, str] = {}
+    for name, group in rows:
+        if group and group_of.setdefault(name, group) != group:
+            raise UserError(f"groups={csv_file}: {name} stands in two groups, {group_of[name]} and {group}; "
+                            "an image has one")  # fmt: skip
+    named = {name for name, _ in rows}
+    if not named & {*wanted}:
         raise UserError(f"groups={csv_file}: names none of the images; its file column should read like {names[0]}")
-    known = {name: group for name, group in group_of.items() if isinstance(group, str) and group}
-    return [known.get(name, f"{ALONE}{name}") for name in names]
+    return [group_of.get(name, f"{ALONE}{name}") for name in wanted], sorted(named - {*wanted})
+
+
+def _read_csv(csv_file: Path) -> list[tuple[str, str]]:
+    """(file, group) of each row that names a file, in NFC; a missing group is ""."""
+    try:
+        with open(csv_file, newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            columns = [shown(str(column)) for column in table.fieldnames or ()]
+            rows = [(normalize("NFC", row.get("file") or ""), row.get("group") or "") for row in table]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", 0) or error
+        raise UserError(f"groups={csv_file}: cannot be read ({reason}); it should be a CSV file in UTF-8 with the "
+                        "columns file and group") from error  # fmt: skip
+    if not {"file", "group"} <= {*columns}:
+        raise UserError(f"groups={csv_file}: columns {', '.join(columns)[:80] or 'none'}; it needs the columns file "
+                        "and group")  # fmt: skip
+    return [(name, group) for name, group in rows if name]
 
 
 def of_known_group(labels: list[str], groups: list[str]) -> tuple[list[int], list[str]]:
@@ -149,16 +153,42 @@ def check_share(share: float, seed: int) -> None:
                         f"{HELD[0]:.0%} to {HELD[1]:.0%}; take another seed")  # fmt: skip
 
 
-def split(labels: np.ndarray, seed: int, groups: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation indices: seeded, stratified by class, 90/10, groups kept whole.
+def split(labels: np.ndarray, seed: int, groups: list[str] | None = None,
+          copies: Iterable[list[int]] = ()) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Training and validation indices: seeded, stratified by class, 90/10, groups and copies kept on one side.
 
     Args:
         labels: (n,) class of each image, images sorted by path.
         seed: the run's seed; one seed is one split, for all regimes.
         groups: (n,) group names; none means that every image stands alone.
+        copies: sets of indices of identical images. A split that happens to keep each set on one side stands; else it
+            is drawn with each set as one group.
     Returns: two sorted index arrays with every class on both sides.
-    Raises UserError where groups allow no such split.
+    Raises UserError where groups and copies allow no such split.
     """
+    training, validation = _split(labels, seed, groups)
+    inside = np.isin(np.arange(len(labels)), validation)
+    if all(inside[same].all() or not inside[same].any() for same in copies):
+        return training, validation
+    return _split(labels, seed, joined(len(labels), groups, copies))
+
+
+def joined(n: int, groups: list[str] | None, copies: Iterable[list[int]]) -> list[str]:
+    """(n,) group names: groups that share identical images become one."""
+    merged, into = list(groups or map(str, range(n))), dict[str, str]()
+
+    def last(group: str) -> str:
+        while group in into:
+            group = into[group]
+        return group
+
+    for same in copies:
+        first, *others = sorted({last(merged[i]) for i in same})
+        into |= dict.fromkeys(others, first)
+    return [last(group) for group in merged]
+
+
+def _split(labels: np.ndarray, seed: int, groups: list[str] | None) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     _, group_of = np.unique(groups if groups is not None else np.arange(len(labels)).astype(str), return_inverse=True)
     sizes = np.zeros((group_of.max() + 1, int(labels.max()) + 1), int)  # images of each class in each group
@@ -170,7 +200,8 @@ def split(labels: np.ndarray, seed: int, groups: list[str] | None = None) -> tup
     held = sizes[validation].sum(0)
     if not ((held > 0) & (held < total)).all():
         classes = np.flatnonzero((held == 0) | (held == total)).tolist()
-        raise UserError(f"groups: classes {classes} cannot stand on both sides of the split; split with groups=none")
+        raise UserError(f"groups: classes {classes} cannot stand on both sides of the split, since each is one group "
+                        "or copies of one image; add images, or split with groups=none")  # fmt: skip
     in_validation = validation[group_of]
     return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
 

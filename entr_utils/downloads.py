@@ -1,19 +1,22 @@
 """Getting public images: UC Merced from its mirrors, UHCSDB's micrographs from a folder; unpacking safely."""
 
+import contextlib
 import csv
 import hashlib
+import http.client
+import os
 import shutil
 import sqlite3
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
-import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from PIL import Image
+from typing import TypeVar
 
 from entr_utils import UserError
+from entr_utils.decoding import open_image
 from entr_utils.progress import Progress, track
 
 UCM_MIRRORS = (
@@ -22,6 +25,10 @@ UCM_MIRRORS = (
 )
 UCM_MD5 = "5b7ec56793786b6dc8a908e8854ac0e4"
 CHUNK = 1 << 20
+# An archive may unpack to SMALL_ENOUGH bytes or RATIO times its own size, whichever is more, if the disk has the room:
+# photographs hardly shrink, drawings and scans by 10 to 50, a bomb by 1000.
+SMALL_ENOUGH, RATIO = 1 << 30, 100
+Member = TypeVar("Member", zipfile.ZipInfo, tarfile.TarInfo)
 UHCSDB_CLASSES = ("spheroidite", "network", "pearlite", "pearlite+spheroidite", "spheroidite+widmanstatten",
                   "martensite", "pearlite+widmanstatten")  # fmt: skip
 UHCSDB_ROWS = 484  # of 522; below is an info bar that gives the sample away
@@ -56,7 +63,7 @@ def download(mirrors: tuple[str, ...], path: Path, md5: str) -> None:
     for url in mirrors:
         try:
             _fetch(url, partial)
-        except (OSError, urllib.error.URLError) as error:  # keep what is there: the next try goes on from it
+        except (OSError, http.client.HTTPException) as error:  # keep what is there: the next try goes on from it
             reasons.append(f"{url}: {error}")
             continue
         if _md5(partial) == md5:
@@ -77,14 +84,18 @@ def _fetch(url: str, partial: Path) -> None:
         if error.code == 416:  # nothing beyond what is there: it may be whole, the checksum tells
             return
         raise
-    with response, open(partial, "ab" if response.status == 206 else "wb") as file:
+    with response:
         have = have if response.status == 206 else 0
-        total = have + int(response.headers.get("Content-Length", 0))
+        total, chunk = have + (response.length or 0), response.read(CHUNK)
+        if not have and chunk.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+            raise OSError("a web page came instead of the file, as sign-in and error pages do")
         progress = Progress(f"downloading {partial.stem}")
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            have += len(chunk)
-            progress.update(have / max(total, have))
+        with open(partial, "ab" if have else "wb") as file:
+            while chunk:
+                file.write(chunk)
+                have += len(chunk)
+                progress.update(have / max(total, have))
+                chunk = response.read(CHUNK)
         progress.close()
     if have < total:
         raise OSError(f"stopped after {have} of {total} bytes")
@@ -98,22 +109,56 @@ def _md5(path: Path) -> str:
 def unpack(archive: Path, target: Path) -> None:
     """Unpack a .zip or .tar(.*) into the new folder `target`; nothing is ever written outside it.
 
-    Raises UserError where the archive is damaged or of another kind.
+    Raises UserError where the archive is damaged, of another kind, or unpacks to more than it should (SMALL_ENOUGH).
     """
     partial = target.with_name(f"{target.name}.unpacking")
     shutil.rmtree(partial, ignore_errors=True)
     try:
+        partial.mkdir(parents=True)
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as file:
-                file.extractall(partial)  # drops drive letters, absolute paths and ".." by itself
+                # Drops drive letters, absolute paths and ".." by itself, and writes no more of a member than it said.
+                file.extractall(partial, list(_bounded(file.infolist(), archive, partial)))
         else:
             with tarfile.open(archive) as file:
-                file.extractall(partial, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
+                file.extractall(partial, _bounded(file, archive, partial), filter="data")
+                _check_end(file)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)  # last: the folder is there only when it is whole
+    except UserError:
+        raise
+    except Exception as error:  # the decoders raise many types; all mean the same to the user
+        reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
+        raise UserError(f"{archive}: cannot be unpacked ({reason}); a whole .zip or .tar is needed") from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"{archive}: cannot be unpacked ({error}); a whole .zip or .tar is needed") from error
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)  # last: the folder is there only when it is whole
+
+
+def _bounded(members: Iterable[Member], archive: Path, target: Path) -> Iterator[Member]:
+    """The members, until they add up to more than an archive of this size should hold or the disk does."""
+    allowed, unpacked = max(SMALL_ENOUGH, RATIO * archive.stat().st_size), 0
+    room = shutil.disk_usage(target).free
+    for member in members:
+        unpacked += member.size if isinstance(member, tarfile.TarInfo) else member.file_size
+        if unpacked > allowed:
+            raise UserError(f"{archive}: unpacks to more than {allowed / 1e9:.1f} GB, far more than its size promises; "
+                            "if it is what you think, unpack it by hand and name the folder")  # fmt: skip
+        if unpacked > room:
+            raise UserError(f"{archive}: unpacks to more than the {room / 1e9:.1f} GB free in {target.parent}; "
+                            "make room there")  # fmt: skip
+        yield member
+
+
+def _check_end(file: tarfile.TarFile) -> None:
+    """Whether a tar that was read is whole: tarfile takes a damaged header for the end, and what comes after the last
+    member, a compressed stream's checksum with it, it does not read. Raises an error where it is not."""
+    assert file.fileobj is not None
+    file.fileobj.seek(file.offset)
+    if file.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it ends too early, or is damaged")
+    for _ in range(SMALL_ENOUGH // CHUNK):
+        if not file.fileobj.read(CHUNK):
+            break
 
 
 def own_folder(images: str, data: str | Path = "data") -> Path:
@@ -121,21 +166,28 @@ def own_folder(images: str, data: str | Path = "data") -> Path:
 
     Raises UserError where `images` is neither.
     """
-    path = Path(images).expanduser()
-    if path.is_file():
-        target = Path(data) / "own" / f"{path.name.partition('.')[0]}-{_md5(path)[:8]}"
+    path = Path(os.path.expanduser(images)) if isinstance(images, str) and images.strip() else None
+    if path and os.path.isfile(path):
+        target = Path(data) / "own" / f"{path.name.partition('.')[0][:40]}-{_md5(path)[:8]}"
         if not target.is_dir():
             unpack(path, target)
         path = target
-    if not path.is_dir():
+    if not path or not os.path.isdir(path):
         raise UserError(f"images={images!r}: no such folder or archive; allowed: a folder with one sub-folder a class, "
                         "a .zip or .tar of one, or synthetic")  # fmt: skip
-    while (
-        len(inside := [entry for entry in path.iterdir() if not entry.name.startswith((".", "__MACOSX"))]) == 1
-        and inside[0].is_dir()
-    ):  # an archive often wraps its folder in another
-        path = inside[0]
+    while (inside := _wrapped(path)) is not None:
+        path = inside
     return path
+
+
+def _wrapped(folder: Path) -> Path | None:
+    """The only thing in a folder, where that is a folder of folders: an archive often wraps its folder in another."""
+    try:
+        inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        only = len(inside) == 1 and inside[0].is_dir() and not inside[0].is_symlink()
+        return inside[0] if only and any(path.is_dir() for path in inside[0].iterdir()) else None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}); make it readable") from error
 
 
 def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
@@ -145,7 +197,7 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
         folder: holds microstructures.sqlite and, anywhere below, the micrographs it names (645 x 522 pixels).
         data: where to write.
     The info bar (rows from 484 on) is cut off; the physical sample of each image is kept as its group. Images of
-    other classes than the seven are left out. Returns the folder. Raises UserError where files are missing.
+    other classes than the seven are left out. Returns the folder. Raises UserError where files are missing or damaged.
     """
     folder, steel = Path(folder), Path(data) / "steel"
     database = folder / "microstructures.sqlite"
@@ -153,10 +205,9 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
         raise UserError(f"{database}: missing; put UHCSDB's files (hdl 11256/940) into {folder}/")
     if steel.exists():
         raise UserError(f"{steel}: exists already; move it away to import again")
-    with sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True) as connection:
-        rows = connection.execute("select path, primary_microconstituent, sample_key from micrograph").fetchall()
     found = {path.name: path for path in folder.rglob("micrograph*.*")}
-    wanted = [(Path(path).name, label, sample) for path, label, sample in rows if label in UHCSDB_CLASSES]
+    wanted = [(Path(str(path)).name, label, sample) for path, label, sample in _micrographs(database)
+              if label in UHCSDB_CLASSES]  # fmt: skip
     missing = [name for name, _, _ in wanted if name not in found]
     if missing or not wanted:
         raise UserError(f"{folder}: {len(missing)} of {len(wanted)} micrographs are missing, {missing[:1]} for one")
@@ -170,9 +221,18 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
     return steel
 
 
+def _micrographs(database: Path) -> list[tuple]:
+    """(path, class, sample) of each."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute("select path, primary_microconstituent, sample_key from micrograph").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{database}: cannot be read as UHCSDB's database ({error}); fetch it again") from error
+
+
 def _import_one(path: Path, label: str, sample: int | None, steel: Path) -> tuple[str, str]:
     name = f"{label}/{path.stem}.png"
     (steel / label).mkdir(parents=True, exist_ok=True)
-    with Image.open(path) as image:
-        image.convert("L").crop((0, 0, image.width, min(image.height, UHCSDB_ROWS))).save(steel / name)
+    image = open_image(path).convert("L")
+    image.crop((0, 0, image.width, min(image.height, UHCSDB_ROWS))).save(steel / name)
     return name, "" if sample is None else str(sample)

@@ -1,6 +1,7 @@
 """A run before it starts: parameters checked, images and split at hand, and the key that names it."""
 
 import hashlib
+import re
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from entr_utils.regimes import PROTOCOL, REGIMES, Regime, pixels, rotated
 
 OWN_DROPOUT = 0.5  # of both dropouts, for a user's own images
 USUAL = {"view": "resized", "share": 1.0}  # of a stage: not said in its identity, so that older keys stand
+MOST_NAMED = 100  # files a record names; the rest are counted
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,40 @@ class Experiment:
     @property
     def about(self) -> dict:
         """What people want to know of the images, the split and the weights; part of the record."""
+        found, copies = self.images, self._copies()
+        groups = datasets.joined(len(found.names), found.groups, found.copies) if found.groups else ()
         return {
-            "image_source": self.images.source, "class_names": self.images.classes, "n_train": len(self.training),
-            "n_val": len(self.validation), "n_groups": len(set(self.images.groups or ())), "split": self._split(),
+            "image_source": found.source, "class_names": found.classes, "n_train": len(self.training),
+            "n_val": len(self.validation), "n_groups": len(set(groups)), "split": self._split(),
+            "n_left_out": len(found.left_out), "n_copies": len(copies), "copies": copies[:MOST_NAMED],
+            "left_out": [f"{name}: {reason}" for name, reason in sorted(found.left_out.items())[:MOST_NAMED]],
             "weights_note": networks.KNOWN_WEIGHTS.get(self.identity["weights_sha256"], ""),
             **({"matched": self.matched} if self.matched else {}),
         }  # fmt: skip
 
+    def _copies(self) -> list[str]:
+        """The sets of identical images by name, those in several classes first."""
+        named = [[self.images.names[i] for i in same] for same in self.images.copies]
+        return list(map(_equal, sorted(named, key=_in_several_classes, reverse=True)))
+
     def _split(self) -> str:
         rule, groups = f"seed {self.parameters.seed}, stratified by class, 90/10", self.images.groups
+        if self.images.copies:
+            rule = f"{rule}, {len(self.images.copies)} sets of identical images kept whole"
         if groups is None:
             return f"{rule}, by image"
         together = {group for group in groups if not group.startswith(datasets.ALONE)}
         alone = sum(group.startswith(datasets.ALONE) for group in groups)
         return f"{rule}, {len(together)} groups kept whole, {alone} images of no known group each by itself"
+
+
+def _in_several_classes(names: list[str]) -> bool:
+    return len({name.partition("/")[0] for name in names}) > 1
+
+
+def _equal(names: list[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{' = '.join(names[:most])}{more}{' (in several classes)' if _in_several_classes(names) else ''}"
 
 
 def prepare(dataset: str, **parameters) -> Experiment:
@@ -80,7 +102,7 @@ def prepare(dataset: str, **parameters) -> Experiment:
     if dataset == "ucm" and datasets.status(dataset, p.data)[0] == "downloadable":
         downloads.download_ucm(Path(p.data))
     loaded = images.load(p)
-    training, validation = datasets.split(loaded.labels, p.seed, loaded.groups)
+    training, validation = datasets.split(loaded.labels, p.seed, loaded.groups, loaded.copies)
     if p.groups == "known":
         datasets.check_share(len(validation) / len(loaded.labels), p.seed)
 
@@ -104,9 +126,10 @@ def prepare_own(images: str, seeds: str, profile: str = "", **parameters) -> lis
         seeds: whole numbers, separated by spaces.
         profile: "" is "paper" (250 px, pretrained) for images and "quick" (96 px, from scratch) for the demonstration.
     """
-    data = images if images.startswith("synthetic") else str(downloads.own_folder(images))
-    profile = profile or ("quick" if images.startswith("synthetic") else "paper")
-    if not seeds.split() or not all(seed.isdecimal() for seed in seeds.split()):
+    drawn = isinstance(images, str) and images.startswith("synthetic")
+    data = images if drawn else str(downloads.own_folder(images))
+    profile = profile or ("quick" if drawn else "paper")
+    if not isinstance(seeds, str) or not re.fullmatch(r"([0-9]{1,10} )+", " ".join(seeds.split()) + " "):
         raise UserError(f"seeds={seeds!r}: allowed: whole numbers separated by spaces")
     return [prepare("own", data=data, profile=profile, seed=seed, regime=regime, **parameters)
             for seed in map(int, seeds.split()) for regime in rotated(list(REGIMES), seed)]  # fmt: skip

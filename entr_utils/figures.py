@@ -43,6 +43,11 @@ def foot(figure: Figure, records: list[dict], shown: str = "") -> Figure:
     return figure
 
 
+def _plain(name: str) -> str:
+    """A class's name as matplotlib should write it: what stands between two $ is no formula."""
+    return name.replace("$", r"\$")
+
+
 def _photo(figure: Figure) -> Image:
     """A figure made of images, as JPEG: as PNG it would be larger than the rest of a notebook together."""
     buffer = BytesIO()
@@ -64,7 +69,7 @@ def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source:
         axis.axis("off")
         if label < len(classes):
             axis.imshow(pixels_[np.argmax(labels == label)])
-            axis.set_title(classes[label][:18], fontsize=8)
+            axis.set_title(_plain(classes[label][:18]), fontsize=8)
     figure.suptitle(f"One image a class: {source}", fontsize=9)
     return _photo(figure)
 
@@ -142,7 +147,7 @@ def learning_rate(rates: list[float], losses: list[float], suggested: float, use
 
 def confusion(record: dict) -> Figure:
     """Confusion matrix of the total predictions (after TTA): share of each true class, counts where they fit."""
-    names, truth = record["class_names"], record["predictions"]["truth"]
+    names, truth = list(map(_plain, record["class_names"])), record["predictions"]["truth"]
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (truth, record["predictions"]["total"]), 1)
     side = max(5.5, 0.32 * len(names) + 1.5)

@@ -5,19 +5,19 @@ Then T measures training, not JPEG decoding, which on two CPU cores would hide w
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as resizing
 
-from entr_utils import UserError, datasets, memory, synthetic
+from entr_utils import UserError, cached, datasets, folders, memory, synthetic
 from entr_utils.augmentation import Augment
+from entr_utils.decoding import UnreadableImage, decode, sha256_of
 from entr_utils.parameters import KNOWN_GROUPS, Parameters
 from entr_utils.progress import track
 from entr_utils.timing import device
@@ -37,6 +37,8 @@ class Images:
         groups: group name of each image, or None.
         source: for people: what these images are.
         sha256: of the files read, or of the pixels drawn.
+        left_out: reason of each file or name that is not used, by its name.
+        copies: sets of indices of images whose files are the same, byte for byte.
     """
 
     pixels: np.ndarray
@@ -46,12 +48,14 @@ class Images:
     groups: list[str] | None
     source: str
     sha256: str
+    left_out: dict[str, str] = field(default_factory=dict)
+    copies: list[list[int]] = field(default_factory=list)
 
 
 def load(parameters: Parameters) -> Images:
-    """The images of a run, from the cache where they were decoded before.
+    """The images of a run, from the cache where they were decoded before; what cannot be read is left out.
 
-    Raises UserError where the dataset is missing or has too few images.
+    Raises UserError where the dataset is missing or has too few images that can be read.
     """
     made_of = {name: getattr(parameters, name) for name in ("dataset", "data", "size", "groups", "profile")}
     return _load(Parameters(**made_of))
@@ -65,42 +69,96 @@ def _load(parameters: Parameters) -> Images:
     folder = Path(parameters.data) if own else datasets.class_folder(parameters.dataset, parameters.data)
     if not folder.is_dir():
         raise UserError(datasets.status(parameters.dataset, parameters.data)[1])
-    paths = datasets.list_images(folder)
-    names = [f"{path.parent.name}/{path.name}" for path in paths]
-    groups, checksum = _groups(parameters, folder, names), folder_checksum(paths, names)
-    classes = sorted({path.parent.name for path in paths})
-    source = "the user's own images" if own else _describe(parameters.dataset, len(paths), len(classes), checksum)
+    paths, left_out = folders.list_folder(folder)
+    folders.check_classes(folder, map(folders.name_of, paths))
+    group_of, unknown = _groups(parameters, folder, list(map(folders.name_of, paths)))
+    hashes, unreadable = _hashes(paths)
+    wanted, dropped = _of_known_group(hashes, group_of) if parameters.groups in KNOWN_GROUPS else (list(hashes), [])
+    pixels, undecoded = _decoded(folder, paths, {name: hashes[name] for name in wanted}, parameters.size)
+    unreadable |= undecoded
+    hashes = {name: value for name, value in hashes.items() if name not in undecoded}
+    used = {name: hashes[name] for name in wanted if name in hashes}
+    names = list(used)
+    folders.check_classes(folder, names, {name: unreadable[name] for name in unreadable if _class(name) not in dropped})
+    classes = sorted(set(map(_class, names)))
+    labels = np.array([classes.index(_class(name)) for name in names])
+    source = "the user's own images" if own else _describe(parameters.dataset, hashes)
     if parameters.groups in KNOWN_GROUPS:
-        kept, dropped = datasets.of_known_group([path.parent.name for path in paths], groups or [])
-        paths, names, groups = [paths[i] for i in kept], [names[i] for i in kept], [(groups or [])[i] for i in kept]
-        classes, checksum = [name for name in classes if name not in dropped], folder_checksum(paths, names)
-        source = f"{source}; of these the {len(kept)} of known group, {', '.join(dropped) or 'no class'} dropped"
-    size = parameters.size
-    stem = f"{folder.name}-{size}-{checksum[:12]}"
-    pixels = _cached(stem, len(paths), size, lambda room: decode(paths, size, room))
-    labels = np.array([classes.index(path.parent.name) for path in paths])
-    return Images(pixels, labels, names, classes, groups if parameters.groups != "known-by-image" else None, source,
-                  checksum)  # fmt: skip
+        source = f"{source}; of these the {len(names)} of known group, {', '.join(dropped) or 'no class'} dropped"
+    groups = [group_of[name] for name in names] if group_of and parameters.groups != "known-by-image" else None
+    return Images(pixels, labels, names, classes, groups, source, folder_checksum(used),
+                  left_out | unreadable | unknown, _copies(used))  # fmt: skip
 
 
-def _describe(dataset: str, images: int, classes: int, checksum: str) -> str:
+def _class(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _of_known_group(names: Iterable[str], group_of: dict[str, str] | None) -> tuple[list[str], list[str]]:
+    """The images whose group is known, and the classes left out of them (see `datasets.of_known_group`)."""
+    known, listed = group_of or {}, list(names)
+    kept, dropped = datasets.of_known_group(list(map(_class, listed)), [known[name] for name in listed])
+    return [listed[i] for i in kept], dropped
+
+
+def _hashes(paths: list[Path]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """sha256 of the contents of each file, and the reason of each that cannot be read, both by name."""
+    hashes: dict[str, bytes] = {}
+    unreadable: dict[str, str] = {}
+    for path in track(paths, len(paths), "reading images"):
+        try:
+            hashes[folders.name_of(path)] = sha256_of(path)
+        except UnreadableImage as error:
+            unreadable[folders.name_of(path)] = error.reason
+    return hashes, unreadable
+
+
+def _decoded(folder: Path, paths: list[Path], hashes: dict[str, bytes], size: int) -> tuple[np.ndarray, dict[str, str]]:
+    """(n, size, size, 3) uint8 of the images that can be decoded, and the reason of each that cannot, by name.
+
+    Both stand in the cache, under a name made of the contents of all: what cannot be decoded is known there, too.
+    """
+
+    def fill(room: np.ndarray) -> dict[str, str]:
+        names, path_of = list(hashes), {folders.name_of(path): path for path in paths}
+        _, reasons = decode([path_of[name] for name in names], size, room)
+        return {names[i]: reason for i, reason in reasons.items()}
+
+    if not hashes:  # an array of nothing cannot be mapped
+        return np.empty((0, size, size, 3), np.uint8), {}
+    stem = f"{folder.name[:40]}-{size}-{folder_checksum(hashes)[:12]}"
+    pixels, undecoded = cached.images(stem, len(hashes), size, fill)
+    return pixels[: len(hashes) - len(undecoded)], undecoded
+
+
+def _copies(hashes: dict[str, bytes]) -> list[list[int]]:
+    same: dict[bytes, list[int]] = {}
+    for i, value in enumerate(hashes.values()):
+        same.setdefault(value, []).append(i)
+    return [indices for indices in same.values() if len(indices) > 1]
+
+
+def _describe(dataset: str, hashes: dict[str, bytes]) -> str:
     """What a folder holds, and whether it can be what the paper used."""
-    paper = datasets.DATASETS[dataset]
-    known = datasets.KNOWN_IMAGES.get(checksum, "a folder of images")
+    paper, images, classes = datasets.DATASETS[dataset], len(hashes), len(set(map(_class, hashes)))
+    known = datasets.KNOWN_IMAGES.get(folder_checksum(hashes), "a folder of images")
     if (images, classes) == (paper.images, paper.classes):
         return f"{known}: {images} images, {classes} classes, as many as the paper's {paper.title}"
     return (f"{known}: {images} images, {classes} classes, a stand-in for the paper's {paper.title} "
             f"({paper.images} images, {paper.classes} classes)")  # fmt: skip
 
 
-def _groups(parameters: Parameters, folder: Path, names: list[str]) -> list[str] | None:
+def _groups(parameters: Parameters, folder: Path, names: list[str]) -> tuple[dict | None, dict[str, str]]:
+    """The group of each image, or None; and the reason of each name in the groups file that is no image."""
     beside = folder.parent / f"{folder.name}_groups.csv"
-    if parameters.groups == "none" or (not parameters.groups and not beside.is_file()):
-        return None
+    if parameters.groups == "none" or (not parameters.groups and not os.path.isfile(beside)):
+        return None, {}
     named = parameters.groups and parameters.groups not in KNOWN_GROUPS
-    if not named and not beside.is_file():
-        raise UserError(f"groups={parameters.groups!r}: {beside} is missing; it names the group of each image")
-    return datasets.read_groups(Path(parameters.groups) if named else beside, names)
+    csv_file = Path(parameters.groups) if named else beside
+    if not os.path.isfile(csv_file):
+        raise UserError(f"groups={parameters.groups!r}: {csv_file} is missing; it names the group of each image")
+    groups, unknown = datasets.read_groups(csv_file, names)
+    return dict(zip(names, groups, strict=True)), dict.fromkeys(unknown, f"named in {csv_file.name}, but no image here")
 
 
 def _load_synthetic(parameters: Parameters) -> Images:
@@ -109,7 +167,12 @@ def _load_synthetic(parameters: Parameters) -> Images:
     number, per_class = parameters.made_of.classes or paper.classes, synthetic.PER_CLASS[parameters.profile][paper.look]
     stem = f"synthetic{synthetic.VERSION}-{paper.look}-{scale}-{number}x{per_class}-{parameters.size}"
     drawn = partial(synthetic.draw, paper.look, number, per_class, parameters.size, scale)
-    pixels = _cached(stem, number * per_class, parameters.size, lambda room: np.copyto(room, drawn()))
+
+    def fill(room: np.ndarray) -> dict:
+        np.copyto(room, drawn())
+        return {}
+
+    pixels, _ = cached.images(stem, number * per_class, parameters.size, fill)
     labels = np.repeat(np.arange(number), per_class)
     classes = [f"class {label:02d}" for label in range(number)]
     names = [f"{classes[label]}/{i % per_class:03d}" for i, label in enumerate(labels)]
@@ -117,50 +180,13 @@ def _load_synthetic(parameters: Parameters) -> Images:
     return Images(pixels, labels, names, classes, None, source, hashlib.sha256(pixels.data).hexdigest())
 
 
-def folder_checksum(paths: list[Path], names: list[str]) -> str:
-    """sha256 over the names and contents of image files, in order."""
+def folder_checksum(hashes: dict[str, bytes]) -> str:
+    """sha256 over the names of image files and the sha256 of their contents, in order."""
     total = hashlib.sha256()
-    for path, name in zip(paths, names, strict=True):
+    for name, value in hashes.items():
         total.update(f"{name}\n".encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        total.update(value)
     return total.hexdigest()
-
-
-def open_image(path: Path) -> Image.Image:
-    """An upright RGB image. Raises UserError with path and reason where the file cannot be decoded."""
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits to white
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return upright.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise many types; all mean the same to the user
-        raise UserError(f"{path}: cannot be read as an image ({error}); repair it or take it out") from error
-
-
-def decode(paths: list[Path], size: int, room: np.ndarray | None = None) -> np.ndarray:
-    """(n, size, size, 3) uint8: shorter side to `size`, antialiased, centre crop to a square; into `room` if given."""
-    pixels = np.empty((len(paths), size, size, 3), np.uint8) if room is None else room
-    for i, path in enumerate(track(paths, len(paths), "decoding images, once")):
-        pixels[i] = np.asarray(ImageOps.fit(open_image(path), (size, size), Image.Resampling.BICUBIC))
-    return pixels
-
-
-def _cached(stem: str, n: int, size: int, fill: Callable[[np.ndarray], object]) -> np.ndarray:
-    """The (n, size, size, 3) array `CACHE/stem.npy`, filled and written whole (temporary file, then renamed) where it
-    is not there yet. Memory-mapped all the way: it need not fit the memory."""
-    path = memory.CACHE / f"{stem}.npy"
-    if not path.exists():
-        memory.CACHE.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        room = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n, size, size, 3))
-        try:
-            fill(room)
-            room.flush()
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
 
 
 def place(pixels: np.ndarray, chosen: np.ndarray) -> Tensor:

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from entr_utils import UserError
 from entr_utils.timing import device
 
 BESIDE = {"cpu": 2.0, "cuda": 1.0}  # on a CPU as measured (results/bench); on CUDA not measured yet
@@ -75,6 +76,11 @@ def empty_images(n: int, size: int) -> Tensor:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=CACHE, prefix="images-") as file:  # unlinked: the map alone keeps it
+        try:
+            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))  # writing to a full disk's map kills the process
+        except OSError as error:
+            raise UserError(f"{CACHE}: no room for {np.prod(shape) / 1e6:.0f} MB of images ({error.strerror}); free "
+                            "some, or name another folder with ENTR_CACHE=folder") from error  # fmt: skip
         return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))
 
 

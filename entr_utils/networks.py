@@ -4,6 +4,8 @@ Also the learning rates, one literal per dataset x network x weights, the same f
 """
 
 import hashlib
+import pickle
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -74,9 +76,12 @@ def weights_file(network: str, weights: str) -> Path | None:
 
 
 def weights_sha256(network: str, weights: str) -> str:
-    """Checksum of the checkpoint's file, or "none"."""
+    """Checksum of the checkpoint's file, or "none". Raises UserError where it cannot be read."""
     path = weights_file(network, weights)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else "none"
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path else "none"
+    except OSError as error:
+        raise _unfit(path, error.strerror or "unreadable") from error
 
 
 class Network(nn.Module):
@@ -137,17 +142,45 @@ def count(network: str, classes: int) -> tuple[int, int]:
 
 
 def _load_body(resnet: nn.Module, path: Path) -> None:
-    """Load all but the fc layer; numbers only (weights_only), so a checkpoint cannot carry code."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()
-                 if not name.startswith("fc.")}  # fmt: skip
-        missing, unexpected = resnet.load_state_dict(state, strict=False)
-    except Exception as error:  # not a checkpoint, another network's, or one that carries code
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"weights={path}: cannot be loaded ({reason}); "
-                        "name a torchvision state dict of this network") from error  # fmt: skip
+    """Load all but the fc layer; numbers only (weights_only), so a checkpoint cannot carry code.
+
+    Raises UserError where the file is no state dict, or has other names, other shapes, NaN or infinity.
+    """
+    state = {name: value for name, value in _read_state(path).items() if not name.startswith("fc.")}
+    wanted = resnet.state_dict()
+    other = [name for name, value in state.items() if name in wanted and value.shape != wanted[name].shape]
+    if other:
+        sizes = " instead of ".join("x".join(map(str, values[other[0]].shape)) or "1" for values in (state, wanted))
+        raise _unfit(path, f"{len(other)} tensors of other shapes: {other[0]} is {sizes}")
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise _unfit(path, f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}")
+    missing, unexpected = resnet.load_state_dict(state, strict=False)
     missing = [name for name in missing if not name.startswith("fc.")]
     if missing or unexpected:
-        raise UserError(f"weights={path}: not this network's ({len(missing)} tensors missing, {len(unexpected)} "
-                        "unknown); name a torchvision state dict of this network")  # fmt: skip
+        raise _unfit(path, f"not this network's: {len(missing)} tensors missing, {len(unexpected)} unknown")
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's tensors by name, floating-point ones as float32."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol: nothing that helps
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
+            raise TypeError("not tensors by name")
+        return {str(name): value.float() if value.is_floating_point() else value for name, value in state.items()}
+    except pickle.UnpicklingError as error:  # torch's own text says how to load it all the same
+        raise _unfit(path, "not tensors alone; code and other objects are never loaded") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        reason = str(error).partition("\n")[0] if isinstance(error, TypeError) else "damaged or cut short"
+        raise _unfit(path, reason) from error
+
+
+def _is_plain(value: object) -> bool:
+    """Whether something is a tensor of real numbers, each stored by itself."""
+    return (isinstance(value, Tensor) and value.layout == torch.strided
+            and not (value.is_quantized or value.is_complex() or value.is_meta))  # fmt: skip
+
+
+def _unfit(path: Path | None, reason: str) -> UserError:
+    return UserError(f"weights={path}: cannot be loaded ({reason}); name a torchvision state dict of this network")

@@ -1,7 +1,7 @@
 """What one run is made of: its parameters, checked in one line each before anything is loaded or written."""
 
+import os
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 
 from entr_utils import UserError
 from entr_utils.datasets import DATASETS
@@ -56,28 +56,31 @@ class Parameters:
 
     def checked(self) -> "Parameters":
         """These parameters with defaults filled in. Raises UserError naming parameter, value and what is allowed."""
+        for name in ("weights", "data", "groups", "switch", "results", "checkpoint_dir"):
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"{name}={getattr(self, name)!r}: allowed: text")
         _one_of("profile", self.profile, tuple(PROFILES))
         profile = PROFILES[self.profile]
         _one_of("dataset", self.dataset, (*DATASETS, "own"))
         usual = "two" if self.dataset == "own" else DATASETS[self.dataset].orientations
         full = replace(self, size=self.size or profile.size, weights=self.weights or profile.weights,
                        data=self.data or profile.data, batch=self.batch or profile.batch,
-                       orientations=self.orientations or usual)  # fmt: skip
+                       orientations=self.orientations or usual, results=self.results or "results")  # fmt: skip
         _one_of("network", full.network, NETWORKS)
         _one_of("regime", full.regime, (*REGIMES, *CONTROLS))
         _one_of("orientations", full.orientations, ("two", "eight"))
         if full.precision != "":
             _one_of("precision", full.precision, PRECISIONS)
-        _whole("seed", full.seed, least=0)
-        _whole("batch", full.batch, least=2)
-        _whole("size", full.size, least=profile.smallest)
+        _whole("seed", full.seed, least=0, most=2**31 - 1)
+        _whole("batch", full.batch, least=2, most=100_000)
+        _whole("size", full.size, least=profile.smallest, most=10_000)
         smallest = min(pixels(share, full.size) for share in sizes(full.regime, full.switch).values())
         if smallest < profile.smallest:
             raise UserError(f"size={full.size}: {full.regime} would train at {smallest} px; allowed: stages of at "
                             f"least {profile.smallest} px, so size from {round(profile.smallest / 0.4)}")  # fmt: skip
-        if not isinstance(full.share, int | float) or not 0 <= full.share <= 1:
+        if isinstance(full.share, bool) or not isinstance(full.share, int | float) or not 0 <= full.share <= 1:
             raise UserError(f"share={full.share!r}: allowed: above 0, at most 1, or 0 for gradual's T")
-        if not isinstance(full.lr, int | float) or not 0 <= full.lr < 10:
+        if isinstance(full.lr, bool) or not isinstance(full.lr, int | float) or not 0 <= full.lr < 10:
             raise UserError(f"lr={full.lr!r}: not a learning rate; allowed: above 0 and below 10, or 0 for the default")
         _check_paths(full)
         return full
@@ -127,19 +130,19 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise UserError(f"{name}={value!r}: unknown; allowed: {', '.join(allowed)}")
 
 
-def _whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{name}={value!r}: allowed: a whole number from {least}")
+def _whole(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UserError(f"{name}={value!r}: allowed: a whole number from {least} to {most}")
 
 
 def _check_paths(full: Parameters) -> None:
     if full.data.startswith("synthetic"):
         _one_of("data", full.data, ("synthetic", *(f"synthetic-{scale}" for scale in SCALES)))
-    elif not Path(full.data).is_dir() and full.data != PROFILES["paper"].data:
+    elif not os.path.isdir(full.data) and full.data != PROFILES["paper"].data:
         raise UserError(f"data={full.data!r}: no such folder; allowed: synthetic, or a folder that holds "
                         f"{full.dataset}/<class>/")  # fmt: skip
-    if full.weights not in ("imagenet", "none") and not Path(full.weights).is_file():
+    if full.weights not in ("imagenet", "none") and not os.path.isfile(full.weights):
         raise UserError(f"weights={full.weights!r}: no such file; allowed: imagenet, none, or a checkpoint's path")
-    if full.groups not in ("", "none", *KNOWN_GROUPS) and not Path(full.groups).is_file():
+    if full.groups not in ("", "none", *KNOWN_GROUPS) and not os.path.isfile(full.groups):
         raise UserError(f"groups={full.groups!r}: no such file; allowed: a CSV file, none, {', '.join(KNOWN_GROUPS)}, "
                         f"or nothing")  # fmt: skip

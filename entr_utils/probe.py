@@ -1,6 +1,5 @@
 """What frozen features know at each image size: a linear classifier on the body, beside results with other weights."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from entr_utils import images, locks, timing
+from entr_utils import images, locks, records, timing
 from entr_utils.augmentation import normalise
 from entr_utils.experiment import Experiment
 from entr_utils.learning import make_network
@@ -50,8 +49,7 @@ def write_probe(experiment: Experiment) -> Path:
     if not path.exists():
         with locks.device():
             accuracy = linear_probe(experiment)
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = ("dataset", "network", "seed", "weights", "weights_sha256", "data_sha256", "split_sha256", "device")
         probe = {**{name: identity[name] for name in kept}, "n_val": len(experiment.validation), "accuracy": accuracy}
-        path.write_text(json.dumps(probe, indent=1) + "\n")
+        records.write_json(probe, path)
     return path

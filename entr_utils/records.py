@@ -3,6 +3,7 @@
 No torch here: a laptop without it can read results.
 """
 
+import html
 import json
 import math
 import os
@@ -36,15 +37,19 @@ def _rows(**properties) -> dict:
 
 # What older records do not have.
 LATER = ("prepare_seconds", "forecast_seconds", "forecast_wall_seconds", "forecast_memory", "checkpoint_seconds",
-         "seconds_repeated", "stolen_seconds", "attempts", "sha256")  # fmt: skip
+         "seconds_repeated", "stolen_seconds", "attempts", "sha256", "n_left_out", "left_out", "n_copies",
+         "copies", "matched")  # fmt: skip
 
 _CLASSES = {"type": "array", "items": _WHOLE, "minItems": 1}
-SCHEMA = _object(
+_TEXTS = {"type": "array", "items": _TEXT}
+_PREDICTED = {"image": _TEXTS, "truth": _CLASSES, "subtotal": _CLASSES, "rpl": _CLASSES, "total": _CLASSES}
+SCHEMA = {"additionalProperties": False} | _object(  # a flipped bit in a name is found, too
     LATER,
     schema={"const": SCHEMA_VERSION},
     dataset=_TEXT, network=_TEXT, regime=_TEXT, seed=_WHOLE, profile=_TEXT, protocol=_WHOLE, key=_TEXT,
     identity={"type": "object"}, weights=_TEXT, weights_sha256=_TEXT, weights_note=_TEXT, image_source=_TEXT,
-    data_sha256=_TEXT, n_train=_WHOLE, n_val=_WHOLE, n_groups=_WHOLE, split=_TEXT, class_names={"type": "array"},
+    data_sha256=_TEXT, n_train=_WHOLE, n_val=_WHOLE, n_groups=_WHOLE, split=_TEXT, class_names=_TEXTS,
+    n_left_out=_WHOLE, left_out=_TEXTS, n_copies=_WHOLE, copies=_TEXTS, matched={"type": "object"},
     size=_WHOLE, batch=_WHOLE, lr=_POSITIVE, precision=_TEXT, augmentation=_TEXT, dropout=_SHARE,
     accuracy_subtotal=_SHARE, accuracy_rpl=_SHARE, accuracy_total=_SHARE,
     seconds_subtotal=_POSITIVE, seconds_total=_POSITIVE, efficiency_subtotal=_NUMBER, efficiency_total=_NUMBER,
@@ -59,8 +64,7 @@ SCHEMA = _object(
                  accuracy_train_size=_SHARE, peak_memory=_WHOLE),
     epochs=_rows(epoch=_WHOLE, stage=_TEXT, cycle=_WHOLE, size=_WHOLE, loss=_NUMBER, seconds=_POSITIVE,
                  resize_seconds=_NUMBER, images=_WHOLE, accuracy=_SHARE, eval_seconds=_NUMBER),
-    predictions=_object(image={"type": "array", "items": _TEXT}, truth=_CLASSES, subtotal=_CLASSES, rpl=_CLASSES,
-                        total=_CLASSES),
+    predictions=_object((), **_PREDICTED),
     environment=_object(device=_TEXT, cpu=_TEXT, threads=_WHOLE, python=_TEXT, torch=_TEXT, torchvision=_TEXT,
                         fastai=_TEXT, commit=_TEXT, started=_TEXT, load=_NUMBER),
 )  # fmt: skip
@@ -160,12 +164,17 @@ def finish(path: Path) -> None:
 
 def read(path: Path) -> dict:
     """A checked record. Raises UserError naming the file and what is wrong with it."""
-    try:
-        record = json.loads(Path(path).read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: not a record ({error}); delete it and run again") from error
+    record = read_json(path, "a record")
     check(record, path)
     return record
+
+
+def read_json(path: Path, what: str = "a whole file") -> dict:
+    """What `write_json` wrote. Raises UserError naming the file where it is damaged."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (ValueError, RecursionError, OSError) as error:
+        raise UserError(f"{path}: not {what} ({error}); delete it and run again") from error
 
 
 @cache
@@ -182,12 +191,12 @@ def check(record: dict, path: Path) -> None:
         raise UserError(f"{path}: {where}: {what[:120]}; delete it and run again") from error
     identity, predictions = record["identity"], record["predictions"]
     facts = {"key": key_of(identity), **{name: identity.get(name) for name in KEPT},
-             **{f"n_val (predictions of {name})": len(predictions[name]) for name in predictions}}  # fmt: skip
+             **{f"n_val (predictions of {name})": len(predictions[name]) for name in _PREDICTED}}  # fmt: skip
     wrong = [name for name, value in facts.items() if record[name.partition(" ")[0]] != value]
     try:
         parts = _derived(record) if not wrong else {}
-    except (KeyError, ZeroDivisionError) as error:
-        wrong, parts = [f"{error} missing"], {}
+    except (KeyError, ArithmeticError, TypeError, ValueError) as error:  # what the schema cannot say
+        wrong, parts = [f"{type(error).__name__} ({error})"], {}
     wrong += [name for name, value in parts.items() if not math.isclose(record[name], value, rel_tol=1e-9)]
     if not wrong and record.get("sha256", _sha256(record)) != _sha256(record):
         wrong = ["the checksum"]
@@ -281,3 +290,19 @@ def caption(records: list[dict]) -> str:
         notes.append(f"Trained under protocol {old}; today's code is at {PROTOCOL} and would take other seconds.")
     notes += [f"{letter}: {where}." for where, letter in letters(records).items()]
     return " ".join(notes)
+
+
+def not_used(about: dict) -> str:
+    """A line each on what of a folder was left out and on identical images, naming a few; none where there is none.
+
+    Args:
+        about: a record, or what it will say of its images (`Experiment.about`).
+    """
+    lines = (("left_out", "Left out"), ("copies", "Identical images, kept on one side of the split"))
+    return "".join(f"- {text}, {about[f'n_{name}']} in all: {_few(about[name], about[f'n_{name}'])}.\n"
+                   for name, text in lines if about[f"n_{name}"])  # fmt: skip
+
+
+def _few(texts: list[str], n: int, most: int = 5) -> str:
+    shown = [html.escape(text).replace("|", "&#124;") for text in texts[:most]]  # a file's name is no markup
+    return "; ".join(shown) + (f"; and {n - most} more" if n > most else "")

@@ -29,13 +29,13 @@ def captioned(rows: list[dict], loaded: list[dict], text: str = "") -> Markdown:
 def what_runs(experiment) -> Markdown:
     """What will be run on what, before it starts."""
     identity, images, p = experiment.identity, experiment.images, experiment.parameters
-    state = (
-        f"done before, read from its record {experiment.path.name}" if experiment.path.exists() else "to be trained now"
-    )
+    done = experiment.path.exists()
+    state = f"done before, read from its record {experiment.path.name}" if done else "to be trained now"
     return Markdown(
         f"**{p.dataset}, {p.network}, {LABELS[p.regime]}, seed {p.seed}**, profile {p.profile} "
         f"({PROFILES[p.profile].purpose}): {state}.\n\n"
         f"- Images: {images.source}; {len(experiment.training)} to train, {len(experiment.validation)} to validate.\n"
+        f"{records.not_used(experiment.about)}"
         f"- Weights: {identity['weights']}. Precision: {identity['precision']}. Device: {identity['device']}.\n"
         f"- {experiment.regime.epochs} epochs, batch {identity['batch']}, learning rate {identity['lr']:g}, "
         f"up to {identity['size']} px.\n"

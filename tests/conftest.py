@@ -20,6 +20,7 @@ SCRATCH = tempfile.mkdtemp(prefix="entr-tests-")
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 os.environ["TMPDIR"] = tempfile.tempdir = SCRATCH  # of notebooks' kernels, too
 os.environ["ENTR_CACHE"] = f"{SCRATCH}/cache"
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{SCRATCH}/hypothesis"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 if "PYTEST_XDIST_WORKER" in os.environ:  # several workers: one thread each, and for the kernels they start
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,5 +1,7 @@
 """Which images there are, and how they are split."""
 
+from unicodedata import normalize
+
 import numpy as np
 import pytest
 
@@ -89,10 +91,52 @@ def test_read_groups(tmp_path):
     """What the file does not name, or names without a group, is a group of its own."""
     csv = tmp_path / "groups.csv"
     csv.write_text("file,group\na/1.png,17\na/2.png,17\na/3.png,\nb/9.png,4\n")
-    groups = datasets.read_groups(csv, ["a/1.png", "a/2.png", "a/3.png", "b/1.png"])
+    groups, unknown = datasets.read_groups(csv, ["a/1.png", "a/2.png", "a/3.png", "b/1.png"])
     assert groups[0] == groups[1] == "17"
     assert len(set(groups)) == 3
     assert all(group.startswith(datasets.ALONE) for group in groups[2:])
+    assert unknown == ["b/9.png"]
+
+
+def test_a_groups_file_may_encode_letters_another_way(tmp_path):
+    """A Mac writes NFD, with a byte-order mark where a spreadsheet did it."""
+    (tmp_path / "groups.csv").write_text("\ufefffile,group\n" + normalize("NFD", "W\u00e4lder/1.png,NA\n"))
+    groups, unknown = datasets.read_groups(tmp_path / "groups.csv", ["W\u00e4lder/1.png", "W\u00e4lder/2.png"])
+    assert groups[0] == "NA"
+    assert unknown == []
+
+
+COPIES = [[0, 1], [100, 120, 139], [140, 99]]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("grouped", [False, True])
+def test_copies_stand_on_one_side(seed, grouped):
+    groups = [f"specimen {i // 2}" for i in range(len(LABELS) - 2)] + ["x", "y"] if grouped else None
+    training, validation = datasets.split(LABELS, seed, groups, COPIES)
+    assert sorted([*training, *validation]) == list(range(len(LABELS)))
+    assert set(LABELS[training]) == set(LABELS[validation]) == {0, 1, 2, 3}
+    for same in COPIES:
+        assert len({i in validation for i in same}) == 1
+    if grouped:
+        assert {groups[i] for i in training}.isdisjoint({groups[i] for i in validation})
+
+
+def test_a_split_that_keeps_copies_together_stands():
+    """Records are named by their split: UC Merced has one pair of copies, and they never stood apart."""
+    training, validation = datasets.split(LABELS, 3)
+    together = [training[:3].tolist(), validation[:2].tolist()]
+    assert datasets.split(LABELS, 3, None, together)[1].tolist() == validation.tolist()
+    apart = [[int(training[0]), int(validation[0])]]
+    assert datasets.split(LABELS, 3, None, apart)[1].tolist() != validation.tolist()
+
+
+def test_copies_join_groups():
+    """By chains, too: a shares with b, b with c."""
+    joined = datasets.joined(6, list("aabbcd"), [[0, 2], [3, 4]])
+    assert len(set(joined[:5])) == 1
+    assert joined[5] == "d"
+    assert len(set(datasets.joined(4, None, [[1, 3]]))) == 3
 
 
 @pytest.mark.parametrize(

@@ -266,9 +266,15 @@ def test_an_interrupted_unpacking_is_begun_again(photos, tmp_path, monkeypatch):
     assert files_below(downloads.own_folder(str(archive), tmp_path / "data")) == files_below(folder)
 
 
-@pytest.mark.parametrize("images", ["nowhere", "nowhere.zip"])
+@pytest.mark.parametrize("images", ["nowhere", "nowhere.zip", "", " ", None, 7, "~nobody-here/x", "x" * 300, "x\0y"])
 def test_own_folder_that_is_not_there(images, refused):
-    refused(lambda: downloads.own_folder(images), f"images='{images}'", "one sub-folder a class", ".zip or .tar")
+    """Nothing at all is not the current folder."""
+    refused(lambda: downloads.own_folder(images), f"images={images!r}", "one sub-folder a class", ".zip or .tar")
+
+
+def test_own_folder_of_one_class_is_not_taken_for_a_wrapping(photos, tmp_path):
+    folder = photos(tmp_path / "photos", classes=("heath",))
+    assert downloads.own_folder(str(folder)) == folder
 
 
 def test_own_folder_is_no_picture(tmp_path, refused):

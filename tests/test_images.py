@@ -1,11 +1,14 @@
 """Images: decoded once and cached, resized, batched."""
 
+import hashlib
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from entr_utils import augmentation, images, memory
+from entr_utils import UserError, augmentation, decoding, images, memory
 from entr_utils.parameters import Parameters
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -25,7 +28,7 @@ def thirds(size, colours, down=False) -> Image.Image:
 def test_decode_takes_the_central_square(down, tmp_path):
     """Shorter side to the size: of 150 x 50 in three colours only the middle one stays."""
     thirds((50, 150) if down else (150, 50), (RED, GREEN, BLUE), down).save(tmp_path / "x.png")
-    pixels = images.decode([tmp_path / "x.png"], 40)
+    pixels, _ = images.decode([tmp_path / "x.png"], 40)
     assert pixels.shape == (1, 40, 40, 3)
     assert pixels.dtype == np.uint8
     assert (pixels[0, 2:-2, 2:-2] == GREEN).all()
@@ -33,7 +36,7 @@ def test_decode_takes_the_central_square(down, tmp_path):
 
 def test_decode_enlarges_small_images(tmp_path):
     Image.new("RGB", (20, 10), BLUE).save(tmp_path / "x.png")
-    assert (images.decode([tmp_path / "x.png"], 40) == BLUE).all()
+    assert (images.decode([tmp_path / "x.png"], 40)[0] == BLUE).all()
 
 
 def test_decode_turns_photographs_upright(tmp_path):
@@ -41,37 +44,46 @@ def test_decode_turns_photographs_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     thirds((60, 60), (RED, GREEN, BLUE)).save(tmp_path / "x.jpg", exif=exif, quality=95, subsampling=0)
-    pixels = images.decode([tmp_path / "x.jpg"], 60)[0].astype(int)
+    pixels = images.decode([tmp_path / "x.jpg"], 60)[0][0].astype(int)
     for row, colour in ((10, RED), (30, GREEN), (50, BLUE)):
         assert abs(pixels[row, 5:-5] - colour).max() < 30
 
 
-@pytest.mark.parametrize(
-    ("mode", "value", "expected"),
-    [
-        ("L", 90, (90, 90, 90)),
-        ("1", 1, (255, 255, 255)),
-        ("RGBA", (10, 200, 30, 255), (10, 200, 30)),
-        ("CMYK", (0, 255, 255, 0), RED),
-        ("P", 0, (0, 0, 0)),
-        ("I;16", 128 * 257, (128, 128, 128)),  # microscopes write 16 bits
-    ],
-)
-def test_every_kind_of_image_becomes_rgb(mode, value, expected, tmp_path):
-    Image.new(mode, (40, 40), value).save(tmp_path / "x.tif")
-    assert images.decode([tmp_path / "x.tif"], 32)[0, 16, 16].tolist() == list(expected)
+def test_what_cannot_be_decoded_is_left_out(tmp_path):
+    """The others stand one after the other; it is named by its place. Kinds of images: tests/test_bad_input.py."""
+    Image.new("RGB", (40, 40), RED).save(tmp_path / "0.png")
+    (tmp_path / "1.png").write_bytes(b"words")
+    Image.new("RGB", (40, 40), BLUE).save(tmp_path / "2.png")
+    pixels, reasons = images.decode([tmp_path / f"{i}.png" for i in range(3)], 32)
+    assert pixels[:, 16, 16].tolist() == [list(RED), list(BLUE)]
+    assert reasons == {1: "not a JPEG, PNG, TIFF, BMP, GIF or WebP image"}
 
 
-@pytest.mark.parametrize("content", [b"", b"these are words", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
-def test_an_image_that_cannot_be_read_is_named(content, tmp_path, refused):
-    (tmp_path / "broken.png").write_bytes(content)
-    refused(lambda: images.open_image(tmp_path / "broken.png"), "broken.png: cannot be read as an image", "take it out")
-
-
-def test_a_truncated_image_is_named(tmp_path, refused):
+def test_an_image_that_cannot_be_read_is_one_error_with_path_and_reason(tmp_path):
     Image.effect_noise((100, 100), 50).save(tmp_path / "whole.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
-    refused(lambda: images.open_image(tmp_path / "half.png"), "half.png: cannot be read as an image")
+    with pytest.raises(UserError) as caught:
+        decoding.open_image(tmp_path / "half.png")
+    assert isinstance(caught.value, decoding.UnreadableImage)
+    assert caught.value.path == tmp_path / "half.png"
+    assert caught.value.reason.startswith("image file is truncated")
+    assert str(caught.value) == (f"{tmp_path}/half.png: cannot be read as an image ({caught.value.reason}); "
+                                 "repair it or take it out")  # fmt: skip
+
+
+def test_a_file_without_permission_is_left_out(photos, tmp_path, cache, monkeypatch):
+    """Tests may run as root, whom nothing is forbidden."""
+    folder, real = photos(tmp_path / "mine"), open
+
+    def forbidden(path, *arguments, **named):
+        if str(path).endswith("lake/03.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr("builtins.open", forbidden)
+    loaded = images.load(own(folder))
+    assert loaded.left_out == {"lake/03.png": "Permission denied"}
+    assert len(loaded.names) == len(loaded.pixels) == 23
 
 
 @pytest.fixture
@@ -91,7 +103,22 @@ def test_images_of_a_folder(photos, tmp_path, cache):
     assert loaded.names[:2] == ["heath/00.png", "heath/01.png"]
     assert loaded.pixels.shape == (24, 32, 32, 3)
     assert loaded.source == "the user's own images"
-    assert [path.suffix for path in cache.iterdir()] == [".npy"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
+    assert (loaded.left_out, loaded.copies) == ({}, [])
+
+
+def test_the_checksum_of_a_folder_is_of_its_names_and_contents(photos, tmp_path, cache):
+    """Records are named by it: what is left out does not count, what is not an image neither."""
+    folder, total = photos(tmp_path / "mine"), hashlib.sha256()
+    for path in sorted(folder.glob("*/*.png")):
+        total.update(f"{path.parent.name}/{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    assert images.load(own(folder)).sha256 == total.hexdigest()
+    (folder / "lake" / "a.jpg").write_bytes(b"words")
+    (folder / "lake" / "b.jpg").touch()
+    (folder / "lake" / "c.pdf").touch()
+    spoilt = images.load(own(folder, groups="none"))
+    assert list(spoilt.left_out) == ["lake/c.pdf", "lake/b.jpg", "lake/a.jpg"]
+    assert spoilt.sha256 == total.hexdigest()
 
 
 def test_images_are_decoded_once(photos, tmp_path, cache, monkeypatch):
@@ -113,14 +140,93 @@ def test_a_changed_folder_is_decoded_again(photos, tmp_path, cache):
     assert (after.pixels[8] == RED).all()
 
 
-def test_the_cache_holds_only_whole_arrays(photos, tmp_path, cache, refused):
+def test_an_image_left_out_is_known_from_the_cache_too(photos, tmp_path, cache, monkeypatch):
     folder = photos(tmp_path / "mine")
-    whole = (folder / "wood" / "07.png").read_bytes()
-    (folder / "wood" / "07.png").write_bytes(whole[: len(whole) // 2])  # the last to be decoded
-    refused(lambda: images.load(own(folder)), "07.png")
+    (folder / "lake" / "03.png").write_bytes(b"words")
+    first = images.load(own(folder))
+    assert first.left_out == {"lake/03.png": "not a JPEG, PNG, TIFF, BMP, GIF or WebP image"}
+    assert len(first.names) == len(first.labels) == len(first.pixels) == 23
+    assert "lake/03.png" not in first.names
+    monkeypatch.setattr(images, "decode", lambda *arguments: pytest.fail("decoded again"))
+    again = images.load(own(folder, groups="none"))
+    assert again.left_out == first.left_out
+    assert again.names == first.names
+    assert np.array_equal(again.pixels, first.pixels)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage", "said"),
+    [
+        (".npy", truncate, "damaged; made again"),
+        (".npy", flip, "damaged; made again"),
+        (".npy", empty, "damaged; made again"),
+        (".npy", os.unlink, ""),
+        (".json", truncate, "damaged; made again"),
+        (".json", flip, "damaged; made again"),
+        (".json", empty, "damaged; made again"),
+        (".json", os.unlink, "no checksum beside it; made again"),
+    ],
+)
+def test_a_damaged_cache_is_named_and_made_again(suffix, damage, said, photos, tmp_path, cache, capsys):
+    folder = photos(tmp_path / "mine")
+    whole = np.array(images.load(own(folder)).pixels)
+    (spoilt,) = cache.glob(f"*{suffix}")
+    damage(spoilt)
+    assert np.array_equal(images.load(own(folder, groups="none")).pixels, whole)
+    assert capsys.readouterr().err == (f"{spoilt.with_suffix('.npy')}: {said}\n" if said else "")
+    images._load.cache_clear()
+    assert np.array_equal(images.load(own(folder)).pixels, whole)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_interrupted_decoding_leaves_nothing_in_the_cache(photos, tmp_path, cache, monkeypatch):
+    folder, decode = photos(tmp_path / "mine"), images.decode
+
+    def stopped(*arguments):
+        decode(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "decode", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            images.load(own(folder))
     assert list(cache.iterdir()) == []
-    (folder / "wood" / "07.png").write_bytes(whole)
     assert images.load(own(folder)).pixels[-1].std() > 0
+
+
+def test_a_full_disk_is_one_line(photos, tmp_path, cache, monkeypatch, refused):
+    """Said before anything is written: a map of a full disk kills the process that writes to it."""
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    refused(lambda: images.load(own(photos(tmp_path / "mine"))), ".npy: cannot be written (No space left on device)",
+            "0 MB are needed", "ENTR_CACHE=folder")  # fmt: skip
+    assert list(cache.iterdir()) == []
+
+
+def test_copies_are_found_by_their_contents(photos, tmp_path, cache):
+    folder = photos(tmp_path / "mine")
+    for copy in ("heath/copy.png", "wood/copy.png"):
+        (folder / copy).write_bytes((folder / "heath" / "02.png").read_bytes())
+    loaded = images.load(own(folder))
+    assert [[loaded.names[i] for i in same] for same in loaded.copies] == [
+        ["heath/02.png", "heath/copy.png", "wood/copy.png"]]  # fmt: skip
 
 
 def test_groups_beside_the_folder_are_used_unless_told_otherwise(photos, tmp_path, cache):

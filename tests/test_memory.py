@@ -116,7 +116,7 @@ def test_images_are_decoded_into_the_cache(photos, tmp_path, free, monkeypatch):
     assert isinstance(loaded.pixels, np.memmap)
     assert not loaded.pixels.flags.writeable
     assert np.array_equal(loaded.pixels, room)
-    assert [path.suffix for path in memory.CACHE.iterdir()] == [".npy"]
+    assert sorted(path.suffix for path in memory.CACHE.iterdir()) == [".json", ".npy"]
 
 
 def test_the_peak_of_a_step_by_hand():

@@ -26,6 +26,15 @@ WRONG = [
     ({"lr": -0.1}, ("lr=-0.1", "above 0 and below 10")),
     ({"lr": 10}, ("lr=10", "above 0 and below 10")),
     ({"lr": float("nan")}, ("lr=nan", "above 0 and below 10")),
+    ({"lr": float("inf")}, ("lr=inf", "above 0 and below 10")),
+    ({"lr": True}, ("lr=True", "above 0 and below 10")),
+    ({"size": 10**9}, ("size=1000000000", "from 32 to 10000")),
+    ({"seed": 2**31}, ("seed=2147483648", "from 0 to 2147483647")),
+    ({"data": 5}, ("data=5", "allowed: text")),
+    ({"groups": None}, ("groups=None", "allowed: text")),
+    ({"results": None}, ("results=None", "allowed: text")),
+    ({"data": "x" * 300}, ("data=", "no such folder")),
+    ({"weights": "x\0y"}, ("weights=", "no such file")),
     ({"lr": "fast"}, ("lr='fast'", "above 0 and below 10")),
     ({"precision": "float8"}, ("precision='float8'", "float32, bfloat16, float16")),
     ({"precision": None}, ("precision=None", "float32, bfloat16, float16")),
@@ -59,6 +68,10 @@ def test_defaults_come_from_the_profile(profile, expected):
 
 def test_quick_is_the_default_profile():
     assert Parameters("steel").checked().profile == "quick"
+
+
+def test_results_never_go_to_the_current_folder():
+    assert Parameters("steel", results="").checked().results == "results"
 
 
 @pytest.mark.parametrize(

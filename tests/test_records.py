@@ -27,6 +27,11 @@ def test_what_is_written_is_read(record, tmp_path):
     assert records.read(tmp_path / "deep" / NAME) == json.loads(json.dumps(record))
 
 
+def test_a_record_says_that_nothing_was_left_out(record):
+    assert [record[name] for name in ("n_left_out", "left_out", "n_copies", "copies")] == [0, [], 0, []]
+    assert records.not_used(record) == ""
+
+
 def test_only_the_record_is_left(record, tmp_path):
     records.write(record, tmp_path / NAME)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
