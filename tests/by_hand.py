@@ -39,7 +39,8 @@ def record(regime: str = "no_increase", seed: int = 0, dataset: str = "steel", n
     trains = dict.fromkeys(STEPS, "head") | {"RPL": "all", "TTA": "nothing"}
     identity = {
         "protocol": protocol, "dataset": dataset, "network": network, "regime": regime, "seed": seed,
-        "profile": profile, "size": largest, "stages": [[step, sizes[step]] for step in STEPS], "batch": 64,
+        "profile": profile, "size": largest, "batch": 64,
+        "stages": [{"name": step, "size": sizes[step], "share": 0.8} for step in STEPS],
         "lr": 0.02, "dropout": 0.5, "augmentation": "two orientations", "precision": "float32", "weights": weights,
         "weights_sha256": "w" * 64, "data_sha256": hashlib.sha256(f"{dataset} {dial} {n_val}".encode()).hexdigest(),
         "split_sha256": hashlib.sha256(f"{split} {seed}".encode()).hexdigest(), "device": device,

@@ -130,9 +130,11 @@ def test_predictions_are_cited_by_their_commit(place, monkeypatch):
 
 
 def test_the_queue_says_n_of_m(place):
-    """A part of which nothing is there is named all the same."""
+    """A part of which nothing is there is named all the same; three regimes of one seed are three of 27."""
     assert "three datasets, 3 seeds: 0 of 27 done\n" in summary.queue("results", "paper").data
     assert summary.queue("results", "quick").data == ""
+    write(matrix(1, ("steel",)), Path("results"))
+    assert "three datasets, 3 seeds: 3 of 27 done on abacus\n" in summary.queue("results", "paper").data
 
 
 def test_git_that_is_not_there_is_no_error(place, monkeypatch):
