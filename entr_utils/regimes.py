@@ -139,7 +139,7 @@ PROFILES = {
                 "imagenet", "data", "the paper's experiment on real images"),
         # 64 px, so gradual begins at 26 px: five classes, since the sixth's coarse pattern (11 cycles) is lost there.
         # Tried on no_increase, seed 0, alone: batch 32, 90 images a class, 8 epochs, lr .005 (fine .93, coarse .87) and
-        # .02 (.91, .80), at twice the cost; then this, lr .005 (fine .97). Chance is .20.
+        # .02 (.91, .80), at twice the cost; then this, lr .005 (fine .97, coarse .60). Chance is .20.
         Profile("mechanism", 64, 16, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (1, 2, 1), "RPL": (1, 2, 1)},
                 "none", "synthetic", "which detail is learnt when: images drawn by formula, not evidence on real ones",
                 classes=5, smallest=24, distorts=False),

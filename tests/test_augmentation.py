@@ -79,7 +79,7 @@ def test_the_same_images_as_fastais(orientations, size):
 def moved(monkeypatch, pixels: torch.Tensor, *rows: tuple) -> torch.Tensor:
     """What augmentation makes of images where the homography of these rows is drawn for each."""
     homographies = torch.tensor(rows, dtype=torch.float).expand(len(pixels), 3, 3)
-    monkeypatch.setattr(augmentation, "draw", lambda n, orientations: homographies)
+    monkeypatch.setattr(augmentation, "draw", lambda n, orientations, distorts: homographies)
     return augmentation.make_augment("two")(pixels)
 
 

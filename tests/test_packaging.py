@@ -170,9 +170,8 @@ def test_no_inputs_are_committed():
     kinds = {os.path.splitext(path)[1] for path in tracked()}
     assert kinds.isdisjoint({".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz", ".pt", ".pth", ".zip", ".sqlite"})
     assert [path for path in tracked() if path.startswith(("data/", ".venv/"))] == []
-    kept = tuple(
-        f"results/{name}" for name in ("paper/", "bench/", "faults/", "mechanism/", "leakage/", "predictions.md")
-    )
+    folders = ("paper", "bench", "faults", "mechanism", "leakage")
+    kept = ("results/predictions.md", *(f"results/{name}/" for name in folders))
     assert [path for path in tracked() if path.startswith("results/") and not path.startswith(kept)] == []
 
 
