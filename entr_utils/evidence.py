@@ -13,8 +13,9 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,24 +97,34 @@ def name_of(dataset: str, given: dict) -> tuple:
             groups if groups in KNOWN_GROUPS else "")  # fmt: skip
 
 
-def state(results: str, part: Part) -> tuple[int, int, str]:
-    """(done, of how many, device folder) of a part, from its records of today's protocol; no torch needed.
+def recorded(folder: Path) -> dict[str, set[tuple]]:
+    """What has records of today's protocol in a folder, by device; no torch needed."""
+    found: dict[str, set[tuple]] = defaultdict(set)
+    for path in sorted(folder.glob("*/*-s[0-9]*-*.json")):
+        record = records.read(path)
+        if record["protocol"] == PROTOCOL and record["network"] == "resnet18":
+            found[path.parent.name].add(name_of(record["dataset"], of_record(record)))
+    return found
+
+
+def states(results: str, parts: Iterable[Part]) -> list[tuple[int, int, str]]:
+    """(done, of how many, device folder) of each part; every folder of records is read once.
 
     Where several devices have records, the one with most of them: runs of different devices are never compared.
     """
-    wanted, found = {name_of(*cell) for cell in cells(part)}, defaultdict(set)
-    for record_file in sorted((Path(results) / part.folder / part.profile).glob("*/*-s[0-9]*-*.json")):
-        record = records.read(record_file)
-        if record["protocol"] == PROTOCOL and record["network"] == "resnet18":
-            found[record_file.parent.name].add(name_of(record["dataset"], of_record(record)))
-    device = max(found, key=lambda name: len(found[name] & wanted), default="")
-    return len(found[device] & wanted), len(wanted), device
+    read, told = cache(recorded), []
+    for part in parts:
+        wanted, found = {name_of(*cell) for cell in cells(part)}, read(Path(results) / part.folder / part.profile)
+        device = max(found, key=lambda name: len(found[name] & wanted), default="")
+        told.append((len(found.get(device, set()) & wanted), len(wanted), device))
+    return told
 
 
 def say_state(settings: dict[str, str]) -> int:
     """A line a part: n of m done."""
-    for name in settings["PARTS"].split():
-        done, of, device = state(settings["RESULTS"], PARTS[name])
+    names = settings["PARTS"].split()
+    found = states(settings["RESULTS"], [PARTS[name] for name in names])
+    for name, (done, of, device) in zip(names, found, strict=True):
         print(f"({name}) {PARTS[name].title}: {done} of {of} done{f' on {device}' if done else ''}")
     return 0
 

@@ -93,8 +93,8 @@ def queue(results: str, profile: str) -> Markdown:
     if profile != "paper":
         return Markdown("")
     lines = []
-    for part in evidence.PARTS.values():
-        done, of, device = evidence.state(results, part)
+    parts = evidence.PARTS.values()
+    for part, (done, of, device) in zip(parts, evidence.states(results, parts), strict=True):
         lines.append(f"- {part.title}: {done} of {of} done{f' on {device}' if done else ''}")
     return Markdown("What was planned (`make evidence`), under today's protocol:\n\n" + "\n".join(lines))
 

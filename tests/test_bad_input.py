@@ -128,7 +128,7 @@ def test_class_names_are_no_formulas(photos, tmp_path):
     found = images.load(experiment.Parameters("own", data=str(folder), size=32).checked())
     assert figures.samples(found.pixels, found.labels, found.classes, found.source)
     record = {"class_names": found.classes, "predictions": {"truth": [0, 1, 2], "total": [0, 1, 2]},
-              "image_source": "", "dataset": "own", "weights": "none", "weights_note": "", "protocol": 2,
-              "precision": "float32", "environment": {"device": "x"}}  # fmt: skip
+              "image_source": "", "dataset": "own", "profile": "paper", "weights": "none", "weights_note": "",
+              "protocol": 2, "precision": "float32", "environment": {"device": "x"}}  # fmt: skip
     figures.confusion(record).savefig(tmp_path / "x.png")
     assert (tmp_path / "x.png").exists()

@@ -154,8 +154,8 @@ def test_only_records_of_today_count(queue, tmp_path, capsys):
     other.mkdir()
     for path in files[1:4]:
         path.rename(other / path.name)
-    assert evidence.state(str(tmp_path), TINY) == (4, 8, here.name)
-    assert evidence.state(str(tmp_path / "nowhere"), TINY) == (0, 8, "")
+    assert evidence.states(str(tmp_path), [TINY]) == [(4, 8, here.name)]
+    assert evidence.states(str(tmp_path / "nowhere"), [TINY]) == [(0, 8, "")]
 
 
 def test_the_state_is_told_without_torch(tmp_path):
