@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from tqdm import tqdm
 
 from entr_utils import UserError, datasets, inputs, locks, records
@@ -107,8 +108,12 @@ def work(settings: dict[str, str], again: bool = False) -> int:
 
 
 def sweep(folder: Path) -> None:
-    """Take away what killed commands left half-written; nobody else writes here now."""
-    for path in folder.rglob("*.partial"):
+    """Take away what killed commands left half-written: in the results, where nobody else writes now, and in the cache,
+    where a file's name tells which process was writing it."""
+    from entr_utils.memory import CACHE
+
+    halves = [path for path in CACHE.glob("*.*.tmp") if not psutil.pid_exists(int(path.suffixes[-2][1:]))]
+    for path in [*folder.rglob("*.partial"), *halves]:
         path.unlink(missing_ok=True)
 
 

@@ -375,11 +375,15 @@ def test_a_damaged_or_outdated_summary_is_drawn_again(finished, capsys):
 
 
 def test_what_killed_commands_left_is_swept(finished):
-    left = [finished / "summary.partial", finished / "run.checkpoint.12.partial"]
-    for path in left:
+    """Not what a process that lives is writing into the cache."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [finished / "summary.partial", finished / "run.checkpoint.12.partial", memory.CACHE / f"a.{gone.pid}.tmp"]
+    for path in [*left, memory.CACHE / f"a.{os.getpid()}.tmp"]:
         path.write_text("half")
     assert small() == 0
     assert [path for path in left if path.exists()] == []
+    (memory.CACHE / f"a.{os.getpid()}.tmp").unlink()
 
 
 def notebook(path: Path, *cells: str, parameters: str = "number = 1") -> Path:
