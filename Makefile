@@ -12,7 +12,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper plan evidence bench faults render readme reproduce test lint badges clean help
+.PHONY: all paper summary plan evidence bench faults render readme reproduce test lint badges clean help
 
 all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
 	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
@@ -31,6 +31,10 @@ bench: $(READY) ## measure how fast training is and what binds it (some 20 minut
 
 faults: $(READY) ## stop runs at random moments, spoil files, feed bad input; figures to results/faults (an hour) KILLS=50
 	@$(PY) -m benchmarks.faults $(foreach name,KILLS PARTS PROFILE RESULTS,$(if $($(name)),$(name)='$($(name))'))
+
+summary: PROFILE = paper
+summary: $(READY) ## draw the summary of the records that are there (paper), without training
+	@$(PY) -m entr_utils.runs summary $(ARGUMENTS)
 
 render: $(READY) ## draw the notebooks of finished runs again, without training
 	@$(PY) -m entr_utils.runs render $(ARGUMENTS)

@@ -244,13 +244,15 @@ def summarise(settings: dict[str, str], changed: bool) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line: `all`, `render` or `plan`, then NAME=value words."""
+    """The command line: `all`, `render`, `summary` or `plan`, then NAME=value words."""
     try:
         command, *words = arguments or ["all"]
-        if command not in ("all", "render", "plan"):
-            raise UserError(f"command={command!r}: unknown; allowed: all, render, plan")
+        if command not in ("all", "render", "summary", "plan"):
+            raise UserError(f"command={command!r}: unknown; allowed: all, render, summary, plan")
         if command == "plan":
             return say_plan(read_settings(words))
+        if command == "summary":
+            return summarise(read_settings(words), changed=True)
         return work(read_settings(words), again=command == "render")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -106,7 +106,7 @@ def test_float16_on_a_cpu_is_refused(command, place, capsys, monkeypatch, by_han
 
 def test_unknown_commands_are_refused(capsys):
     assert runs.main(["al", "PROFILE=tiny"]) == 2
-    assert "command='al': unknown; allowed: all, render, plan" in capsys.readouterr().err
+    assert "command='al': unknown; allowed: all, render, summary, plan" in capsys.readouterr().err
 
 
 def test_the_command_line_keeps_words_and_exit_code():
@@ -351,6 +351,13 @@ def test_a_damaged_record_is_named_kept_and_made_again(spoil, finished, capsys):
     assert f"it is kept as {path.name}.damaged and the run trained again" in said
     assert path.with_name(f"{path.name}.damaged").read_bytes() == spoilt
     assert records.repeatable(records.read(path)) == whole
+
+
+def test_the_summary_alone_trains_nothing(kernel, capsys):
+    assert runs.main(["summary", "PROFILE=paper", "RESULTS=results"]) == 0
+    assert kernel.asked == [("summary", "")]
+    assert kernel.given == [{"results": "results", "profile": "paper"}]
+    assert "read results/paper/summary.ipynb" in capsys.readouterr().out
 
 
 def test_a_damaged_notebook_is_named_and_drawn_again(finished, capsys):
