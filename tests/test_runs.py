@@ -445,7 +445,7 @@ def test_a_dead_kernel_keeps_what_was_there(tmp_path):
 
 def test_unknown_parameters_are_refused_before_a_kernel_starts(tmp_path, refused, monkeypatch):
     source = notebook(tmp_path / "x.ipynb")
-    monkeypatch.setattr(runs.subprocess, "Popen", lambda *arguments, **named: pytest.fail("a kernel was started"))
+    monkeypatch.setattr(execution.subprocess, "Popen", lambda *arguments, **named: pytest.fail("a kernel was started"))
     refused(lambda: runs.execute(source, {"numbr": 2}, tmp_path / "out.ipynb"),
             "numbr=2", "x.ipynb has no such parameter", "allowed: number")  # fmt: skip
     refused(lambda: runs.execute(tmp_path / "none.ipynb", {}, tmp_path / "out.ipynb"), "none.ipynb", "no such file")

@@ -1,5 +1,6 @@
 """One run: what it does to the network, what it counts as time, what it leaves behind."""
 
+import math
 import os
 import random
 import threading
@@ -294,15 +295,18 @@ def test_finding_a_learning_rate_changes_nothing(trained, run):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(run, by_hand, monkeypatch, refused, tmp_path):
-    """Four warm-up steps, four of SGDR, then CLRS breaks. No record, only the forecast."""
+    """Four warm-up steps, four of SGDR, one of CLRS, then it breaks: at once, not at the epoch's end. What is left
+    is the forecast, no record."""
     calls = iter(range(1000))
 
     def breaks(*arguments):
         return torch.nn.functional.cross_entropy(*arguments) * (float("nan") if next(calls) >= 9 else 1)
 
     monkeypatch.setattr(learning, "functional", SimpleNamespace(cross_entropy=breaks))
-    refused(lambda: training.train(run), "not a number in CLRS", "epoch 2", f"learning rate {run.identity['lr']:g}",
+    rate = run.identity["lr"] * (1 + math.cos(math.pi / 4)) / 2
+    refused(lambda: training.train(run), "not a number in CLRS, epoch 2 of 4, step 2 of 4", f"learning rate {rate:g}",
             "lower lr")  # fmt: skip
+    assert next(calls) == 10
     left = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
     assert left == [run.path.with_suffix(".forecast").name]
 
@@ -382,7 +386,7 @@ def test_two_runs_never_share_the_device(monkeypatch):
         with locks.device():
             events.append("second")
 
-    monkeypatch.setattr("builtins.print", lambda text: (events.append(text), tried.set()))
+    monkeypatch.setattr("builtins.print", lambda text, **_: (events.append(text), tried.set()))
     with locks.device():
         thread = threading.Thread(target=second)
         thread.start()
