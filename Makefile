@@ -46,7 +46,7 @@ reproduce: $(READY) ## train a recorded run again and print the differences: mak
 	@$(PY) -m entr_utils.reproduce $(MAKEOVERRIDES)
 
 test: $(READY) ## run the tests
-	@$(PY) -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+	@$(PY) -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
 lint: $(READY) ## check style and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
