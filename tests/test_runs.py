@@ -14,7 +14,19 @@ import pytest
 import torch
 
 from benchmarks import faults
-from entr_utils import execution, experiment, forecast, images, memory, networks, records, runs, timing, training
+from entr_utils import (
+    downloads,
+    execution,
+    experiment,
+    forecast,
+    images,
+    memory,
+    networks,
+    records,
+    runs,
+    timing,
+    training,
+)
 from entr_utils.progress import minutes
 
 TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
@@ -516,7 +528,7 @@ class TestPlan:
         """No images, no weights, no downloads, no training. A network's parameters are counted once: that is slow."""
         monkeypatch.setattr(networks, "count", cache(networks.count))
         monkeypatch.setattr(forecast, "rates", lambda p: Rates())
-        for module, name in ((runs, "execute"), (runs, "prepare"), (runs.downloads, "download_ucm"),
+        for module, name in ((runs, "execute"), (runs, "prepare"), (downloads, "download_ucm"),
                              (experiment, "prepare"), (images, "load"), (training, "train"),
                              (torch.hub, "download_url_to_file")):  # fmt: skip
             monkeypatch.setattr(module, name, lambda *arguments, name=name, **named: pytest.fail(name))

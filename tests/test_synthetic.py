@@ -108,12 +108,12 @@ def accuracy_of_a_network(photos: np.ndarray, labels: np.ndarray, epochs: int = 
 
 def test_the_dial_for_a_network():
     """It learns fine texture, cannot where that is blurred to 40% of the size, and can where the class is coarse."""
-    size, per_class, chance = 80, 60, 1 / 7
-    labels = np.repeat(np.arange(7), per_class)
-    fine, coarse = (synthetic.draw("micrographs", 7, per_class, size, scale) for scale in ("fine", "coarse"))
+    size, per_class, chance = 64, 60, 1 / 5
+    labels = np.repeat(np.arange(5), per_class)
+    fine, coarse = (synthetic.draw("micrographs", 5, per_class, size, scale) for scale in ("fine", "coarse"))
     blurred, blurred_coarse = (
         images.resize(torch.from_numpy(shrunk(photos)), size).numpy() for photos in (fine, coarse)
     )
-    assert accuracy_of_a_network(fine, labels) > 3 * chance
+    assert accuracy_of_a_network(fine, labels) > 2.5 * chance
     assert accuracy_of_a_network(blurred, labels) <= 2 * chance
     assert accuracy_of_a_network(blurred_coarse, labels) > 2 * chance
