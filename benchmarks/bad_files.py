@@ -15,7 +15,7 @@ import torch
 import torchvision
 
 from benchmarks.cases import FATAL, READ, Case, noise
-from entr_utils import downloads, experiment, networks
+from entr_utils import downloads, experiment, networks, training
 from entr_utils.parameters import Parameters
 
 Attempt = Callable[[Path], tuple[str, str]]
@@ -182,6 +182,16 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100_000])
 
 
+def _bad_loss(folder: Path) -> tuple[str, str]:
+    """Train with weights so large that the first loss is no number."""
+    state = _state()
+    torch.save({name: value * 6e4 if "bn" in name and name.endswith("weight") else value
+                for name, value in state.items()}, folder / "w.pt")  # fmt: skip
+    run = experiment.prepare("steel", profile="tiny", size=32, weights=str(folder / "w.pt"))
+    training.train(run)
+    return READ, ""
+
+
 def _parameters(**given: object) -> Attempt:
     def attempt(folder: Path) -> tuple[str, str]:
         Parameters("steel", **given).checked()  # type: ignore[arg-type]
@@ -252,6 +262,8 @@ FILES = [
          _weights(_save(lambda: _state(bn1__weight=torch.full((64,), torch.nan))))),
     Case("a truncated checkpoint", FATAL, f"{LOADED}damaged or cut short){FIT}", _weights(_cut)),
     Case("a checkpoint that is none", FATAL, f"{LOADED}not tensors by name){FIT}", _weights(_save(lambda: [1, 2]))),
+    Case("a loss that becomes NaN", FATAL,
+         "loss is not a number in SGDR, epoch 1 of 4, step 1 of 4, learning rate 0.01; try a lower lr", _bad_loss),
     Case("lr=True", FATAL, "lr=True: not a learning rate; allowed: above 0 and below 10, or 0 for the default",
          _parameters(lr=True)),
     Case("lr=nan", FATAL, "lr=nan: not a learning rate; allowed: above 0 and below 10, or 0 for the default",
