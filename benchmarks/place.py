@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ VICTIMS = ("kernel", "papermill", "runner", "make", "all")
 ROLES = {"ipykernel_launcher": "kernel", "entr_utils.execution": "papermill", "entr_utils.runs": "runner"}
 OUTLIVES = 5.0  # seconds after which a kernel without parent counts as one that outlives it
 PATIENCE = 1800.0  # seconds after which `make all` counts as hanging
+
+
+def _as_a_terminal_does() -> None:
+    """A shell that starts a command in the background has it ignore Ctrl-C, and what that starts, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass
@@ -42,7 +48,7 @@ class Place:
         command = [*self.command, *self.words, f"RESULTS={self.results}", *more]
         with open(self.folder / "log", "a") as log:
             return subprocess.Popen(command, env=os.environ | ours | environment, stdout=log, stderr=log,
-                                    cwd=ROOT, start_new_session=True)  # fmt: skip
+                                    cwd=ROOT, start_new_session=True, preexec_fn=_as_a_terminal_does)  # fmt: skip
 
     def make_all(self, *more: str, **environment: str) -> int:
         """`make all` to its end; its exit code."""
