@@ -80,18 +80,33 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(batches, run, stop, w
     assert left(run) == [".trained"]
 
 
-def test_growing_images_go_on_too(run, tmp_path, monkeypatch, stop):
-    """Stopped in the second epoch of a stage, whose small images are made again, off the clock; and where the next
-    stage, with a size of its own, begins."""
+@pytest.mark.parametrize("regime", ["gradual", "cropped"])
+def test_growing_images_go_on_too(regime, run, tmp_path, monkeypatch, stop):
+    """Stopped in the second epoch of a stage, whose small images are made again, off the clock (crops are new in every
+    epoch); and where the next stage, with a size of its own, begins."""
     longer = regimes.PROFILES["tiny"].cycles | {"SGDR": (2, 1, 1)}
     monkeypatch.setitem(regimes.PROFILES, "tiny", replace(regimes.PROFILES["tiny"], cycles=longer))
-    uninterrupted = training.train(prepare(tmp_path / "whole", "gradual"))
-    run = prepare(tmp_path / "stopped", "gradual")
+    uninterrupted = training.train(prepare(tmp_path / "whole", regime))
+    run = prepare(tmp_path / "stopped", regime)
     for batches in (6, 5):
         stop(run, batches)
     record = training.train(run)
     assert repeatable(record) == repeatable(uninterrupted)
-    assert record["epochs"][1]["resize_seconds"] == 0 < record["epochs"][2]["resize_seconds"]
+    assert (record["epochs"][1]["resize_seconds"] == 0) == (regime == "gradual")
+    assert record["epochs"][2]["resize_seconds"] > 0
+
+
+def test_a_shortened_run_goes_on_too(run, tmp_path, stop):
+    """Two batches an epoch instead of four: stopped in the second epoch."""
+    whole, run = (
+        experiment.prepare("steel", profile="tiny", regime="short", share=0.5, size=32, results=str(tmp_path / name))
+        for name in ("whole", "stopped")
+    )
+    uninterrupted = training.train(whole)
+    stop(run, 3)
+    record = training.train(run)
+    assert repeatable(record) == repeatable(uninterrupted)
+    assert [row["epoch"] for row in record["attempts"]] == [1]
 
 
 def test_a_run_may_be_stopped_again_and_again(run, stop, whole):
