@@ -123,7 +123,7 @@ def flip(path: Path) -> None:
 DAMAGED = {  # what -> the file, what is said of it
     "record": ("results/*/*/*-s0-*.json", "is kept as"),
     "notebook": ("results/*/*/*-s0-*.ipynb", "not a whole notebook"),
-    "cached images": ("cache/*.npy", "damaged"),
+    "cached array": ("cache/*.npy", "damaged"),
     "checkpoint": ("results/*/*/*.checkpoint", "its checksum does not fit"),
 }
 
@@ -144,7 +144,7 @@ def damage(campaign: Campaign) -> None:
                     here.make_all()
                 path = sorted(here.folder.glob(pattern))[0]
                 spoil(path)
-                if what == "cached images":
+                if what == "cached array":
                     shutil.rmtree(here.results)
                 code, fine = here.make_all(), here.like(campaign.reference)
                 named = path.name in here.printed() or _in_a_notebook(here, path.name)

@@ -89,10 +89,11 @@ def work(settings: dict[str, str], again: bool = False) -> int:
 
     Returns the exit code. Another command that works in the same results is waited for.
     """
-    from entr_utils import timing
-
     runs = plan(settings)
-    timing.precision(settings["PRECISION"])
+    if settings["PRECISION"]:  # else the first line need not wait for torch
+        from entr_utils import timing
+
+        timing.precision(settings["PRECISION"])
     say_what_runs(settings, runs)
     folder = Path(settings["RESULTS"]) / settings["PROFILE"]
     with locks.results(folder):
