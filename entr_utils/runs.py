@@ -113,7 +113,8 @@ def sweep(folder: Path) -> None:
     where a file's name tells which process was writing it."""
     from entr_utils.memory import CACHE
 
-    halves = [path for path in CACHE.glob("*.*.tmp") if not psutil.pid_exists(int(path.suffixes[-2][1:]))]
+    writers = {path: path.suffixes[-2][1:] for path in CACHE.glob("*.*.tmp")}
+    halves = [path for path, pid in writers.items() if pid.isdecimal() and not psutil.pid_exists(int(pid))]
     for path in [*folder.rglob("*.partial"), *halves]:
         path.unlink(missing_ok=True)
 
