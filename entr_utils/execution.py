@@ -4,8 +4,10 @@ A killed kernel looks like success to papermill's own output, and its output is 
 written under another name and renamed at the end, and only the exit code of the process counts.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,31 +32,39 @@ def execute(notebook: Path, parameters: dict, output: Path, done: Callable[[floa
     When this process is stopped, what it started ends with it: the other process at once, its kernel in a second.
     """
     _check_names(notebook, parameters)
-    partial, log = output.with_suffix(".partial"), output.with_suffix(".log")
+    partial, kept = output.with_suffix(".partial"), output.with_suffix(".log")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        log_file = open(log, "w")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be written ({error.strerror}); take another RESULTS") from error
-    with tempfile.TemporaryDirectory() as folder, log_file:
-        channel, values = Path(folder) / "progress", Path(folder) / "parameters.json"
+    with tempfile.TemporaryDirectory() as folder:
+        log, values = Path(folder) / "log", Path(folder) / "parameters.json"  # not where the disk may be full
         values.write_text(json.dumps(parameters))
-        command = [sys.executable, "-m", "entr_utils.execution", os.path.relpath(notebook), str(partial), str(values)]
-        environment = os.environ | KERNEL_ENVIRONMENT | {CHANNEL: str(channel), "PYTHONWARNINGS": "ignore"}
-        process = subprocess.Popen(command, env=environment, stdout=log_file, stderr=log_file, start_new_session=True)
-        try:
-            while process.poll() is None:
-                time.sleep(0.2)
-                done(float(channel.read_text() or 0) if channel.exists() else 0.0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-    if process.returncode:
-        partial.unlink(missing_ok=True)
-        raise RuntimeError(f"{_reason(log.read_text(), process.returncode)} (log: {log})")
-    log.unlink()
+        code = _run([os.path.relpath(notebook), str(partial), str(values)], log, Path(folder) / "progress", done)
+        if code:
+            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                shutil.copyfile(log, kept)
+            raise RuntimeError(f"{_reason(log.read_text(), code)} (log: {kept})")
+    kept.unlink(missing_ok=True)
     os.replace(partial, output)
+
+
+def _run(words: list[str], log: Path, channel: Path, done: Callable[[float], None]) -> int:
+    """The exit code of the process of its own."""
+    environment = os.environ | KERNEL_ENVIRONMENT | {CHANNEL: str(channel), "PYTHONWARNINGS": "ignore"}
+    with open(log, "w") as file:
+        process = subprocess.Popen([sys.executable, "-m", "entr_utils.execution", *words], env=environment,
+                                   stdout=file, stderr=file, start_new_session=True)  # fmt: skip
+    try:
+        while process.poll() is None:
+            time.sleep(0.2)
+            done(float(channel.read_text() or 0) if channel.exists() else 0.0)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process.returncode
 
 
 def whole(notebook: Path) -> bool:
