@@ -30,6 +30,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LISTS = {"DATASETS": tuple(datasets.DATASETS), "NETWORKS": ("resnet18",), "REGIMES": REGIMES, "SEEDS": ("0",)}
 VALUES = {"PROFILE": "quick", "SIZE": "0", "WEIGHTS": "", "DATA": "", "GROUPS": "", "PRECISION": "", "BATCH": "0",
           "CHECKPOINT_DIR": "", "RESULTS": "results"}  # fmt: skip
+STOPPED = 130  # exit code after Ctrl-C or SIGTERM
 START_SECONDS = 15  # of a kernel, its imports and the figures
 
 
@@ -264,7 +265,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print("stopped; what is done stays, the same command goes on from here", file=sys.stderr)
-        return 130
+        return STOPPED
 
 
 def stop(*_: object) -> None:
@@ -277,4 +278,8 @@ if __name__ == "__main__":
         os.execve(sys.executable, [sys.executable, "-m", "entr_utils.runs", *sys.argv[1:]],
                   os.environ | KERNEL_ENVIRONMENT)  # fmt: skip
     signal.signal(signal.SIGTERM, stop)
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code == STOPPED:
+        sys.stdout.flush()
+        os._exit(code)  # at once: to take torch apart takes a second
+    sys.exit(code)
