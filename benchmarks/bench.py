@@ -7,14 +7,14 @@ notebook failed, 2 a wrong word.
 """
 
 import importlib
-import json
-import os
 import sys
 import time
 from pathlib import Path
 
-from entr_utils import UserError, records
-from entr_utils.runs import KERNEL_ENVIRONMENT, NOTEBOOKS, execute
+from entr_utils import records
+from entr_utils.commands import guarded, with_defaults, with_kernel_environment
+from entr_utils.execution import execute
+from entr_utils.runs import NOTEBOOKS
 
 PARTS = ("ceiling", "versus", "growth", "precision", "phases", "forecast")
 READ_RESULTS = ("phases", "forecast")  # these look at runs that are there
@@ -22,22 +22,13 @@ READ_RESULTS = ("phases", "forecast")  # these look at runs that are there
 
 def read_settings(words: list[str]) -> dict[str, str]:
     """NAME=value words, as make passes them; empty values are the defaults. Raises UserError on an unknown one."""
-    settings = {"PARTS": " ".join(PARTS), "RESULTS": "results"}
-    for word in words:
-        name, _, value = word.partition("=")
-        if name not in settings:
-            raise UserError(f"{name}={value!r}: unknown name; allowed: {', '.join(settings)}")
-        settings[name] = value.strip() or settings[name]
-    for part in settings["PARTS"].split():
-        if part not in PARTS:
-            raise UserError(f"PARTS={part!r}: unknown; allowed: {', '.join(PARTS)}")
-    return settings
+    return with_defaults(words, {"RESULTS": "results"}, PARTS)
 
 
 def read(folder: str | Path) -> dict:
     """The bench so far: part -> environment, seconds, result; empty where none was run."""
     path = Path(folder) / "bench.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return records.read_json(path) if path.exists() else {}
 
 
 def keep(folder: Path, part: str, entry: dict) -> None:
@@ -84,18 +75,10 @@ def work(settings: dict[str, str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """The command line: NAME=value words."""
-    try:
-        return work(read_settings(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the parts that were done stay in bench.json", file=sys.stderr)
-        return 130
+    stopped = "stopped; the parts that were done stay in bench.json"
+    return guarded(lambda: work(read_settings(arguments)), stopped)
 
 
 if __name__ == "__main__":
-    if not KERNEL_ENVIRONMENT.items() <= os.environ.items():  # glibc reads it when a process starts
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.bench", *sys.argv[1:]],
-                  os.environ | KERNEL_ENVIRONMENT)  # fmt: skip
+    with_kernel_environment("benchmarks.bench")
     sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,6 @@ disturbed: all records bit for bit (`records.repeatable`) and a summary that can
 end of every epoch. Figures go to results/faults/faults.json, the tables to README.md beside it.
 """
 
-import json
 import os
 import random
 import shutil
@@ -25,6 +24,7 @@ import psutil
 
 from benchmarks.place import PATIENCE, VICTIMS, Place, place
 from entr_utils import UserError, records
+from entr_utils.commands import guarded, with_defaults
 
 PARTS = ("kills", "moments", "damage", "places", "company", "inputs")
 ONE = ("DATASETS=steel", "REGIMES=no_increase", "SIZE=32")  # where a single small run tells as much as nine
@@ -216,15 +216,7 @@ def inputs(campaign: Campaign) -> None:
 
 def read_settings(words: list[str]) -> dict[str, str]:
     """NAME=value words, as make passes them. Raises UserError on an unknown one."""
-    settings = {"KILLS": "50", "PARTS": " ".join(PARTS), "PROFILE": "tiny", "RESULTS": "results"}
-    for word in words:
-        name, _, value = word.partition("=")
-        if name not in settings:
-            raise UserError(f"{name}={value!r}: unknown name; allowed: {', '.join(settings)}")
-        settings[name] = value.strip() or settings[name]
-    for part in settings["PARTS"].split():
-        if part not in PARTS:
-            raise UserError(f"PARTS={part!r}: unknown; allowed: {', '.join(PARTS)}")
+    settings = with_defaults(words, {"KILLS": "50", "PROFILE": "tiny", "RESULTS": "results"}, PARTS)
     if not settings["KILLS"].isdecimal():
         raise UserError(f"KILLS={settings['KILLS']!r}: allowed: a whole number")
     return settings
@@ -258,7 +250,7 @@ def keep(folder: Path, part: str, campaign: Campaign, environment: dict, seconds
     path = folder / "faults.json"
     entry = {"environment": environment, "seconds": seconds, "words": campaign.words,
              "runs": len(campaign.reference), "rows": campaign.rows, "table": campaign.table}  # fmt: skip
-    known = (json.loads(path.read_text()) if path.exists() else {}) | {part: entry}
+    known = (records.read_json(path) if path.exists() else {}) | {part: entry}
     records.write_json({name: known[name] for name in PARTS if name in known}, path)
     (folder / "README.md").write_text(page(known))
 
@@ -285,20 +277,13 @@ def page(known: dict) -> str:
 def _where(entry: dict) -> str:
     env = entry["environment"]
     what = f"matrices of {entry['runs']} ({' '.join(entry['words'])})" if entry["runs"] else "no run"
-    return (f"{what} on {env['device']}, torch {env['torch']}, "
-            f"commit {env['commit'][:10]}{'-dirty' if env['commit'].endswith('-dirty') else ''}")  # fmt: skip
+    return f"{what} on {env['device']}, torch {env['torch']}, commit {records.short_commit(env)}"
 
 
 def main(arguments: list[str]) -> int:
     """The command line: NAME=value words."""
-    try:
-        return work(read_settings(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the parts that were done stay in faults.json", file=sys.stderr)
-        return 130
+    stopped = "stopped; the parts that were done stay in faults.json"
+    return guarded(lambda: work(read_settings(arguments)), stopped)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch
 from benchmarks.told import Told
 from entr_utils import forecast, images, locks, memory, networks, timing
 from entr_utils.augmentation import make_augment
-from entr_utils.runs import KERNEL_ENVIRONMENT
+from entr_utils.execution import KERNEL_ENVIRONMENT
 
 COUNTS, COUNT_SIZE = (128, 512, 2048), 64  # images; pixels
 SIZES, REFERENCE = (64, 100, 150, 250, 350, 512), 250  # pixels

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 VICTIMS = ("kernel", "papermill", "runner", "make", "all")
 ROLES = {"ipykernel_launcher": "kernel", "entr_utils.execution": "papermill", "entr_utils.runs": "runner"}
 OUTLIVES = 5.0  # seconds after which a kernel without parent counts as one that outlives it
-PATIENCE = 1800.0  # seconds after which `make all` counts as hanging
+PATIENCE = 3600.0  # seconds after which `make all` counts as hanging
 
 
 def _as_a_terminal_does() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks import small
 from benchmarks.told import Told
 from entr_utils import locks, synthetic, timing
-from entr_utils.runs import KERNEL_ENVIRONMENT
+from entr_utils.execution import KERNEL_ENVIRONMENT
 
 WAYS = ("ours", "fastai", "torchvision")
 IMAGES, ROUNDS = {250: 64, 100: 128}, 2  # images an epoch by size in pixels; the first epoch is not counted

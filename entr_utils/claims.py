@@ -24,12 +24,12 @@ from scipy import stats
 
 from entr_utils.datasets import DATASETS
 from entr_utils.parameters import NETWORKS
+from entr_utils.regimes import REGIMES
 from entr_utils.statistics import CONTROL, PAIR, TREATMENTS, compare, t_interval
 from entr_utils.verdicts import said
 
 SUPPORTED, CONTRADICTED, OPEN, OTHER = "supported", "contradicted", "not enough data", "other setting"
 NEAR = 2.0  # points: our mean's whole interval within so much of a figure of the paper supports it
-REGIMES = (CONTROL, *TREATMENTS)
 PARTS = {"subtotal": "before re-training", "total": "after re-training"}
 MOST_EFFICIENT = {"steel": "stepwise", "ucm": "gradual", "bees": "gradual"}  # each with ResNet18
 CONTROL_BEST = {"ucm": (3, "all three networks"), "steel": (2, "most networks"), "bees": (1, "one network")}

@@ -6,7 +6,7 @@ that its T matches gradual's, `reversed` begins large. If small or short has the
 
 import pandas as pd
 
-from entr_utils.statistics import CONTROL, MEASURES, compare, interval_text
+from entr_utils.statistics import CONTROL, MEASURES, compare, interval_text, stacked
 from entr_utils.verdicts import said
 
 CONTROLS = ("small", "short", "reversed")
@@ -18,14 +18,8 @@ MATCHED = 0.05  # short's T is planned to be within so much of gradual's
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
     """Each control regime against no increase and against gradual: `statistics.compare` with a column against."""
-    parts = [compare(table, CONTROLS, against, SHOWN).assign(against=against) for against in AGAINST]
-    parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else parts_of_nothing()
-
-
-def parts_of_nothing() -> pd.DataFrame:
-    """What `compared` returns where there is no record of a control."""
-    return compare(pd.DataFrame()).assign(against="")
+    found = stacked(compare(table, CONTROLS, against, SHOWN).assign(against=against) for against in AGAINST)
+    return found if len(found) else compare(pd.DataFrame()).assign(against="")
 
 
 def missing(table: pd.DataFrame) -> str:

@@ -8,22 +8,20 @@ there, 1 a run failed or could not be planned, 2 a wrong parameter or images or 
 or weights were missing.
 """
 
-import os
-import signal
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entr_utils import UserError, inputs, records, runs
-from entr_utils.execution import KERNEL_ENVIRONMENT, whole
+from entr_utils.commands import guarded, start, with_defaults
+from entr_utils.execution import whole
 from entr_utils.parameters import KNOWN_GROUPS, Parameters, of_record
 from entr_utils.progress import minutes
-from entr_utils.regimes import PROTOCOL, REGIMES, rotated
+from entr_utils.regimes import MECHANISM, PROTOCOL, REGIMES, rotated
 
 if TYPE_CHECKING:
     from entr_utils.experiment import Experiment
@@ -56,29 +54,18 @@ PARTS = {
     "1": Part("the paper's regimes, three datasets, 3 seeds", ("steel", "ucm", "bees"), REGIMES, (0, 1, 2)),
     "2": Part("steel and bees to 5 seeds", ("steel", "bees"), REGIMES, (3, 4)),
     "3": Part("controls: small, reversed, short", ("bees", "ucm"), ("small", "reversed", "short"), (0, 1, 2)),
-    "4": Part("the mechanism: coarse, fine and both, 5 seeds", ("steel",),
-              ("no_increase", "small", "gradual", "stepwise", "reversed", "blurred", "cropped"), (0, 1, 2, 3, 4),
+    "4": Part("the mechanism: coarse, fine and both, 5 seeds", ("steel",), MECHANISM, (0, 1, 2, 3, 4),
               tuple({"data": data, "weights": "none"} for data in ("synthetic-coarse", "synthetic-fine", "synthetic")),
               "mechanism", notebooks=False),
     "5": Part("leakage: steel by sample and by image, 3 seeds", ("steel",), ("no_increase", "gradual"), (0, 1, 2),
               tuple({"groups": groups} for groups in KNOWN_GROUPS), folder="leakage"),
 }  # fmt: skip
-VALUES = {"PARTS": "", "DATA": "", "WEIGHTS": "", "RESULTS": "results"}
+VALUES = {"DATA": "", "WEIGHTS": "", "RESULTS": "results"}
 
 
 def read_settings(words: list[str]) -> dict[str, str]:
     """NAME=value words; empty values are the defaults. Raises UserError on an unknown name or part."""
-    settings = dict(VALUES)
-    for word in words:
-        name, _, value = word.partition("=")
-        if name not in VALUES:
-            raise UserError(f"{name}={value!r}: unknown name; allowed: {', '.join(VALUES)}")
-        settings[name] = value.strip() or settings[name]
-    settings["PARTS"] = settings["PARTS"] or " ".join(PARTS)
-    for part in settings["PARTS"].split():
-        if part not in PARTS:
-            raise UserError(f"PARTS={part!r}: unknown; allowed: {', '.join(PARTS)}")
-    return settings
+    return with_defaults(words, VALUES, PARTS)
 
 
 def cells(part: Part) -> Iterator[tuple[str, dict]]:
@@ -200,24 +187,15 @@ def train_here(todo: list["Experiment"]) -> int:
 
 def main(words: list[str]) -> int:
     """The command line: nothing or `status`, then NAME=value words."""
-    try:
-        if words[:1] == ["status"]:
-            return say_state(read_settings(words[1:]))
-        return work(read_settings(words))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that may not be read
-        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; what is done stays, the same command goes on from here", file=sys.stderr)
-        return 130
+    return guarded(partial(command_line, words), runs.GOES_ON, (UserError, OSError))
+
+
+def command_line(words: list[str]) -> int:
+    """Do what `main` guards."""
+    if words[:1] == ["status"]:
+        return say_state(read_settings(words[1:]))
+    return work(read_settings(words))
 
 
 if __name__ == "__main__":
-    if not KERNEL_ENVIRONMENT.items() <= os.environ.items():  # what is measured here has to hold for the kernels
-        os.execve(sys.executable, [sys.executable, "-m", "entr_utils.evidence", *sys.argv[1:]],
-                  os.environ | KERNEL_ENVIRONMENT)  # fmt: skip
-    signal.signal(signal.SIGTERM, runs.stop)
-    sys.exit(main(sys.argv[1:]))
+    start("entr_utils.evidence", main)

@@ -8,7 +8,6 @@ shared machine minutes of training tell more than seconds of a probe. A forecast
 first step and never made again, so that its record can show how good it was.
 """
 
-import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -96,7 +95,7 @@ def _cache(p: Parameters) -> Path:
 
 def _known(p: Parameters) -> dict[str, dict[str, float]]:
     path = _cache(p)
-    return json.loads(path.read_text()) if path.exists() else {}
+    return records.read_json(path) if path.exists() else {}
 
 
 def _measure(network: networks.Network, p: Parameters, size: int, what: str) -> dict[str, float]:
@@ -174,7 +173,7 @@ def of(experiment: Experiment) -> dict:
     """The forecast of a run that is about to start: the one written to disk where it has started before."""
     path = experiment.path.with_suffix(".forecast")
     if path.exists():
-        return json.loads(path.read_text())
+        return records.read_json(path)
     return forecast(experiment.parameters, len(experiment.training), len(experiment.validation))
 
 

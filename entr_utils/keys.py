@@ -1,8 +1,10 @@
-"""Names that follow from content."""
+"""Names that follow from content: keys of runs, commits of files."""
 
 import hashlib
 import json
 import re
+import subprocess
+from pathlib import Path
 
 
 def key_of(identity: dict) -> str:
@@ -13,3 +15,11 @@ def key_of(identity: dict) -> str:
 def slug(text: str) -> str:
     """A file-system name: lower case, hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", text.lower())).strip("-")
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git says in a folder; "" where there is no git, or it has no answer."""
+    try:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

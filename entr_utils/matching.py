@@ -6,7 +6,6 @@ Every epoch of short trains on this share of its batches (`Regime.batches`), so 
 the last one completes: nothing is cut off. If short wins, stopping early wins, and growing images had no part in it.
 """
 
-import json
 from typing import TYPE_CHECKING
 
 from entr_utils import UserError, records
@@ -53,7 +52,7 @@ def _kept(short: "Experiment") -> dict:
     p = short.parameters
     for path in sorted(short.path.parent.glob(f"{p.dataset}-{p.network}-short-s{p.seed}-*")):
         if path.suffix in (".json", ".trained"):
-            record = json.loads(path.read_text())
+            record = records.read_json(path)
             same = record["identity"]["split_sha256"] == short.identity["split_sha256"]
             if same and records.comparable(record["identity"]) == records.comparable(short.identity):
                 return record.get("matched", {})  # none where its share was given by hand

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from entr_utils import records
-from entr_utils.statistics import CONTROL, compare, interval_text, t_interval
+from entr_utils.regimes import MECHANISM
+from entr_utils.statistics import CONTROL, compare, interval_text, stacked, t_interval
 from entr_utils.verdicts import said
 
 DIALS = ("coarse", "fine", "both")
-ORDER = (CONTROL, "small", "gradual", "stepwise", "reversed", "blurred", "cropped")
 CONTRASTS = {  # (regime, against) -> the question that their difference answers
     ("gradual", CONTROL): "growing, all in all",
     ("blurred", CONTROL): "coarse first, at no saving",
@@ -58,21 +58,19 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
                      "chance": 1 / cell["n_classes"].iloc[0]})  # fmt: skip
     names = ["dial", "regime", "n", "accuracy", "low", "high", "seconds", "flops", "chance"]
     shown = pd.DataFrame(rows, columns=names)
-    rank = {name: i for i, name in enumerate((*DIALS, *ORDER))}
+    rank = {name: i for i, name in enumerate((*DIALS, *MECHANISM))}
     return shown.sort_values(["dial", "regime"], key=lambda column: column.map(rank), ignore_index=True)
 
 
 def contrasts(runs: pd.DataFrame) -> pd.DataFrame:
     """The CONTRASTS that can be made, by dial: difference of accuracy in points and ratio of FLOPs, paired by seed."""
-    parts = [
+    return stacked(
         compare(runs[runs["dial"] == carried], (regime,), against, MEASURES).assign(
             dial=carried, against=against, question=question
         )
         for (regime, against), question in CONTRASTS.items()
         for carried in (DIALS if len(runs) else ())
-    ]
-    parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    )
 
 
 def says(found: pd.DataFrame) -> str:
@@ -98,8 +96,8 @@ def _answer(rows: pd.DataFrame, regime: str, against: str, question: str) -> str
 def missing(runs: pd.DataFrame) -> str:
     """Which regimes have no record on which dials; "" where all have."""
     there = set(zip(runs["dial"], runs["regime"], strict=True)) if len(runs) else set()
-    lacking = {carried: [said(regime) for regime in ORDER if (carried, regime) not in there] for carried in DIALS}
-    if len(there) == len(DIALS) * len(ORDER):
+    lacking = {carried: [said(regime) for regime in MECHANISM if (carried, regime) not in there] for carried in DIALS}
+    if len(there) == len(DIALS) * len(MECHANISM):
         return ""
     each = "; ".join(f"{carried}: {', '.join(names)}" for carried, names in lacking.items() if names)
     return f"No record yet of: {each}." if there else "No record of the mechanism's runs yet."

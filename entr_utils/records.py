@@ -264,6 +264,12 @@ def setting(record: dict) -> str:
     return f"{record['environment']['device']}, {record['precision']}, protocol {record['protocol']}"
 
 
+def short_commit(environment: dict) -> str:
+    """The commit a run was made at, in ten digits, and whether files had changed since."""
+    commit = environment["commit"]
+    return f"{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}"
+
+
 def letters(records: list[dict]) -> dict[str, str]:
     """A letter for each setting where there are several, for tables and figures; else nothing."""
     found = sorted(set(map(setting, records)))

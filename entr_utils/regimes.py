@@ -14,6 +14,7 @@ PROTOCOL = 2  # raised whenever numbers or the meaning of T change; records of d
 
 REGIMES = ("no_increase", "gradual", "stepwise")  # the paper's
 CONTROLS = ("small", "reversed", "short", "blurred", "cropped")  # what else could explain its result, see `sizes`
+MECHANISM = ("no_increase", "small", "gradual", "stepwise", "reversed", "blurred", "cropped")  # what takes it apart
 STEPS = ("SGDR", "CLRS", "CMult", "RPL", "TTA")
 SMALLEST_SIZE = 32  # pixels: below it a ResNet's last feature map is a single cell
 

@@ -149,7 +149,7 @@ def environment(record: dict) -> Markdown:
     return Markdown(
         f"Device: {env['device']}, processor: {env['cpu']}, precision: {record['precision']}. "
         f"Python {env['python']}, torch {env['torch']}, torchvision {env['torchvision']}, fastai {env['fastai']}. "
-        f"Commit {env['commit'][:10]}{'-dirty' if env['commit'].endswith('-dirty') else ''}, started {env['started']}, "
+        f"Commit {records.short_commit(env)}, started {env['started']}, "
         f"load {env['load']:.2f}, {minutes(record['wall_seconds'])} of wall time{_disturbed(record)}.\n\n"
         f"Split: {record['split']}. Weights sha256 {record['weights_sha256'][:12]}, data sha256 "
         f"{record['data_sha256'][:12]}, run key {record['key'][:12]}, protocol {record['protocol']}."

@@ -8,9 +8,9 @@ scheduler, one run at a time.
 """
 
 import os
-import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ import psutil
 from tqdm import tqdm
 
 from entr_utils import UserError, datasets, inputs, locks, records
-from entr_utils.execution import KERNEL_ENVIRONMENT, execute, whole
+from entr_utils.commands import guarded, named, start
+from entr_utils.execution import execute, whole
 from entr_utils.parameters import NETWORKS, Parameters
 from entr_utils.progress import minutes
 from entr_utils.regimes import REGIMES, rotated
@@ -30,23 +31,18 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LISTS = {"DATASETS": tuple(datasets.DATASETS), "NETWORKS": ("resnet18",), "REGIMES": REGIMES, "SEEDS": ("0",)}
 VALUES = {"PROFILE": "quick", "SIZE": "0", "WEIGHTS": "", "DATA": "", "GROUPS": "", "PRECISION": "", "BATCH": "0",
           "CHECKPOINT_DIR": "", "RESULTS": "results"}  # fmt: skip
-STOPPED = 130  # exit code after Ctrl-C or SIGTERM
+GOES_ON = "stopped; what is done stays, the same command goes on from here"
 START_SECONDS = 15  # of a kernel, its imports and the figures
 
 
 def read_settings(words: list[str]) -> dict[str, str]:
     """NAME=value words, as make passes them; empty values are the defaults. Raises UserError on an unknown name."""
     settings = {**VALUES, **{name: " ".join(values) for name, values in LISTS.items()}}
-    named = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        if name not in settings:
-            raise UserError(f"{name}={value!r}: unknown name; allowed: {', '.join(settings)}")
-        named[name] = value
-    if named.get("PROFILE") == "paper" and not named.get("NETWORKS"):
-        named["NETWORKS"] = " ".join(NETWORKS)
-    settings |= {name: value for name, value in named.items() if value.strip()}
-    return settings | {"why": "as asked for" if named.get("PROFILE") else "the default, since no PROFILE is named"}
+    given = dict(named(words, settings))
+    if given.get("PROFILE") == "paper" and not given.get("NETWORKS"):
+        given["NETWORKS"] = " ".join(NETWORKS)
+    settings |= {name: value for name, value in given.items() if value.strip()}
+    return settings | {"why": "as asked for" if given.get("PROFILE") else "the default, since no PROFILE is named"}
 
 
 def plan(settings: dict[str, str]) -> list[Parameters]:
@@ -248,38 +244,20 @@ def summarise(settings: dict[str, str], changed: bool) -> int:
 
 def main(arguments: list[str]) -> int:
     """The command line: `all`, `render`, `summary` or `plan`, then NAME=value words."""
-    try:
-        command, *words = arguments or ["all"]
-        if command not in ("all", "render", "summary", "plan"):
-            raise UserError(f"command={command!r}: unknown; allowed: all, render, summary, plan")
-        if command == "plan":
-            return say_plan(read_settings(words))
-        if command == "summary":
-            return summarise(read_settings(words), changed=True)
-        return work(read_settings(words), again=command == "render")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that may not be read
-        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; what is done stays, the same command goes on from here", file=sys.stderr)
-        return STOPPED
+    return guarded(partial(command_line, arguments), GOES_ON, (UserError, OSError))
 
 
-def stop(*_: object) -> None:
-    """SIGTERM is Ctrl-C by another name."""
-    raise KeyboardInterrupt
+def command_line(arguments: list[str]) -> int:
+    """Do what `main` guards."""
+    command, *words = arguments or ["all"]
+    if command not in ("all", "render", "summary", "plan"):
+        raise UserError(f"command={command!r}: unknown; allowed: all, render, summary, plan")
+    if command == "plan":
+        return say_plan(read_settings(words))
+    if command == "summary":
+        return summarise(read_settings(words), changed=True)
+    return work(read_settings(words), again=command == "render")
 
 
 if __name__ == "__main__":
-    if not KERNEL_ENVIRONMENT.items() <= os.environ.items():  # what is measured here has to hold for the kernels
-        os.execve(sys.executable, [sys.executable, "-m", "entr_utils.runs", *sys.argv[1:]],
-                  os.environ | KERNEL_ENVIRONMENT)  # fmt: skip
-    signal.signal(signal.SIGTERM, stop)
-    code = main(sys.argv[1:])
-    if code == STOPPED:
-        sys.stdout.flush()
-        os._exit(code)  # at once: to take torch apart takes a second
-    sys.exit(code)
+    start("entr_utils.runs", main)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from entr_utils.statistics import MARGIN, compare, pairs
+from entr_utils.statistics import MARGIN, compare, pairs, stacked
+from entr_utils.verdicts import said
 
 NONE = "no record of this"
 VARIANTS = {  # what As is made of -> (accuracy, cost) from a row of `records.table`
@@ -28,8 +29,7 @@ def variants(table: pd.DataFrame) -> pd.DataFrame:
         runs = table.assign(reckoned=np.sqrt(accuracy / cost))
         compared = compare(runs[runs["reckoned"].notna()], measures={"ratio": ("reckoned", True)})
         parts.append(compared.assign(variant=name))
-    parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return stacked(parts)
 
 
 def questions(table: pd.DataFrame, arms: pd.DataFrame, bench: dict, probes: list[dict]) -> list[dict[str, str]]:
@@ -131,7 +131,7 @@ def _leaks(table: pd.DataFrame) -> str:
     gain = (100 * (means[0] - means[1])).dropna()
     if gain.empty:
         return NONE
-    each = ", ".join(f"{regime.replace('_', ' ')} {points:+.1f}" for (_, regime), points in gain.items())
+    each = ", ".join(f"{said(regime)} {points:+.1f}" for (_, regime), points in gain.items())
     return f"{gain.index[0][0]} by image against by group, in points (difference of means): {each}"
 
 

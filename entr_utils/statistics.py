@@ -124,6 +124,12 @@ def compare(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control
     return pd.DataFrame(rows, columns=None if rows else [*columns, *measures])
 
 
+def stacked(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Several tables under one another, those without a row left out; one without rows and columns where all are."""
+    kept = [part for part in parts if len(part)]
+    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
+
+
 def pairs(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control: str = CONTROL) -> pd.DataFrame:
     """Each treatment's run in a row with its control's, whose columns end in _control."""
     if table.empty:

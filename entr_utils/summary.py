@@ -1,7 +1,5 @@
 """What the summary shows of many records: sentences and tables. Everything works for any part of the records."""
 
-import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from IPython.display import Markdown
 from entr_utils import claims, controls, evidence, mechanism, pace, records, scrutiny, statistics, verdicts
 from entr_utils.datasets import DATASETS
 from entr_utils.figures import ALL, LABELS
+from entr_utils.keys import git
 from entr_utils.parameters import NETWORKS
 from entr_utils.regimes import REGIMES
 from entr_utils.reports import as_table, captioned
@@ -35,12 +34,12 @@ def read_arms(results: str, profile: str) -> pd.DataFrame:
 def read_bench(results: str) -> dict:
     """What `make bench` measured, {} where it did not."""
     path = Path(results) / "bench" / "bench.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return records.read_json(path) if path.exists() else {}
 
 
 def read_probes(results: str, profile: str) -> list[dict]:
     """Linear-probe accuracies of the weights by size, of every probe there is."""
-    return [json.loads(path.read_text()) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
+    return [records.read_json(path) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
 
 
 def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdown:
@@ -75,10 +74,10 @@ def predicted(results: str, loaded: list[dict]) -> Markdown:
     path = Path(results) / "predictions.md"
     if not path.exists():
         return Markdown("Nothing was predicted: there is no predictions.md beside these results.")
-    commits = [line.split() for line in _git(path.parent, "log", "--format=%h %cI", "--", path.name).splitlines()]
+    commits = [line.split() for line in git(path.parent, "log", "--format=%h %cI", "--", path.name).splitlines()]
     if not commits:
         return Markdown(f"The predictions are in {path}, which is not in git: nobody can tell when they were written.")
-    if _git(path.parent, "rev-parse", "--is-shallow-repository").strip() == "true":
+    if git(path.parent, "rev-parse", "--is-shallow-repository") == "true":
         return Markdown(f"The predictions are in {path}; this clone holds no history that says when they were written.")
     last, first = commits[0], commits[-1]
     changed = f", last changed in {last[0]}, {last[1]}" if len(commits) > 1 else ""
@@ -97,14 +96,6 @@ def queue(results: str, profile: str) -> Markdown:
     for part, (done, of, device) in zip(parts, evidence.states(results, parts), strict=True):
         lines.append(f"- {part.title}: {done} of {of} done{f' on {device}' if done else ''}")
     return Markdown("What was planned (`make evidence`), under today's protocol:\n\n" + "\n".join(lines))
-
-
-def _git(folder: Path, *words: str) -> str:
-    """What git says in a folder; "" where there is no git or no repository."""
-    try:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def table1(loaded: list[dict]) -> Markdown:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from entr_utils import UserError
+from entr_utils.keys import git
 
 
 def device() -> torch.device:
@@ -145,21 +146,17 @@ def allocator() -> dict[str, str]:
 
 def environment() -> dict:
     """What a run stood on: device, processor, threads, versions, commit, start time, load."""
-    import subprocess
     import sys
     from datetime import UTC, datetime
     from importlib.metadata import version
 
-    def git(*arguments: str) -> str:
-        answer = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
-        return answer.stdout.strip()
-
-    changed = bool(git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(exclude,top)results"))
+    here = Path(__file__).parent
+    changed = bool(git(here, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(exclude,top)results"))
     return {
         "device": device_model(), "cpu": cpu_model(), "threads": torch.get_num_threads(),
         "python": platform.python_version(), "platform": sys.platform,
         **{name: version(name) for name in ("torch", "torchvision", "fastai")},
         "malloc": allocator(),
-        "commit": (git("rev-parse", "HEAD") or "unknown") + ("-dirty" if changed else ""),
+        "commit": (git(here, "rev-parse", "HEAD") or "unknown") + ("-dirty" if changed else ""),
         "started": datetime.now(UTC).isoformat(timespec="seconds"), "load": os.getloadavg()[0],
     }  # fmt: skip

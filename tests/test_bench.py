@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks is not part of the package
 from benchmarks import bench, ceiling, charts, growth, phases, precision, small, tables, versus, ways
 from benchmarks import forecast as forecasts
 from benchmarks.pairs import Pairs
-from entr_utils import images, learning, memory, networks, runs
+from entr_utils import execution, images, learning, memory, networks, runs
 from entr_utils.augmentation import make_augment
 
 ENVIRONMENT = {"device": "Some processor, 2 threads", "torch": "2.14.1", "fastai": "2.8.12", "commit": "0123456789abcd",
@@ -302,10 +302,11 @@ def test_a_worker_answers_and_its_death_is_one_line(tmp_path):
 
 
 def test_only_our_worker_has_our_settings(monkeypatch):
-    for name, value in runs.KERNEL_ENVIRONMENT.items():
+    for name, value in execution.KERNEL_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    assert runs.KERNEL_ENVIRONMENT.items() <= versus.environment("ours").items()
-    assert [way for way in versus.WAYS[1:] if runs.KERNEL_ENVIRONMENT.keys() & versus.environment(way).keys()] == []
+    assert execution.KERNEL_ENVIRONMENT.items() <= versus.environment("ours").items()
+    names = execution.KERNEL_ENVIRONMENT.keys()
+    assert [way for way in versus.WAYS[1:] if names & versus.environment(way).keys()] == []
 
 
 def test_the_small_problem_is_the_same_for_both_ways(tmp_path, monkeypatch):

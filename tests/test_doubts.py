@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from by_hand import matrix, record
 
-from entr_utils import controls, mechanism, pace, records, scrutiny
+from entr_utils import controls, mechanism, pace, records, regimes, scrutiny
 
 CONTROLS = ("no_increase", "gradual", "small", "short", "reversed")
 CELLS = [{"binds": "arithmetic", "loading_ms": 1.0, "loop_ms": 100.0},
@@ -215,10 +215,10 @@ def test_the_mechanism_says_what_is_missing():
     assert mechanism.accuracies(none).empty
     assert "no record" in mechanism.says(mechanism.contrasts(none))
     assert mechanism.missing(none) == "No record of the mechanism's runs yet."
-    part = mechanism.missing(mechanism.table(dialled(dict.fromkeys(mechanism.ORDER, 0.8))))
+    part = mechanism.missing(mechanism.table(dialled(dict.fromkeys(regimes.MECHANISM, 0.8))))
     assert part.startswith("No record yet of: coarse: no increase, small")
     assert "fine" not in part
-    everything = [run for dial in mechanism.DIALS for run in dialled(dict.fromkeys(mechanism.ORDER, 0.8), dial, 1)]
+    everything = [run for dial in mechanism.DIALS for run in dialled(dict.fromkeys(regimes.MECHANISM, 0.8), dial, 1)]
     assert mechanism.missing(mechanism.table(everything)) == ""
 
 

@@ -123,7 +123,7 @@ def test_unknown_commands_are_refused(capsys):
 
 def test_the_command_line_keeps_words_and_exit_code():
     """It starts itself once more, with the kernels' memory allocation, so that what is foretold holds for them."""
-    environment = {name: value for name, value in os.environ.items() if name not in runs.KERNEL_ENVIRONMENT}
+    environment = {name: value for name, value in os.environ.items() if name not in execution.KERNEL_ENVIRONMENT}
     answer = subprocess.run([sys.executable, "-m", "entr_utils.runs", "plan", "SEEDS=0 x"], env=environment,
                             capture_output=True, text=True)  # fmt: skip
     assert answer.returncode == 2
@@ -203,7 +203,7 @@ def test_a_notebooks_run_is_the_same_as_one_made_here(made, trained):
     here = trained("no_increase").record
     assert record["key"] == here["key"]
     assert record["predictions"] == here["predictions"]
-    assert record["environment"]["malloc"] == runs.KERNEL_ENVIRONMENT
+    assert record["environment"]["malloc"] == execution.KERNEL_ENVIRONMENT
     assert record["forecast_seconds"] > 0
 
 
