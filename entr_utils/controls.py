@@ -9,7 +9,7 @@ import pandas as pd
 from entr_utils.statistics import CONTROL, MEASURES, compare, interval_text, stacked
 from entr_utils.verdicts import said
 
-CONTROLS = ("small", "short", "reversed")
+RIVALS = ("small", "short", "reversed")
 EARLY = ("small", "short")  # those that do less
 AGAINST = (CONTROL, "gradual")
 SHOWN = {name: MEASURES[name] for name in ("time", "efficiency", "points")}
@@ -18,14 +18,14 @@ MATCHED = 0.05  # short's T is planned to be within so much of gradual's
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
     """Each control regime against no increase and against gradual: `statistics.compare` with a column against."""
-    found = stacked(compare(table, CONTROLS, against, SHOWN).assign(against=against) for against in AGAINST)
+    found = stacked(compare(table, RIVALS, against, SHOWN).assign(against=against) for against in AGAINST)
     return found if len(found) else compare(pd.DataFrame()).assign(against="")
 
 
 def missing(table: pd.DataFrame) -> str:
     """Which control regimes have no record, in a sentence; "" where all have."""
     there = set(table["regime"]) if len(table) else set()
-    lacking = [regime for regime in CONTROLS if regime not in there]
+    lacking = [regime for regime in RIVALS if regime not in there]
     return f"No record of these controls yet: {', '.join(lacking)}." if lacking else ""
 
 

@@ -1,7 +1,7 @@
 """What one run is made of: its parameters, checked in one line each before anything is loaded or written."""
 
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 from entr_utils import UserError
 from entr_utils.datasets import DATASETS
@@ -120,9 +120,6 @@ def of_record(record: dict) -> dict:
     if "groups" in identity or record["split"].endswith("by image"):
         given["groups"] = identity.get("groups", "none")
     return given
-
-
-NAMES = tuple(field.name for field in fields(Parameters))
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
