@@ -45,8 +45,8 @@ readme: $(READY) ## write the committed results (results/paper) into the README
 reproduce: $(READY) ## train a recorded run again and print the differences: make reproduce RECORD=path [WEIGHTS= DATA=]
 	@$(PY) -m entr_utils.reproduce $(MAKEOVERRIDES)
 
-test: $(READY) ## run the tests
-	@$(PY) -m pytest -q -n logical --maxprocesses 4 --dist worksteal
+test: $(READY) ## run the tests, three at a time: on two cores some wait for others
+	@$(PY) -m pytest -q -n 3 --dist worksteal
 
 lint: $(READY) ## check style and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

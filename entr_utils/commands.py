@@ -61,14 +61,13 @@ def with_kernel_environment(module: str) -> None:
 
 
 def start(module: str, main: Callable[[list[str]], int]) -> None:
-    """Run a command that trains, as a process: SIGTERM stops it as Ctrl-C does, and then it ends at once."""
+    """Run a command that trains, as a process: SIGTERM stops it as Ctrl-C does. When it is done it ends at once."""
     with_kernel_environment(module)
     signal.signal(signal.SIGTERM, stop)
     code = main(sys.argv[1:])
-    if code == STOPPED:
-        sys.stdout.flush()
-        os._exit(code)  # to take torch apart takes a second
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # to take torch apart takes a second or two
 
 
 def stop(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Shared by all tests: a place of their own, tiny runs trained once, generated photographs."""
+"""Shared by all tests: a place of their own, tiny runs trained once for all workers, generated photographs."""
 
 import atexit
 import contextlib
@@ -7,8 +7,10 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,8 @@ os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.gettempdir()  # pytest's own fold
 SCRATCH = tempfile.mkdtemp(prefix="entr-tests-")
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 os.environ["TMPDIR"] = tempfile.tempdir = SCRATCH  # of notebooks' kernels, too
-os.environ["ENTR_CACHE"] = f"{SCRATCH}/cache"
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the cache of the process that started them
+    os.environ["ENTR_CACHE"] = f"{SCRATCH}/cache"
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{SCRATCH}/hypothesis"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 if "PYTEST_XDIST_WORKER" in os.environ:  # several workers: one thread each, and for the kernels they start
@@ -31,6 +34,7 @@ import pytest
 import torch
 import torchvision
 from fastai.callback.core import Callback
+from filelock import FileLock
 from PIL import Image
 
 from entr_utils import UserError, experiment, forecast, learning, memory, runs, training
@@ -148,13 +152,28 @@ def train_watched(run: experiment.Experiment) -> Watched:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+def common(tmp_path_factory) -> Path:
+    """A folder of this session, the same for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def once_for_all(path: Path, make: Callable[[], object]):
+    """What `make` returns: the first worker that asks makes it, the others wait and read it from `path`."""
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            path.write_bytes(pickle.dumps(make()))
+        return pickle.loads(path.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def trained(common):
     """A tiny run of steel by regime (and other parameters): each is trained once, when first asked for."""
-    results = str(tmp_path_factory.mktemp("results"))
 
     @functools.cache
     def once(regime: str, **parameters) -> Watched:
-        return train_watched(experiment.prepare("steel", profile="tiny", regime=regime, results=results, **parameters))
+        run = experiment.prepare("steel", profile="tiny", regime=regime, results=str(common / "results"), **parameters)
+        return once_for_all(common / f"{run.key}.pickle", lambda: train_watched(run))
 
     return once
 
@@ -194,10 +213,14 @@ class Made:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Made:
+def made(tmp_path_factory, common) -> Made:
     """Two tiny runs and their summary, from the command line to the rendered notebooks."""
-    place, out = new_place(tmp_path_factory), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.chdir(place)
-        code = runs.main(["all", *TWO_RUNS, f"RESULTS={place / 'results'}"])
-    return Made(code, out.getvalue(), place / "results")
+
+    def make() -> Made:
+        place, out = new_place(tmp_path_factory), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+            patch.chdir(place)
+            code = runs.main(["all", *TWO_RUNS, f"RESULTS={place / 'results'}"])
+        return Made(code, out.getvalue(), place / "results")
+
+    return once_for_all(common / "made.pickle", make)

@@ -151,10 +151,12 @@ def test_the_summary(made):
 
 
 def test_ucm_with_everything_switched_on(place):
-    """The learning-rate finder and the samples, too: two figures more."""
-    path = render("ucm", place, profile="tiny", regime="stepwise", find_lr=True, show_samples=True, results="results")
+    """The learning-rate finder and the samples, too: two figures more. Another size, which any regime but growing ones
+    may have."""
+    values = {"profile": "tiny", "regime": "no_increase", "size": 32, "results": "results"}
+    path = render("ucm", place, find_lr=True, show_samples=True, **values)
     text = check_rendered(path)
-    assert "ucm, resnet18, stepwise, seed 0" in text
+    assert "ucm, resnet18, no increase, seed 0" in text
     assert figures_in(path) == 5
     assert len(records.read_all("results")) == 1
 

@@ -28,7 +28,7 @@ def reference(trained) -> dict:
 def here(place, reference):
     """A place of its own; the rates that the reference's forecast measured and its images are there already."""
     one = Place(place, WORDS, (sys.executable, "-m", "entr_utils.runs", "all"))
-    shutil.copytree(os.environ["ENTR_CACHE"], place / "cache")
+    shutil.copytree(os.environ["ENTR_CACHE"], place / "cache", ignore=shutil.ignore_patterns("*.tmp", "*.partial"))
     yield one
     one.clear()
 
