@@ -66,7 +66,7 @@ class Store:
         """Write a checkpoint whole. Where that fails a run says so, goes to local files, and trains on."""
         content = pack(state, self.experiment)
         try:
-            files.write_whole(self.path, content)
+            files.write_whole(self.path, *content)
         except UserError as error:
             print(f"checkpoint: {error}; training goes on")
             if self.path != self.local:
@@ -87,13 +87,19 @@ class Damaged(ValueError):
     """A checkpoint that is not whole, or that torch refuses to read."""
 
 
-def pack(state: dict, experiment: Experiment) -> bytes:
-    """A checkpoint's bytes."""
+def pack(state: dict, experiment: Experiment) -> tuple[bytes, memoryview]:
+    """A checkpoint's bytes in two parts, its two lines and torch's; the second is large and never copied."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     about = {"key": experiment.key, "epoch": state["epoch"], "epochs": experiment.regime.epochs, "saved": time.time()}
-    rest = json.dumps(about).encode() + b"\n" + buffer.getvalue()
-    return hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
+    line, content = json.dumps(about).encode() + b"\n", buffer.getbuffer()
+    return _checksum(line, content) + b"\n" + line, content
+
+
+def _checksum(line: bytes, content: bytes | memoryview) -> bytes:
+    both = hashlib.sha256(line)
+    both.update(content)
+    return both.hexdigest().encode()
 
 
 def about(path: Path) -> dict:
@@ -111,10 +117,10 @@ def read(path: Path, key: str) -> dict:
 
     Raises Damaged where it is not what was written, UserError where it is of another run than `key`.
     """
-    checksum, _, rest = path.read_bytes().partition(b"\n")
-    if hashlib.sha256(rest).hexdigest().encode() != checksum:
+    with open(path, "rb") as file:
+        checksum, line, content = file.readline().rstrip(b"\n"), file.readline(), file.read()
+    if _checksum(line, content) != checksum:
         raise Damaged("damaged, its checksum does not fit")
-    line, _, content = rest.partition(b"\n")
     head = json.loads(line)
     if head["key"] != key:
         raise UserError(f"{path}: a checkpoint of another run (key {head['key'][:12]}, this run's is {key[:12]}); "

@@ -6,8 +6,8 @@ from pathlib import Path
 from entr_utils import UserError
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary file, forced to the disk, then renamed.
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file of these parts whole or not at all: a temporary file, forced to the disk, then renamed.
 
     What stood there before stays until the new file is whole. Raises UserError where it cannot be written.
     """
@@ -16,7 +16,7 @@ def write_whole(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
-                file.write(content)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -64,7 +64,7 @@ def results(root: Path = ROOT) -> str:
     parts = [
         summary.verdict(compared, loaded, "paper").data,
         f"![Validation accuracy over seconds of training]({PICTURE})",
-        summary.comparisons(statistics.best(compared), loaded).data,
+        summary.comparisons(compared, loaded).data,
         f"The paper's claims: {claims.tally(claims.judge(table))} {controls.missing(table)}".strip(),
         "Linear-probe accuracy of the frozen weights by image size, the most that small images lose or gain before any "
         "training of the body:",

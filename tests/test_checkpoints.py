@@ -273,10 +273,10 @@ def test_a_mount_that_drops_costs_a_line_and_no_epoch(run, stop, tmp_path, capsy
 def test_a_full_disk_costs_checkpoints_not_the_run(run, monkeypatch, capsys, whole):
     write = files.write_whole
 
-    def full(path, content):
+    def full(path, *parts):
         if path.suffix == ".checkpoint":
             raise records.UserError(f"{path}: cannot be written (No space left on device)")
-        write(path, content)
+        write(path, *parts)
 
     monkeypatch.setattr(files, "write_whole", full)
     assert repeatable(training.train(run)) == whole
