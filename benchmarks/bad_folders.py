@@ -274,7 +274,7 @@ FOLDERS = [
     Case("a groups file that is not UTF-8", FATAL, f"{GROUPS}: cannot be read (not UTF-8); {CSV}",
          _groups(b"file,group\nlake/\xff.png,1\n")),
     Case("groups that allow no split", FATAL,
-         "groups: classes [0] cannot stand on both sides of the split, since each is one group or copies of one image; "
-         "add images, or split with groups=none",
+         "groups: lake: cannot stand on both sides of the split, being one group or copies of one image; add images, "
+         "or with a groups file take groups=none",
          _groups(b"file,group\n" + b"".join(b"lake/%d.png,1\n" % i for i in range(4)))),
 ]  # fmt: skip

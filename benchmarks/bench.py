@@ -27,8 +27,7 @@ def read_settings(words: list[str]) -> dict[str, str]:
 
 def read(folder: str | Path) -> dict:
     """The bench so far: part -> environment, seconds, result; empty where none was run."""
-    path = Path(folder) / "bench.json"
-    return records.read_json(path) if path.exists() else {}
+    return records.known(Path(folder) / "bench.json")
 
 
 def keep(folder: Path, part: str, entry: dict) -> None:

@@ -54,7 +54,7 @@ class Campaign:
 def kills(campaign: Campaign, number: int, longest: float = 45.0, seed: int = 0,
           victims: tuple[str, ...] = VICTIMS) -> None:  # fmt: skip
     """kill -9 at random moments, one victim at a time, until `make all` has nothing left to do; then again."""
-    dice, done, outlived = random.Random(seed), 0, 0
+    dice, done, orphans, outlived = random.Random(seed), 0, 0, 0
     tried, survived = dict.fromkeys(victims, 0), dict.fromkeys(victims, 0)
     while done < number:
         here_tried = dict.fromkeys(victims, 0)
@@ -67,7 +67,8 @@ def kills(campaign: Campaign, number: int, longest: float = 45.0, seed: int = 0,
                 if process.poll() == 0:
                     break
                 victim = victims[done % len(victims)]
-                outlived += here.kill(victim)
+                lost, late = here.kill(victim)
+                orphans, outlived = orphans + lost, outlived + late
                 here_tried[victim] += 1
                 done += 1
                 print(f"  kill {done} of {number}: {victim}", flush=True)
@@ -78,8 +79,7 @@ def kills(campaign: Campaign, number: int, longest: float = 45.0, seed: int = 0,
             survived[victim] += times if fine else 0
     for victim in victims:
         campaign.count(f"kill -9 of {victim} at a random moment", tried[victim], survived[victim])
-    stopped = done - tried.get("kernel", 0) - tried.get("make", 0)
-    campaign.count("a kernel is gone 5 s after its parent", stopped, stopped - outlived)
+    campaign.count("a kernel is gone 5 s after its papermill or runner", orphans, orphans - outlived)
 
 
 def _wait(process: subprocess.Popen, seconds: float) -> None:
@@ -250,7 +250,7 @@ def keep(folder: Path, part: str, campaign: Campaign, environment: dict, seconds
     path = folder / "faults.json"
     entry = {"environment": environment, "seconds": seconds, "words": campaign.words,
              "runs": len(campaign.reference), "rows": campaign.rows, "table": campaign.table}  # fmt: skip
-    known = (records.read_json(path) if path.exists() else {}) | {part: entry}
+    known = records.known(path) | {part: entry}
     records.write_json({name: known[name] for name in PARTS if name in known}, path)
     (folder / "README.md").write_text(page(known))
 

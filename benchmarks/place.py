@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 VICTIMS = ("kernel", "papermill", "runner", "make", "all")
 ROLES = {"ipykernel_launcher": "kernel", "entr_utils.execution": "papermill", "entr_utils.runs": "runner"}
 OUTLIVES = 5.0  # seconds after which a kernel without parent counts as one that outlives it
-PATIENCE = 3600.0  # seconds after which `make all` counts as hanging
+PATIENCE = 1800.0  # seconds after which `make all` counts as hanging
 
 
 def _as_a_terminal_does() -> None:
@@ -72,15 +72,16 @@ class Place:
                 continue
         return found
 
-    def kill(self, victim: str) -> int:
-        """kill -9; returns how many kernels outlived their parent by more than OUTLIVES seconds."""
+    def kill(self, victim: str) -> tuple[int, int]:
+        """kill -9; returns how many kernels lost their parent by it, and how many of these outlived it by more than
+        OUTLIVES seconds."""
         found = self.processes()
-        kernels = found["kernel"] if victim in ("papermill", "runner", "all") else []
+        kernels = found["kernel"] if victim in ("papermill", "runner") else []
         for role in found if victim == "all" else [victim]:
             for process in found[role]:
                 with suppress(psutil.Error):
                     process.kill()
-        return len(psutil.wait_procs(kernels, timeout=OUTLIVES)[1])
+        return len(kernels), len(psutil.wait_procs(kernels, timeout=OUTLIVES)[1])
 
     def clear(self) -> None:
         """Nothing works here any more."""

@@ -2,7 +2,8 @@
 
 The file: a line with the sha256 of all that follows; a line of JSON (key, epoch, epochs, saved in Unix time); then
 torch's own format, read with `weights_only`, so that nothing in it is ever executed. It stands beside the record, or
-in `checkpoint_dir`, which may be a mounted drive: where that cannot be written, a run says so and goes on locally.
+in `checkpoint_dir`, which may be a mounted drive: where that cannot be written or is no longer there, a run says so and
+goes on locally.
 """
 
 import hashlib
@@ -32,15 +33,11 @@ class Store:
         self.experiment = experiment
         self.local = experiment.path.with_suffix(".checkpoint")
         wanted = experiment.parameters.checkpoint_dir
-        self.path = Path(wanted).expanduser() / self.local.name if wanted else self.local
-        self.every = float(os.environ.get(SECONDS) or (EVERY_ON_A_MOUNT if self._on_a_mount() else EVERY))
+        self.path = Path(os.path.expanduser(wanted)) / self.local.name if wanted else self.local
+        self.device = _device(self.path.parent)
+        on_a_mount = self.path != self.local and self.device != _device(self.local.parent)
+        self.every = float(os.environ.get(SECONDS) or (EVERY_ON_A_MOUNT if on_a_mount else EVERY))
         self.last = time.monotonic()
-
-    def _on_a_mount(self) -> bool:
-        try:
-            return self.path.parent.stat().st_dev != self.local.parent.stat().st_dev
-        except OSError:
-            return self.path != self.local
 
     def newest(self) -> dict | None:
         """The state with most epochs done of those there are, or None. Says which file it goes on from, or which is
@@ -66,6 +63,7 @@ class Store:
         """Write a checkpoint whole. Where that fails a run says so, goes to local files, and trains on."""
         content = pack(state, self.experiment)
         try:
+            self._check_mount()
             files.write_whole(self.path, *content)
         except UserError as error:
             print(f"checkpoint: {error}; training goes on")
@@ -74,13 +72,27 @@ class Store:
                 self.save(state)
         self.last = time.monotonic()
 
+    def _check_mount(self) -> None:
+        """A drive that was unmounted leaves an empty folder or none: nothing may be written in its place."""
+        if self.path != self.local and (self.device is None or _device(self.path.parent) != self.device):
+            raise UserError(f"{self.path}: cannot be written (the folder or what was mounted there is gone)")
+
     def remove(self) -> None:
-        """The record is there: the checkpoints have done their work."""
+        """The record is there: the checkpoints have done their work, and so has what a kill left of one."""
         for path in dict.fromkeys((self.path, self.local)):
             try:
-                path.unlink(missing_ok=True)
+                for one in (path, *path.parent.glob(f"{path.name}.*.partial")):
+                    one.unlink(missing_ok=True)
             except OSError as error:
                 print(f"checkpoint {path}: cannot be removed ({error.strerror})")
+
+
+def _device(folder: Path) -> int | None:
+    """The file system of a folder, None where there is no such folder."""
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return None
 
 
 class Damaged(ValueError):
@@ -161,14 +173,16 @@ class Attempts:
         self.path, self.touched = path.with_suffix(".alive"), 0.0
         self.repeated, self.began = 0.0, time.time()
 
-    def begin(self, saved: float | None) -> None:
-        """Begin an attempt; `saved` is when the checkpoint it goes on from was written."""
+    def begin(self, saved: float | None, repeated: float = 0.0) -> None:
+        """Begin an attempt; the checkpoint it goes on from was written at `saved`, when so much had been `repeated`:
+        all that is known on a machine that has the checkpoint alone."""
+        self.repeated = repeated
         try:
             before = json.loads(self.path.read_text())
             since = max(before["began"], saved or 0.0)
             self.repeated = before["repeated"] + max(0.0, self.path.stat().st_mtime - since)
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # the first attempt, or a file that says nothing: nothing known to be lost
+            pass  # the first attempt here, or a file that says nothing: no more is known to be lost
         self._write()
 
     def again(self, seconds: float) -> None:
@@ -224,5 +238,6 @@ class KeepCheckpoints(Callback):
         scaler = getattr(self.learn, "scaler", None)
         return {
             "epoch": self.epoch + 1, "network": self.model.state_dict(), "optimiser": self.opt.state_dict(),
-            "scaler": scaler.state_dict() if scaler else {}, "random": random_states(), **self.run.state(),
+            "scaler": scaler.state_dict() if scaler else {}, "random": random_states(),
+            "repeated": self.attempts.repeated, **self.run.state(),
         }  # fmt: skip

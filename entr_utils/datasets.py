@@ -4,7 +4,7 @@ Steel and Bees were never published, so they are read from folders; UC Merced is
 """
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
@@ -154,7 +154,7 @@ def check_share(share: float, seed: int) -> None:
 
 
 def split(labels: np.ndarray, seed: int, groups: list[str] | None = None,
-          copies: Iterable[list[int]] = ()) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+          copies: Iterable[list[int]] = (), classes: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Training and validation indices: seeded, stratified by class, 90/10, groups and copies kept on one side.
 
     Args:
@@ -163,14 +163,15 @@ def split(labels: np.ndarray, seed: int, groups: list[str] | None = None,
         groups: (n,) group names; none means that every image stands alone.
         copies: sets of indices of identical images. A split that happens to keep each set on one side stands; else it
             is drawn with each set as one group.
+        classes: their names, for people.
     Returns: two sorted index arrays with every class on both sides.
     Raises UserError where groups and copies allow no such split.
     """
-    training, validation = _split(labels, seed, groups)
+    training, validation = _split(labels, seed, groups, classes)
     inside = np.isin(np.arange(len(labels)), validation)
     if all(inside[same].all() or not inside[same].any() for same in copies):
         return training, validation
-    return _split(labels, seed, joined(len(labels), groups, copies))
+    return _split(labels, seed, joined(len(labels), groups, copies), classes)
 
 
 def joined(n: int, groups: list[str] | None, copies: Iterable[list[int]]) -> list[str]:
@@ -188,7 +189,8 @@ def joined(n: int, groups: list[str] | None, copies: Iterable[list[int]]) -> lis
     return [last(group) for group in merged]
 
 
-def _split(labels: np.ndarray, seed: int, groups: list[str] | None) -> tuple[np.ndarray, np.ndarray]:
+def _split(labels: np.ndarray, seed: int, groups: list[str] | None,
+           classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     rng = np.random.default_rng(seed)
     _, group_of = np.unique(groups if groups is not None else np.arange(len(labels)).astype(str), return_inverse=True)
     sizes = np.zeros((group_of.max() + 1, int(labels.max()) + 1), int)  # images of each class in each group
@@ -199,9 +201,10 @@ def _split(labels: np.ndarray, seed: int, groups: list[str] | None) -> tuple[np.
     validation = min(draws, key=lambda chosen: abs(sizes[chosen].sum(0) - target).sum())
     held = sizes[validation].sum(0)
     if not ((held > 0) & (held < total)).all():
-        classes = np.flatnonzero((held == 0) | (held == total)).tolist()
-        raise UserError(f"groups: classes {classes} cannot stand on both sides of the split, since each is one group "
-                        "or copies of one image; add images, or split with groups=none")  # fmt: skip
+        wrong = [shown(classes[i]) if len(classes) else f"class {i}"
+                 for i in np.flatnonzero((held == 0) | (held == total)).tolist()]  # fmt: skip
+        raise UserError(f"groups: {', '.join(wrong)}: cannot stand on both sides of the split, being one group or "
+                        "copies of one image; add images, or with a groups file take groups=none")  # fmt: skip
     in_validation = validation[group_of]
     return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
 

@@ -45,7 +45,11 @@ class UnreadableImage(UserError):
 
 
 def open_image(path: Path) -> Image.Image:
-    """An upright RGB image (see the table above). Raises UnreadableImage where the file cannot be decoded."""
+    """An upright RGB image (see the table above).
+
+    Raises UnreadableImage where the file cannot be decoded, UserError where it is the machine that cannot at present:
+    the system's own errors (a drive that hiccups, too many open files) and want of memory say nothing of the image.
+    """
     if trouble := _trouble(path):
         raise UnreadableImage(path, trouble)
     try:
@@ -57,6 +61,8 @@ def open_image(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(path, f"more than {MAX_PIXELS // 10**6} million pixels") from error
     except Exception as error:  # Pillow's decoders raise many types; all mean the same to the user
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+            raise UserError(f"{path}: cannot be read now ({_reason(error)}); try again, or take it out") from error
         raise UnreadableImage(path, _reason(error)) from error
 
 

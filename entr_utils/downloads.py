@@ -168,7 +168,10 @@ def own_folder(images: str, data: str | Path = "data") -> Path:
     """
     path = Path(os.path.expanduser(images)) if isinstance(images, str) and images.strip() else None
     if path and os.path.isfile(path):
-        target = Path(data) / "own" / f"{path.name.partition('.')[0][:40]}-{_md5(path)[:8]}"
+        try:
+            target = Path(data) / "own" / f"{path.name.partition('.')[0][:40]}-{_md5(path)[:8]}"
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
         if not target.is_dir():
             unpack(path, target)
         path = target

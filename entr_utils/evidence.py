@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entr_utils import UserError, inputs, records, runs
+from entr_utils import UserError, inputs, locks, records, runs
 from entr_utils.commands import guarded, start, with_defaults
 from entr_utils.execution import whole
 from entr_utils.parameters import KNOWN_GROUPS, Parameters, of_record
@@ -131,23 +131,32 @@ def work(settings: dict[str, str]) -> int:
 
 
 def do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
-    """One part: exit code, and how much of it is done now."""
+    """One part: exit code, and how much of it is done now. Another command in the same results is waited for."""
+    folder = Path(settings["RESULTS"]) / part.folder / part.profile
+    with locks.results(folder):
+        runs.sweep(folder)
+        return _do(part, settings)
+
+
+def _do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
     given = {"data": settings["DATA"], "weights": settings["WEIGHTS"]}
     given["results"] = str(Path(settings["RESULTS"]) / part.folder)
     wanted = [Parameters(dataset, **(given | cell)).checked() for dataset, cell in cells(part)]
     print(part.title)
     usable, problem = inputs.ready(wanted)
     ready, problems = _prepared(usable)
+    for experiment in ready:
+        runs.put_aside(experiment)
     todo = [experiment for experiment in ready if not _done(experiment, part)]
     print(f"  {len(ready) - len(todo)} of {len(wanted)} done, {len(todo)} to do")
     train = runs.train_all if part.notebooks else train_here
-    failed = train(todo)
+    trained = train(todo)
     if part.notebooks and not part.folder:  # a probe is of a dataset, not of some of its images
         runs.probe_weights([experiment.parameters for experiment in ready])
     line = f"{sum(_done(experiment, part) for experiment in ready)} of {len(wanted)} done"
     without = sorted({run.dataset for run in wanted} - {run.dataset for run in usable})
     lacking = [*problems, *(f"{dataset} cannot be used" for dataset in without)]
-    return 1 if failed or problems else problem, "; ".join([line, *lacking])
+    return runs.first_named(trained, 1 if problems else 0, problem), "; ".join([line, *lacking])
 
 
 def _prepared(wanted: list[Parameters]) -> tuple[list["Experiment"], list[str]]:
@@ -166,7 +175,7 @@ def _done(experiment: "Experiment", part: Part) -> bool:
 
 
 def train_here(todo: list["Experiment"]) -> int:
-    """Train runs in this process, one after the other, for their records alone; returns how many failed."""
+    """Train runs in this process, one after the other, for their records alone; returns 1 where one failed, else 0."""
     from entr_utils import training
 
     failed, began = 0, time.monotonic()
@@ -182,7 +191,7 @@ def train_here(todo: list["Experiment"]) -> int:
             continue
         left = (time.monotonic() - began) / (i + 1) * (len(todo) - i - 1)
         print(f"  {name}: done, {i + 1} of {len(todo)}, about {minutes(left)} left", flush=True)
-    return failed
+    return min(failed, 1)
 
 
 def main(words: list[str]) -> int:

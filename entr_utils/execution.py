@@ -24,11 +24,16 @@ KERNEL_ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 DEAD_KERNEL = "DeadKernelError"
 
 
+class Refused(RuntimeError):
+    """A notebook that ended with a UserError: its input cannot be used."""
+
+
 def execute(notebook: Path, parameters: dict, output: Path, done: Callable[[float], None] = lambda share: None) -> None:
     """Execute `notebook` into `output`, which appears whole or not at all.
 
     `done` is told the share of the training done. Raises UserError on an unknown parameter name or where nothing can
-    be written, RuntimeError with the last line of the log where execution failed; the log then stays beside `output`.
+    be written, RuntimeError with the last line of the log where execution failed (Refused where that is a UserError);
+    the log then stays beside `output`.
     When this process is stopped, what it started ends with it: the other process at once, its kernel in a second.
     """
     _check_names(notebook, parameters)
@@ -45,7 +50,8 @@ def execute(notebook: Path, parameters: dict, output: Path, done: Callable[[floa
             partial.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 shutil.copyfile(log, kept)
-            raise RuntimeError(f"{_reason(log.read_text(), code)} (log: {kept})")
+            reason = _reason(log.read_text(), code)
+            raise (Refused if reason.startswith("UserError: ") else RuntimeError)(f"{reason} (log: {kept})")
     kept.unlink(missing_ok=True)
     os.replace(partial, output)
 
@@ -54,8 +60,8 @@ def _run(words: list[str], log: Path, channel: Path, done: Callable[[float], Non
     """The exit code of the process of its own."""
     environment = os.environ | KERNEL_ENVIRONMENT | {CHANNEL: str(channel), "PYTHONWARNINGS": "ignore"}
     with open(log, "w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "entr_utils.execution", *words], env=environment,
-                                   stdout=file, stderr=file, start_new_session=True)  # fmt: skip
+        process = subprocess.Popen([sys.executable, "-m", "entr_utils.execution", *words, str(os.getpid())],
+                                   env=environment, stdout=file, stderr=file, start_new_session=True)  # fmt: skip
     try:
         while process.poll() is None:
             time.sleep(0.2)
@@ -96,19 +102,22 @@ def _check_names(notebook: Path, parameters: dict) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process half a second after `parent` has gone; a kernel then ends within another second by itself."""
+    """End this process half a second after `parent` has gone, at once where it is gone already; a kernel then ends
+    within another second by itself."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
+    if os.getppid() != parent:
+        os._exit(1)
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(notebook: str, output: str, values: str) -> None:
-    """What the process of its own does."""
-    _die_with(os.getppid())
+def main(notebook: str, output: str, values: str, parent: str) -> None:
+    """What the process of its own does, for as long as the process `parent` lives."""
+    _die_with(int(parent))
     import papermill
 
     parameters = json.loads(Path(values).read_text())

@@ -102,7 +102,7 @@ def prepare(dataset: str, **parameters) -> Experiment:
     if dataset == "ucm" and datasets.status(dataset, p.data)[0] == "downloadable":
         downloads.download_ucm(Path(p.data))
     loaded = images.load(p)
-    training, validation = datasets.split(loaded.labels, p.seed, loaded.groups, loaded.copies)
+    training, validation = datasets.split(loaded.labels, p.seed, loaded.groups, loaded.copies, loaded.classes)
     if p.groups == "known":
         datasets.check_share(len(validation) / len(loaded.labels), p.seed)
 

@@ -68,7 +68,7 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
     names = {f"{size} {what} b{p.batch}": (size, what) for size, what in wanted}
     if missing := {name: what for name, what in names.items() if name not in known}:
         known |= _probe(p, missing)
-        records.write_json(known, _cache(p))
+        records.write_sealed(known, _cache(p))
     return {f"{size} {what}": known[name] for name, (size, what) in names.items()}
 
 
@@ -94,8 +94,7 @@ def _cache(p: Parameters) -> Path:
 
 
 def _known(p: Parameters) -> dict[str, dict[str, float]]:
-    path = _cache(p)
-    return records.read_json(path) if path.exists() else {}
+    return records.read_sealed(_cache(p))
 
 
 def _measure(network: networks.Network, p: Parameters, size: int, what: str) -> dict[str, float]:
@@ -171,16 +170,14 @@ def _resident(n: int, size: int) -> int:
 
 def of(experiment: Experiment) -> dict:
     """The forecast of a run that is about to start: the one written to disk where it has started before."""
-    path = experiment.path.with_suffix(".forecast")
-    if path.exists():
-        return records.read_json(path)
-    return forecast(experiment.parameters, len(experiment.training), len(experiment.validation))
+    said = records.read_sealed(experiment.path.with_suffix(".forecast"))
+    return said or forecast(experiment.parameters, len(experiment.training), len(experiment.validation))
 
 
 def write(experiment: Experiment) -> dict:
     """Write the forecast of a run to disk, before its first step: made once, read from there ever after."""
     predicted = of(experiment)
-    records.write_json(predicted, experiment.path.with_suffix(".forecast"))
+    records.write_sealed(predicted, experiment.path.with_suffix(".forecast"))
     return predicted
 
 
@@ -201,7 +198,7 @@ def learn(experiment: Experiment, record: dict) -> None:
     off = record["stages"][-1]["seconds"] / record["n_val"] / sum(known[name]["seconds"] for name in tta)
     for name in set(tta):
         known[name]["seconds"] *= off
-    records.write_json(known, path)
+    records.write_sealed(known, path)
 
 
 def check_fits(predicted: dict) -> None:

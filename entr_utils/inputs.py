@@ -46,7 +46,7 @@ def split(runs: list[Parameters]) -> None:
 
     for run in {(run.seed, run.data, run.groups, run.size): run for run in runs}.values():
         found = images.load(run)
-        datasets.split(found.labels, run.seed, found.groups, found.copies)
+        datasets.split(found.labels, run.seed, found.groups, found.copies, found.classes)
 
 
 def weights_problems(runs: list[Parameters]) -> dict[str, int]:

@@ -140,6 +140,8 @@ def _check_paths(full: Parameters) -> None:
                         f"{full.dataset}/<class>/")  # fmt: skip
     if full.weights not in ("imagenet", "none") and not os.path.isfile(full.weights):
         raise UserError(f"weights={full.weights!r}: no such file; allowed: imagenet, none, or a checkpoint's path")
+    if full.checkpoint_dir and not os.path.isdir(os.path.expanduser(full.checkpoint_dir)):
+        raise UserError(f"checkpoint_dir={full.checkpoint_dir!r}: no such folder; make it, or mount the drive it is on")
     if full.groups not in ("", "none", *KNOWN_GROUPS) and not os.path.isfile(full.groups):
         raise UserError(f"groups={full.groups!r}: no such file; allowed: a CSV file, none, {', '.join(KNOWN_GROUPS)}, "
                         f"or nothing")  # fmt: skip

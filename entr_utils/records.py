@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -162,19 +163,49 @@ def finish(path: Path) -> None:
         path.with_suffix(".forecast").unlink(missing_ok=True)  # it is in the record
 
 
+class Damaged(UserError):
+    """A file that is not what was written."""
+
+
 def read(path: Path) -> dict:
-    """A checked record. Raises UserError naming the file and what is wrong with it."""
+    """A checked record. Raises Damaged naming the file and what is wrong with it, UserError where it cannot be read."""
     record = read_json(path, "a record")
     check(record, path)
     return record
 
 
 def read_json(path: Path, what: str = "a whole file") -> dict:
-    """What `write_json` wrote. Raises UserError naming the file where it is damaged."""
+    """What `write_json` wrote. Raises Damaged naming the file, UserError where it cannot be read."""
     try:
         return json.loads(Path(path).read_text())
-    except (ValueError, RecursionError, OSError) as error:
-        raise UserError(f"{path}: not {what} ({error}); delete it and run again") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path}: not {what} ({error}); delete it and run again") from error
+
+
+def known(path: Path) -> dict:
+    """What a JSON file holds so far; {} where there is none. Raises as `read_json` does."""
+    return read_json(path) if path.exists() else {}
+
+
+def write_sealed(value: dict, path: Path) -> None:
+    """As `write_json`, with a checksum of its own."""
+    write_json({"sha256": key_of(value), "value": value}, path)
+
+
+def read_sealed(path: Path) -> dict:
+    """What `write_sealed` wrote; {} where there is none, or where it is damaged: that is said."""
+    if not path.exists():
+        return {}
+    try:
+        sealed = read_json(path)
+        if sealed["sha256"] == key_of(sealed["value"]):
+            return sealed["value"]
+    except (Damaged, KeyError, TypeError):
+        pass
+    print(f"{path}: damaged, its checksum does not fit; made again", file=sys.stderr)
+    return {}
 
 
 @cache
@@ -188,7 +219,7 @@ def check(record: dict, path: Path) -> None:
         _validator()(record)
     except fastjsonschema.JsonSchemaValueException as error:
         where, what = "/".join(error.path[1:]) or "the record", error.message.partition(" ")[2]
-        raise UserError(f"{path}: {where}: {what[:120]}; delete it and run again") from error
+        raise Damaged(f"{path}: {where}: {what[:120]}; delete it and run again") from error
     identity, predictions = record["identity"], record["predictions"]
     facts = {"key": key_of(identity), **{name: identity.get(name) for name in KEPT},
              **{f"n_val (predictions of {name})": len(predictions[name]) for name in _PREDICTED}}  # fmt: skip
@@ -201,7 +232,7 @@ def check(record: dict, path: Path) -> None:
     if not wrong and record.get("sha256", _sha256(record)) != _sha256(record):
         wrong = ["the checksum"]
     if wrong:
-        raise UserError(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
+        raise Damaged(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
 
 
 def repeatable(record: dict) -> dict:

@@ -3,8 +3,8 @@
     python -m entr_utils.runs all PROFILE=paper DATASETS="steel ucm" SEEDS="0 1"
 
 What is done (its record is there) is not done again. Exit codes: 0 all there, 1 a run failed, 2 a wrong parameter, or
-images or weights that cannot be used, 3 a dataset or weights were missing. The Makefile calls this; so can a cluster's
-scheduler, one run at a time.
+images or weights that cannot be used, 3 a dataset or weights were missing; of several the first named. The Makefile
+calls this; so can a cluster's scheduler, one run at a time.
 """
 
 import os
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from entr_utils import UserError, datasets, inputs, locks, records
 from entr_utils.commands import guarded, named, start
-from entr_utils.execution import execute, whole
+from entr_utils.execution import Refused, execute, whole
 from entr_utils.parameters import NETWORKS, Parameters
 from entr_utils.progress import minutes
 from entr_utils.regimes import REGIMES, rotated
@@ -99,10 +99,15 @@ def work(settings: dict[str, str], again: bool = False) -> int:
         todo = [experiment for experiment in map(prepare, ready) if to_do(experiment, again)]
         done, cannot = len(ready) - len(todo), len(runs) - len(ready)
         print(f"  {len(runs)} runs: {done} done, {len(todo)} to do, {cannot} cannot run")
-        failed = train_all(todo)
+        trained = train_all(todo)
         probe_weights(ready)
-        failed += summarise(settings, changed=bool(todo))
-    return 1 if failed else problem
+        drawn = summarise(settings, changed=bool(todo))
+    return first_named(trained, drawn, problem)
+
+
+def first_named(*codes: int) -> int:
+    """Of several exit codes the one that is said: the smallest but 0."""
+    return min((code for code in codes if code), default=0)
 
 
 def sweep(folder: Path) -> None:
@@ -117,29 +122,35 @@ def sweep(folder: Path) -> None:
 
 
 def to_do(experiment: "Experiment", again: bool) -> bool:
-    """Whether a run has to be trained or its notebook drawn. A damaged record or notebook is named and made again; the
-    record is kept as `.damaged`."""
-    for path in (experiment.path, records.unfinished(experiment.path)):
-        try:
-            if path.exists():
-                records.read(path)
-        except UserError as error:
-            print(f"  {error} - it is kept as {path.name}.damaged and the run trained again")
-            os.replace(path, path.with_name(f"{path.name}.damaged"))
+    """Whether a run has to be trained or its notebook drawn. A damaged record or notebook is named and made again."""
     finished, drawn = experiment.path.exists(), experiment.path.with_suffix(".ipynb")
     if again:
-        return finished
+        return finished and bool(records.read(experiment.path))
+    put_aside(experiment)
+    finished = experiment.path.exists()
     if drawn.exists() and not whole(drawn):
         print(f"  {drawn}: not a whole notebook; it is drawn again")
     return not finished or not whole(drawn)
 
 
+def put_aside(experiment: "Experiment") -> None:
+    """Name a damaged record and keep it as `.damaged`, so that its run is trained again. Raises UserError for one that
+    is there and cannot be read: it may be whole."""
+    for path in (experiment.path, records.unfinished(experiment.path)):
+        try:
+            if path.exists():
+                records.read(path)
+        except records.Damaged as error:
+            print(f"  {error} - it is kept as {path.name}.damaged and the run trained again")
+            os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
 def say_plan(settings: dict[str, str]) -> int:
     """The forecast of the whole matrix on this machine: nothing is trained, no images or weights are needed."""
-    from entr_utils import forecast
-
     runs = plan(settings)
     say_what_runs(settings, runs)
+    from entr_utils import forecast  # torch takes seconds: what is wrong is said before
+
     print(forecast.table((run, forecast.forecast(run, *forecast.counts(run))) for run in runs))
     return 0
 
@@ -172,8 +183,9 @@ def expect(todo: list["Experiment"]) -> list[float]:
 
 
 def train_all(todo: list["Experiment"]) -> int:
-    """Execute the runs one after the other under one progress bar; returns how many failed."""
-    failed, weights = 0, expect(todo)
+    """Execute the runs one after the other under one progress bar. Returns 0, 1 where a run failed, else 2 where one
+    was refused for what it was given."""
+    codes, weights = [0], expect(todo)
     bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed} so far, about {remaining} left"
     interval = 1 if sys.stderr.isatty() else 60
     with tqdm(total=sum(weights), bar_format=bar_format, disable=not todo, mininterval=interval) as bar:
@@ -196,10 +208,10 @@ def train_all(todo: list["Experiment"]) -> int:
                 bar.write(f"  {name}: stopped; {where(experiment)}")
                 raise
             except RuntimeError as error:
-                failed += 1
+                codes.append(inputs.REFUSED if isinstance(error, Refused) else 1)
                 bar.write(f"  {name}: FAILED, {error}")
             bar.update(before + cost - bar.n)
-    return failed
+    return first_named(*codes)
 
 
 def where(experiment: "Experiment") -> str:
@@ -226,7 +238,7 @@ def probe_weights(runs: list[Parameters]) -> None:
 
 
 def summarise(settings: dict[str, str], changed: bool) -> int:
-    """Render the summary of a profile where anything is new; returns how many failed."""
+    """Render the summary of a profile where anything is new; returns 0, or 1 where that failed."""
     output = Path(settings["RESULTS"]) / settings["PROFILE"] / "summary.ipynb"
     newest = max((path.stat().st_mtime for path in output.parent.rglob("*.json")), default=0.0)
     if not changed and whole(output) and output.stat().st_mtime >= newest:

@@ -181,13 +181,17 @@ def left_out(table: pd.DataFrame) -> int:
 
 
 def best(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """One row a dataset, network and treatment: of several settings the one with most seeds, then the last named.
+    """One row a dataset, network and treatment: of several settings the one with most seeds, of as many the one of the
+    newest protocol, whose T is what today's code takes; then the last named.
 
-    How many seeds there are does not depend on what came out, so this picks no winners.
+    None of this depends on what came out, so it picks no winners.
     """
     if comparisons.empty:
         return comparisons
-    ranked = comparisons.sort_values(["n", "setting"], ascending=False, kind="stable")
+    protocol = comparisons["setting"].str.extract(r"protocol (\d+)$", expand=False).astype(float)
+    ranked = comparisons.assign(protocol=protocol).sort_values(
+        ["n", "protocol", "setting"], ascending=False, kind="stable"
+    )
     kept = ranked.drop_duplicates(["dataset", "network", "treatment"]).index
     return comparisons.loc[comparisons.index.isin(kept)]
 

@@ -33,8 +33,7 @@ def read_arms(results: str, profile: str) -> pd.DataFrame:
 
 def read_bench(results: str) -> dict:
     """What `make bench` measured, {} where it did not."""
-    path = Path(results) / "bench" / "bench.json"
-    return records.read_json(path) if path.exists() else {}
+    return records.known(Path(results) / "bench" / "bench.json")
 
 
 def read_probes(results: str, profile: str) -> list[dict]:
@@ -56,7 +55,8 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     chosen = (
         ""
         if len(best) == len(compared)
-        else (" Of several settings of one comparison the one with most seeds is counted above; all are in the tables.")
+        else " Of several settings of one comparison the one with most seeds, then the newest protocol, is counted "
+        "above; all are in the tables."
     )
     return Markdown("\n\n".join((
         verdicts.headline(best), controls.says(controls.compared(table)),

@@ -188,6 +188,8 @@ def train(experiment: Experiment) -> dict:
     name. Raises UserError where the loss is not a number; then nothing is written.
     """
     if record := _trained(experiment):
+        checkpoints.Store(experiment).remove()  # of a run that was stopped between its record and this
+        checkpoints.Attempts(experiment.path).end()
         return record
     forecast.check_fits(forecast.of(experiment))
     predicted = forecast.write(experiment)
@@ -209,7 +211,7 @@ def _trained(experiment: Experiment) -> dict | None:
 def _train(experiment: Experiment, predicted: dict) -> dict:
     store, attempts = checkpoints.Store(experiment), checkpoints.Attempts(experiment.path)
     state = store.newest()
-    attempts.begin(state["saved"] if state else None)
+    attempts.begin(**{name: state[name] for name in ("saved", "repeated")} if state else {"saved": None})
     network, ledger, augment = _set_up(experiment, predicted)
     if state:
         attempts.again(time.perf_counter() - ledger.began)

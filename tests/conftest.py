@@ -5,11 +5,11 @@ import contextlib
 import functools
 import hashlib
 import io
-import json
 import os
 import pickle
 import shutil
 import tempfile
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,10 +34,11 @@ import pytest
 import torch
 import torchvision
 from fastai.callback.core import Callback
-from filelock import FileLock
 from PIL import Image
+from torch import nn
+from torchvision.models.resnet import BasicBlock
 
-from entr_utils import UserError, experiment, forecast, learning, memory, runs, training
+from entr_utils import UserError, experiment, forecast, learning, locks, memory, networks, records, runs, training
 
 ROOT = Path(__file__).parents[1]
 TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
@@ -99,6 +100,27 @@ def checkpoint(tmp_path_factory):
     return path
 
 
+def an_eighth_of_resnet(name: str) -> nn.Module:
+    """Parts, blocks and names of a ResNet18, with one block a layer and an eighth of its channels."""
+
+    def layer(inputs: int, outputs: int, stride: int = 2) -> nn.Module:
+        narrower = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        return BasicBlock(inputs, outputs, stride, narrower)
+
+    return nn.Sequential(OrderedDict(
+        conv1=nn.Conv2d(3, 8, 7, 2, 3, bias=False), bn1=nn.BatchNorm2d(8), relu=nn.ReLU(),
+        maxpool=nn.MaxPool2d(3, 2, 1), layer1=layer(8, 8, 1), layer2=layer(8, 16), layer3=layer(16, 32),
+        layer4=layer(32, 64), avgpool=nn.AdaptiveAvgPool2d(1), fc=nn.Linear(64, 7),
+    ))  # fmt: skip
+
+
+@pytest.fixture
+def narrow(monkeypatch, by_hand):
+    """Networks of this process are `an_eighth_of_resnet`: where many runs are trained only to be compared."""
+    monkeypatch.setattr(torchvision.models, "get_model", an_eighth_of_resnet)
+    monkeypatch.setattr(networks, "count", networks.count.__wrapped__)  # what it keeps is of whole networks
+
+
 @dataclass
 class Watched:
     """A run that was trained under observation."""
@@ -122,7 +144,7 @@ class Watch(Callback):
 
     def before_batch(self):
         if not self.run.forecast:
-            self.run.forecast = json.loads(self.run.experiment.path.with_suffix(".forecast").read_text())
+            self.run.forecast = records.read_sealed(self.run.experiment.path.with_suffix(".forecast"))
 
     def after_epoch(self):
         self.before_fit()
@@ -159,8 +181,8 @@ def common(tmp_path_factory) -> Path:
 
 
 def once_for_all(path: Path, make: Callable[[], object]):
-    """What `make` returns: the first worker that asks makes it, the others wait and read it from `path`."""
-    with FileLock(f"{path}.lock"):
+    """What `make` returns: the first worker that asks makes it, the others wait, silently, and read it from `path`."""
+    with contextlib.redirect_stdout(io.StringIO()), locks.hold(path.with_suffix(".lock"), f"{path} is"):
         if not path.exists():
             path.write_bytes(pickle.dumps(make()))
         return pickle.loads(path.read_bytes())

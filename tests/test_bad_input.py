@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from benchmarks import bad_input, cases
-from entr_utils import UserError, experiment, images, reports, runs
+from entr_utils import UserError, decoding, experiment, images, memory, reports, runs
 
 
 @pytest.mark.parametrize("case", bad_input.CASES, ids=lambda case: case.name)
@@ -118,6 +118,25 @@ def test_nothing_of_the_data_is_unpickled_or_run():
         assert not re.search(r"pickle\.loads?\(|allow_pickle|(?<![.\w])(eval|exec)\(|weights_only=False", text)
         assert text.count("torch.load(") == text.count("weights_only=True)")
     assert sum(text.count("Image.open(") for text in texts) == 1  # the one door
+
+
+@pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), MemoryError()])
+def test_a_machine_in_trouble_leaves_no_image_out(trouble, photos, tmp_path, monkeypatch, refused):
+    """The file may be whole: one line, and nothing about it in the cache, so that the next run reads it."""
+    folder, opened = photos(tmp_path / "mine"), decoding.Image.open
+    monkeypatch.setattr(memory, "CACHE", tmp_path / "cache")
+
+    def fails(path, **named):
+        if path.name == "03.png":
+            raise trouble
+        return opened(path, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding.Image, "open", fails)
+        refused(lambda: images.load(experiment.Parameters("own", data=str(folder), size=32).checked()),
+                "03.png: cannot be read now", "try again")  # fmt: skip
+    assert list(memory.CACHE.iterdir()) == []
+    assert len(images.load(experiment.Parameters("own", data=str(folder), size=32).checked()).labels) == 24
 
 
 def test_class_names_are_no_formulas(photos, tmp_path):

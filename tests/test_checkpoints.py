@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import once_for_all
 
 from entr_utils import checkpoints, experiment, files, records, regimes, training
 from entr_utils.checkpoints import Attempts, Store
@@ -28,7 +29,7 @@ def prepare(results, regime="no_increase", **parameters) -> experiment.Experimen
 
 
 @pytest.fixture
-def run(tmp_path, by_hand, monkeypatch) -> experiment.Experiment:
+def run(tmp_path, narrow, monkeypatch) -> experiment.Experiment:
     """A run that keeps a checkpoint at the end of every epoch."""
     monkeypatch.setenv(checkpoints.SECONDS, "0")
     monkeypatch.setattr(files.os, "fsync", lambda number: None)  # a second for each checkpoint, on a slow disk
@@ -36,9 +37,9 @@ def run(tmp_path, by_hand, monkeypatch) -> experiment.Experiment:
 
 
 @pytest.fixture
-def whole(trained) -> dict:
+def whole(run, common) -> dict:
     """What can be compared of a run of the same parameters that was never stopped."""
-    return repeatable(trained("no_increase", size=32).record)
+    return once_for_all(common / "whole.pickle", lambda: repeatable(training.train(prepare("whole"))))
 
 
 @pytest.fixture
@@ -192,17 +193,15 @@ def spoil(path: Path, how: str) -> None:
     path.write_bytes(bytes(content))
 
 
-def test_a_damaged_checkpoint_is_named_and_left_out(run, stop, whole, capsys):
+@pytest.mark.parametrize("how", ["truncated", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_named_and_left_out(how, run, stop, whole, capsys):
     stop(run, 10)
-    kept = Store(run).local.read_bytes()
-    for how in ("truncated", "flipped", "empty"):
-        Store(run).local.write_bytes(kept)
-        spoil(Store(run).local, how)
-        capsys.readouterr()
-        assert Store(run).newest() is None
-        assert capsys.readouterr().out.splitlines() == [
-            f"checkpoint {Store(run).local}: damaged, its checksum does not fit; it is left out"]  # fmt: skip
-    assert repeatable(training.train(run)) == whole
+    spoil(Store(run).local, how)
+    capsys.readouterr()
+    record = training.train(run)
+    assert capsys.readouterr().out.splitlines() == [
+        f"checkpoint {Store(run).local}: damaged, its checksum does not fit; it is left out"]  # fmt: skip
+    assert repeatable(record) == whole
 
 
 def test_a_checkpoint_of_another_run_is_refused(run, stop, tmp_path, refused):
@@ -241,19 +240,50 @@ def test_checkpoints_go_where_they_are_asked_for(run, stop, tmp_path, whole):
     stop(run, 10)
     assert [path.name for path in (tmp_path / "drive").iterdir()] == [run.path.with_suffix(".checkpoint").name]
     assert left(run) == [".alive"]
+    (tmp_path / "drive" / f"{Store(run).path.name}.12.partial").touch()  # a kill while one was written
     assert repeatable(training.train(run)) == whole
     assert list((tmp_path / "drive").iterdir()) == []
 
 
-def test_a_mount_that_drops_costs_a_line_and_no_epoch(run, stop, tmp_path, capsys, whole):
-    """It is there for one epoch, then no longer: the run says so once, and its state stays on the local disk."""
+def test_a_new_machine_knows_what_was_repeated(run, stop, tmp_path):
+    """It has the drive, and nothing of the disk that the run was stopped on."""
+    (tmp_path / "drive").mkdir()
+    run = prepare(tmp_path / "results", checkpoint_dir=str(tmp_path / "drive"))
+    stop(run, 6)
+    stop(run, 6)
+    before = checkpoints.read(Store(run).path, run.key)["repeated"]
+    assert before > 0
+    shutil.rmtree(tmp_path / "results")
+    assert training.train(run)["seconds_repeated"] > before
+
+
+def test_killed_between_record_and_clearing_up(run, stop):
+    """Nothing stays beside the record."""
+    stop(run, 10)
+    kept = {path: path.read_bytes() for path in run.path.parent.iterdir() if path.suffix in (".checkpoint", ".alive")}
+    record = training.train(run)
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert training.train(run) == record
+    assert left(run) == [".trained"]
+
+
+@pytest.mark.parametrize("how", ["no folder", "a file", "an empty folder of the disk below"])
+def test_a_mount_that_drops_costs_a_line_and_no_epoch(how, run, stop, tmp_path, capsys, monkeypatch, whole):
+    """It is there for one epoch, then no longer: the run says so once, and its state stays on the local disk. What was
+    the drive is not written into."""
     drive, save = tmp_path / "drive", Store.save
+    drive.mkdir()
     run = prepare(tmp_path / "results", checkpoint_dir=str(drive))
 
     def drops(store, state):
         if state["epoch"] == 2:
             shutil.rmtree(drive)
-            drive.write_text("no longer a folder")
+            if how == "a file":
+                drive.write_text("no longer a folder")
+            elif how != "no folder":
+                drive.mkdir()
+                store.device += 1  # as that of a drive was
             store.save = partial(save, store)  # once
         save(store, state)
 
@@ -268,6 +298,7 @@ def test_a_mount_that_drops_costs_a_line_and_no_epoch(run, stop, tmp_path, capsy
     record = training.train(run)
     assert [row["epoch"] for row in record["attempts"]] == [3]
     assert repeatable(record) == whole
+    assert not drive.is_dir() or list(drive.iterdir()) == []
 
 
 def test_a_full_disk_costs_checkpoints_not_the_run(run, monkeypatch, capsys, whole):

@@ -179,7 +179,7 @@ def test_blurring_costs_what_full_size_costs_and_crops_what_small_images_do(flop
 
 
 @pytest.mark.parametrize(("regime", "sizes"), [("small", [80] * 5 + [32] * 5), ("gradual", [80] * 5)])
-def test_tta_at_the_size_trained_at_is_off_the_clock(regime, sizes, tmp_path, by_hand, monkeypatch):
+def test_tta_at_the_size_trained_at_is_off_the_clock(regime, sizes, tmp_path, narrow, monkeypatch):
     """Its accuracy is that of the five passes at that size; T has those at full size alone."""
     run, seen, predict = prepare(tmp_path, regime), [], learning.predict
 

@@ -55,7 +55,8 @@ def test_a_group_of_many_classes_does_not_stop_a_split():
 def test_groups_that_allow_no_split(refused):
     """All of class 0 is one specimen: it cannot stand on both sides."""
     labels, groups = np.array([0] * 5 + [1] * 10), ["one"] * 5 + [str(i) for i in range(10)]
-    refused(lambda: datasets.split(labels, 0, groups), "groups: classes [0]", "both sides", "groups=none")
+    refused(lambda: datasets.split(labels, 0, groups), "groups: class 0: ", "both sides", "groups=none")
+    refused(lambda: datasets.split(labels, 0, groups, (), ("lake", "wood", "heath")), "groups: lake: ")
 
 
 def touch(folder, *names):

@@ -1,5 +1,6 @@
 """The queue of evidence: what it asks for, that it resumes, counts and goes on; and the leakage arms."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -98,6 +99,25 @@ def test_stopped_it_goes_on(queue, tmp_path, capsys):
     wrong.clear()
     assert evidence.main([f"RESULTS={tmp_path}"]) == 0
     assert done == ORDER
+
+
+def test_a_damaged_record_is_named_and_its_run_trained_again(queue, tmp_path, capsys):
+    done, _ = queue
+    evidence.main([f"RESULTS={tmp_path}"])
+    path = next(tmp_path.rglob("*gradual-s0*.json"))
+    path.write_text(path.read_text()[:50])
+    del done[:]
+    assert evidence.main([f"RESULTS={tmp_path}"]) == 0
+    assert len(done) == 1
+    assert f"it is kept as {path.name}.damaged" in capsys.readouterr().out
+    assert records.read(path)
+
+
+def test_another_command_in_the_same_results_is_waited_for(queue, tmp_path, monkeypatch):
+    held = []
+    monkeypatch.setattr(evidence.locks, "results", lambda folder: held.append(folder) or contextlib.nullcontext())
+    evidence.main([f"RESULTS={tmp_path}"])
+    assert held == [tmp_path / "tiny"]
 
 
 def test_a_run_that_fails_stops_nothing(queue, tmp_path, capsys):

@@ -1,6 +1,5 @@
 """What a run will take, said before it starts: sums by hand, written once, learnt from what was measured."""
 
-import json
 import random
 from types import SimpleNamespace
 
@@ -83,7 +82,7 @@ def test_fewer_images_than_a_batch(known):
 
 def rates_file() -> dict:
     (path,) = (memory.CACHE / "rates").iterdir()
-    return json.loads(path.read_text())
+    return records.read_sealed(path)
 
 
 def test_rates_are_measured_once(by_hand, monkeypatch):
@@ -96,6 +95,18 @@ def test_rates_are_measured_once(by_hand, monkeypatch):
     assert forecast.rates(tiny()) == first
     assert forecast.rates(tiny("no_increase")).keys() == {"80 all", "80 plain", "80 augmented"}
     assert forecast.rates(tiny(seed=3, data="synthetic-fine")) == first
+
+
+@pytest.mark.parametrize("spoil", [lambda text: text.replace("seconds", "secondr", 1), lambda text: text[:50],
+                                   lambda text: "[1]", lambda text: '{"sha256": ""}'])  # fmt: skip
+def test_damaged_rates_are_named_and_measured_again(spoil, by_hand, capsys):
+    first = forecast.rates(tiny())
+    (path,) = (memory.CACHE / "rates").iterdir()
+    path.write_text(spoil(path.read_text()))
+    del by_hand[:]
+    assert forecast.rates(tiny()) == first
+    assert len(by_hand) == 6
+    assert f"{path}: damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("other", [{"batch": 8}, {"precision": "bfloat16"}, {"network": "resnet34"}, {"size": 100}])
@@ -146,12 +157,15 @@ def test_a_forecast_is_written_once(run, monkeypatch):
     path = run.path.with_suffix(".forecast")
     assert not path.exists()
     written = forecast.write(run)
-    assert json.loads(path.read_text()) == written
+    assert records.read_sealed(path) == written
     assert written["seconds"] == asked["seconds"]
-    path.write_text(json.dumps(written | {"seconds": 123.0}))
-    monkeypatch.setattr(forecast, "forecast", lambda *arguments: pytest.fail("made again"))
-    assert forecast.of(run)["seconds"] == forecast.write(run)["seconds"] == 123.0
-    assert json.loads(path.read_text())["seconds"] == 123.0
+    records.write_sealed(written | {"seconds": 123.0}, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(forecast, "forecast", lambda *arguments: pytest.fail("made again"))
+        assert forecast.of(run)["seconds"] == forecast.write(run)["seconds"] == 123.0
+        assert records.read_sealed(path)["seconds"] == 123.0
+    path.write_text(path.read_text().replace("123.0", "124.0"))
+    assert forecast.of(run)["seconds"] == written["seconds"]
 
 
 def test_a_run_that_is_done_keeps_its_forecast(run, trained, monkeypatch):

@@ -126,13 +126,14 @@ def test_folders(tree, size):
 
 anything = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters(exclude_characters="/.~"), max_size=20),
-    st.lists(st.integers(), max_size=2), st.sampled_from(["", "0", "none", "paper", "synthetic", "data"]),
+    st.lists(st.integers(), max_size=2), st.sampled_from(["", "0", "none", "paper", "synthetic", "data", "~nobody/x"]),
 )  # fmt: skip
 KNOWN = {
     "network": ["resnet18", "resnet50"], "regime": ["no_increase", "gradual", "stepwise"], "seed": [0, 3],
     "profile": ["tiny", "quick", "paper"], "size": [0, 96, 250], "weights": ["", "none", "imagenet"],
     "data": ["", "synthetic", "synthetic-fine"], "groups": ["", "none"], "orientations": ["", "two", "eight"],
     "lr": [0.0, 0.01, 1], "switch": ["CMult", "RPL"], "precision": ["", "float32"], "batch": [0, 16], "results": ["r"],
+    "checkpoint_dir": ["", "~"],
 }  # fmt: skip
 some_parameters = st.fixed_dictionaries(
     {}, optional={name: st.sampled_from(values) | anything for name, values in KNOWN.items()}

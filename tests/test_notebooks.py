@@ -151,16 +151,22 @@ def test_the_summary(made):
 
 
 def test_ucm_with_everything_switched_on(place):
-    """The learning-rate finder and the samples, too: two figures more. With a size, a batch and a precision of one's
-    own. (The notebook of bees has the same code, see above.)"""
-    values = {"regime": "no_increase", "size": 32, "batch": 12, "precision": "float32"}
-    path = render("ucm", place, profile="tiny", find_lr=True, show_samples=True, results="results", **values)
+    """The learning-rate finder and the samples, too: two figures more."""
+    path = render("ucm", place, profile="tiny", regime="stepwise", find_lr=True, show_samples=True, results="results")
     text = check_rendered(path)
-    for part in ("ucm, resnet18, no increase, seed 0", "batch 12", "Precision: float32"):
-        assert part in text
+    assert "ucm, resnet18, stepwise, seed 0" in text
     assert figures_in(path) == 5
+    assert len(records.read_all("results")) == 1
+
+
+def test_bees(place):
+    """With a batch and a precision of one's own."""
+    path = render("bees", place, profile="tiny", regime="gradual", batch=12, precision="float32", results="results")
+    text = check_rendered(path)
+    for part in ("bees, resnet18, gradual, seed 0", "batch 12", "Precision: float32"):
+        assert part in text
     (record,) = records.read_all("results")
-    assert {name: record[name] for name in values} == values
+    assert (record["batch"], record["precision"]) == (12, "float32")
 
 
 def test_own_images_from_a_folder_and_from_an_archive_of_it(photos, place):

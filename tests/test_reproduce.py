@@ -28,12 +28,33 @@ def test_a_record_is_reproduced(kept, place, capsys):
     assert [path.name for path in place.iterdir()] == ["entr_utils"]
 
 
+def test_stopped_it_keeps_what_it_has(kept, monkeypatch, capsys):
+    """The next command finds the same run in the same place, and clears it away when it is done."""
+    places, trained = [], records.read(kept)
+
+    def train(run):
+        places.append(run.path)
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = run.path.with_suffix(".checkpoint")
+        if checkpoint.exists():
+            return trained
+        checkpoint.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", train)
+    assert reproduce.main([f"RECORD={kept}"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert reproduce.main([f"RECORD={kept}"]) == 0
+    assert places[0] == places[1]
+    assert not places[0].parent.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "fragments"),
     [
         (["RECORD=nowhere.json"], ("RECORD='nowhere.json'", "no such file")),
         ([], ("RECORD=", "no such file")),
-        (["RECRD=x"], ("RECRD", "unknown; allowed: RECORD, WEIGHTS, DATA, GROUPS")),
+        (["RECRD=x"], ("RECRD='x'", "unknown name; allowed: RECORD, WEIGHTS, DATA, GROUPS")),
     ],
 )
 def test_wrong_words_are_refused(words, fragments, capsys):

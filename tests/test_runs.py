@@ -87,6 +87,7 @@ WRONG = [
     ("DATA=nowhere", ("data='nowhere'", "no such folder")),
     ("WEIGHTS=nowhere.pt", ("weights='nowhere.pt'", "no such file", "imagenet, none")),
     ("GROUPS=nowhere.csv", ("groups='nowhere.csv'", "no such file")),
+    ("CHECKPOINT_DIR=nowhere", ("checkpoint_dir='nowhere'", "no such folder")),
 ]
 
 
@@ -137,12 +138,13 @@ class Kernel:
         self.asked: list[tuple[str, str]] = []  # notebook, regime
         self.given: list[dict] = []  # parameters of each
         self.broken = ()  # notebooks that fail
+        self.reason = RuntimeError("the kernel died")
 
     def __call__(self, notebook, parameters, output, done=None):
         self.asked.append((notebook.stem, parameters.get("regime", "")))
         self.given.append(parameters)
         if notebook.stem in self.broken:
-            raise RuntimeError("the kernel died")
+            raise self.reason
         if notebook.stem != "summary":
             run = experiment.prepare(notebook.stem, **parameters)
             training.train(run)
@@ -152,7 +154,7 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(monkeypatch) -> Kernel:
+def kernel(narrow, monkeypatch) -> Kernel:
     kernel = Kernel()
     monkeypatch.setattr(runs, "execute", kernel)
     return kernel
@@ -249,6 +251,13 @@ def test_a_failed_run_is_said_and_the_rest_goes_on(kernel, capsys):
     assert "steel resnet18 gradual s0: FAILED, the kernel died" in out
     assert "bees resnet18 gradual s0: done in" in out
     assert [path.name.partition("-")[0] for path in Path("results").rglob("*.json")] == ["bees"]
+
+
+def test_a_run_that_is_refused_exits_with_2(kernel, capsys):
+    """What a kernel alone can find out: a loss that becomes NaN, a checkpoint of another run."""
+    kernel.broken, kernel.reason = ("steel",), execution.Refused("UserError: loss is not a number")
+    assert make("DATASETS=steel bees", "REGIMES=gradual") == 2
+    assert "steel resnet18 gradual s0: FAILED, UserError: loss" in capsys.readouterr().out
 
 
 def test_a_notebook_without_a_record_is_a_failure(monkeypatch, capsys):
@@ -365,6 +374,23 @@ def test_a_damaged_record_is_named_kept_and_made_again(spoil, finished, capsys):
     assert records.repeatable(records.read(path)) == whole
 
 
+def test_a_record_that_cannot_be_read_is_left_where_it_is(finished, capsys):
+    """It may be whole: nothing is trained again, and one line says which."""
+    (path,) = finished.glob("*.json")
+    path.unlink()
+    path.mkdir()  # reading it is an error of the system
+    assert small() == 2
+    assert f"error: {path}: cannot be read" in capsys.readouterr().err
+    assert path.is_dir()
+
+
+def test_to_draw_again_moves_no_record(finished, capsys):
+    (path,) = finished.glob("*.json")
+    faults.flip(path)
+    assert runs.main(["render", "PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase", "SIZE=32"]) == 2
+    assert path.exists()
+
+
 def test_the_summary_alone_trains_nothing(kernel, capsys):
     assert runs.main(["summary", "PROFILE=paper", "RESULTS=results"]) == 0
     assert kernel.asked == [("summary", "")]
@@ -442,6 +468,7 @@ def test_a_notebook_that_does_not_reach_its_end(code, reason, tmp_path):
         runs.execute(notebook(tmp_path / "x.ipynb", code, "print('reached the end')"), {}, output)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, execution.Refused) == ("UserError" in reason)
     assert str(output.with_suffix(".log")) in str(caught.value)
     assert [path.name for path in output.parent.iterdir()] == ["x.log"]
 

@@ -241,3 +241,11 @@ def test_the_setting_with_most_seeds_counts():
     (kept,) = statistics.best(compare(*one, *two)).to_dict("records")
     assert (kept["setting"], kept["n"]) == ("new", 2)
     assert statistics.best(statistics.compare(pd.DataFrame())).empty
+
+
+def test_of_as_many_seeds_the_newest_protocol_counts():
+    """Of 9 and 10 the later one, though its name comes first."""
+    rows = [run(regime, setting=f"{device}, float32, protocol {protocol}", comparable=device)
+            for device, protocol in (("a", 10), ("b", 9)) for regime in ("no_increase", "gradual")]  # fmt: skip
+    (kept,) = statistics.best(compare(*rows)).to_dict("records")
+    assert kept["setting"] == "a, float32, protocol 10"

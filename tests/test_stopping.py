@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 
 from benchmarks import faults
 from benchmarks.place import Place
-from entr_utils import execution, locks, records
+from entr_utils import execution, locks, records, runs
 
 WORDS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase", "SIZE=32")
 PATIENCE = 120  # seconds until something that hangs is given up
@@ -65,30 +66,40 @@ def test_stopping_says_where_it_goes_on(how, here):
     assert list(here.results.rglob("*-s0-*.json")) == []
 
 
-@pytest.mark.parametrize("victim", ["runner", "papermill"])
-def test_no_kernel_outlives_who_started_it(victim, here):
-    """No Python code runs in the one that is killed: its kernel has to notice by itself."""
-    process = here.start()
-    until(process, partial(trains, here))
+def killed(victim: str, here: Place) -> list[psutil.Process]:
+    """kill -9 of one part; the kernels that were at work."""
     found = here.processes()
     for one in found[victim]:
         one.kill()
-    assert gone(found["kernel"])
-    process.wait(PATIENCE)
-    assert list(here.results.rglob("*-s0-*.json")) == []
-    if victim == "papermill":
-        assert "its process was killed (signal 9); the same command goes on" in here.printed()
+    return found["kernel"]
 
 
-def test_a_kernel_that_is_killed_is_a_failure(here):
-    """The system does so for want of memory: never a success."""
+def test_no_kernel_outlives_its_runner(here):
+    """No Python code runs in the one that is killed: its kernel has to notice by itself."""
     process = here.start()
     until(process, partial(trains, here))
-    for kernel in here.processes()["kernel"]:
-        kernel.kill()
-    assert process.wait(PATIENCE) == 1
-    assert "FAILED, its kernel died, perhaps for want of memory" in here.printed()
+    kernels = killed("runner", here)
+    assert len(kernels) == 1
+    assert gone(kernels)
+    process.wait(PATIENCE)
     assert list(here.results.rglob("*-s0-*.json")) == []
+
+
+def test_a_kernel_or_papermill_that_is_killed_is_a_failure(here):
+    """As the system does for want of memory: never a success, and no kernel stays; the other runs have their turn."""
+    here.words = (*WORDS, "SEEDS=0 1")
+    process = here.start()
+    for victim, said in (("kernel", "s0: FAILED, its kernel died, perhaps for want of memory"),
+                         ("papermill", "s1: FAILED, its process was killed (signal 9); the same command")):  # fmt: skip
+        until(process, partial(trains, here))
+        kernels = killed(victim, here)
+        assert len(kernels) == 1
+        assert gone(kernels)
+        for alive in here.results.rglob("*.alive"):
+            alive.unlink()
+        until(process, lambda said=said: said in here.printed())
+    assert process.wait(PATIENCE) == 1
+    assert list(here.results.rglob("*-s[01]-*.json")) == []
 
 
 def test_a_short_campaign(here, reference):
@@ -96,7 +107,7 @@ def test_a_short_campaign(here, reference):
     known = {reference["path"].name: records.repeatable(reference["record"])}
     campaign = faults.Campaign(WORDS, known, here.folder / "cache", command=here.command)
     faults.kills(campaign, 2, longest=12, victims=("all", "kernel"))
-    assert [row["tried"] for row in campaign.rows] == [1, 1, 1]
+    assert [row["tried"] for row in campaign.rows[:2]] == [1, 1]
     assert [row["lost"] for row in campaign.rows] == [0] * 3
 
 
@@ -112,6 +123,16 @@ def test_who_comes_second_waits(here, reference):
         (folder / reference["path"].with_suffix(".ipynb").name).write_text('{"cells": [1]}')
     assert process.wait(PATIENCE) == 0
     assert "1 runs: 1 done, 0 to do, 0 cannot run" in here.printed()
+
+
+def test_a_process_whose_parent_is_gone_does_nothing(tmp_path):
+    """The one that started it was killed before it began."""
+    gone_before = subprocess.Popen(["true"])
+    gone_before.wait()
+    words = [str(runs.NOTEBOOKS / "summary.ipynb"), str(tmp_path / "out.ipynb"), "nowhere.json", str(gone_before.pid)]
+    late = subprocess.run([sys.executable, "-m", "entr_utils.execution", *words], capture_output=True, text=True)
+    assert (late.returncode, late.stderr) == (1, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dead_process_holds_no_lock(tmp_path, capsys):

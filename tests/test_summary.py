@@ -74,7 +74,7 @@ def test_mixed_settings_are_told_apart_and_counted_once():
     loaded = matrix(3, ("steel",)) + matrix(1, ("steel",), protocol=1)
     shown = everything(loaded)
     assert "saved time in 2 of 2 comparisons" in shown["verdict"]
-    assert "the one with most seeds is counted above" in shown["verdict"]
+    assert "the one with most seeds, then the newest protocol, is counted above" in shown["verdict"]
     assert shown["comparisons"].count("| steel |") == 4
     assert "| A | steel" in shown["comparisons"]
     assert "| B | steel" in shown["comparisons"]

@@ -185,7 +185,7 @@ def test_a_frozen_body_costs_less_work(trained, checkpoint):
 
 
 @pytest.fixture
-def clockwork(monkeypatch, by_hand):
+def clockwork(monkeypatch, narrow):
     """Time that passes only where something is done: 10 a resize, 1 a training loss, 1000 a pass over validation."""
     now = SimpleNamespace(seconds=0.0)
 
@@ -294,7 +294,7 @@ def test_finding_a_learning_rate_changes_nothing(trained, run):
     assert 0 < suggested < rates[-1] <= 10
 
 
-def test_a_loss_that_is_no_number_ends_the_run(run, by_hand, monkeypatch, refused, tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run(run, narrow, monkeypatch, refused, tmp_path):
     """Four warm-up steps, four of SGDR, one of CLRS, then it breaks: at once, not at the epoch's end. What is left
     is the forecast, no record."""
     calls = iter(range(1000))
