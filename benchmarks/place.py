@@ -19,6 +19,7 @@ from entr_utils.execution import whole
 ROOT = Path(__file__).parents[1]
 VICTIMS = ("kernel", "papermill", "runner", "make", "all")
 ROLES = {"ipykernel_launcher": "kernel", "entr_utils.execution": "papermill", "entr_utils.runs": "runner"}
+OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # `make faults KILLS=1` hands its words down to every make below
 OUTLIVES = 5.0  # seconds after which a kernel without parent counts as one that outlives it
 PATIENCE = 1800.0  # seconds after which `make all` counts as hanging
 
@@ -45,9 +46,10 @@ class Place:
         """`make all` here; what it prints is added to a log."""
         ours = {"ENTR_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.folder), "ENTR_FAULTS": self.token,
                 "ENTR_CHECKPOINT_SECONDS": "0"}  # fmt: skip
+        inherited = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
         command = [*self.command, *self.words, f"RESULTS={self.results}", *more]
         with open(self.folder / "log", "a") as log:
-            return subprocess.Popen(command, env=os.environ | ours | environment, stdout=log, stderr=log,
+            return subprocess.Popen(command, env=inherited | ours | environment, stdout=log, stderr=log,
                                     cwd=ROOT, start_new_session=True, preexec_fn=_as_a_terminal_does)  # fmt: skip
 
     def make_all(self, *more: str, **environment: str) -> int:

@@ -111,6 +111,14 @@ def test_a_short_campaign(here, reference):
     assert [row["lost"] for row in campaign.rows] == [0] * 3
 
 
+def test_the_words_of_make_faults_are_not_those_of_make_all(place, monkeypatch):
+    monkeypatch.setenv("MAKEFLAGS", " -- KILLS=1")
+    monkeypatch.setenv("MAKEOVERRIDES", "KILLS=1")
+    one = Place(place, (), (sys.executable, "-c", "import os; print('KILLS=1' in str(os.environ))"))
+    assert one.make_all() == 0
+    assert one.printed() == "False\n"
+
+
 def test_who_comes_second_waits(here, reference):
     """Two commands in the same results: the second says whom it waits for, then finds the run done."""
     folder = here.results / "tiny" / reference["path"].parent.name
