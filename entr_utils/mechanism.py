@@ -17,15 +17,17 @@ from entr_utils.statistics import CONTROL, compare, interval_text, stacked, t_in
 from entr_utils.verdicts import said
 
 DIALS = ("coarse", "fine", "both")
-CONTRASTS = {  # (regime, against) -> the question that their difference answers
-    ("gradual", CONTROL): "growing, all in all",
-    ("blurred", CONTROL): "coarse first, at no saving",
-    ("gradual", "blurred"): "the saving, both coarse first",
-    ("cropped", "gradual"): "early detail instead of coarse, both saving",
-    ("small", CONTROL): "never large",
-    ("reversed", CONTROL): "large first",
+FULL, OWN = "accuracy_total", "train_size_TTA"  # accuracy at full size, and at the size last trained at
+CONTRASTS = {  # (regime, against, accuracy) -> the question that their difference answers
+    ("gradual", CONTROL, FULL): "growing, all in all",
+    ("blurred", CONTROL, FULL): "coarse first, at no saving",
+    ("gradual", "blurred", FULL): "the saving, both coarse first",
+    ("cropped", "gradual", FULL): "early detail instead of coarse, both saving",
+    ("small", CONTROL, FULL): "never large",
+    ("small", CONTROL, OWN): "never large, and tested at its own size",
+    ("reversed", CONTROL, FULL): "large first",
+    ("reversed", CONTROL, OWN): "large first, and tested at its own last size",
 }
-MEASURES = {"points": ("accuracy_total", False), "flops": ("flops_total", True)}
 
 
 def dial(image_source: str) -> str:
@@ -44,19 +46,20 @@ def table(loaded: list[dict]) -> pd.DataFrame:
 
 
 def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a dial and regime that ran: n, accuracy (total) with its 95% interval, T in s, FLOPs, chance.
+    """One row a dial and regime that ran: n, accuracy (total) with its 95% interval and, as `own`, at the size last
+    trained at, T in s, FLOPs, chance.
 
     Args:
         runs: from `table`, of one dataset, network and setting.
     """
     rows = []
     for (carried, regime), cell in runs.groupby(["dial", "regime"], sort=False) if len(runs) else ():
-        low, high = t_interval(cell["accuracy_total"].to_numpy())
-        mean = cell[["accuracy_total", "seconds_total", "flops_total"]].mean()
-        rows.append({"dial": carried, "regime": regime, "n": len(cell), "accuracy": mean["accuracy_total"], "low": low,
-                     "high": high, "seconds": mean["seconds_total"], "flops": mean["flops_total"],
+        low, high = t_interval(cell[FULL].to_numpy())
+        mean = cell[[FULL, OWN, "seconds_total", "flops_total"]].mean()
+        rows.append({"dial": carried, "regime": regime, "n": len(cell), "accuracy": mean[FULL], "low": low,
+                     "high": high, "own": mean[OWN], "seconds": mean["seconds_total"], "flops": mean["flops_total"],
                      "chance": 1 / cell["n_classes"].iloc[0]})  # fmt: skip
-    names = ["dial", "regime", "n", "accuracy", "low", "high", "seconds", "flops", "chance"]
+    names = ["dial", "regime", "n", "accuracy", "low", "high", "own", "seconds", "flops", "chance"]
     shown = pd.DataFrame(rows, columns=names)
     rank = {name: i for i, name in enumerate((*DIALS, *MECHANISM))}
     return shown.sort_values(["dial", "regime"], key=lambda column: column.map(rank), ignore_index=True)
@@ -65,10 +68,10 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
 def contrasts(runs: pd.DataFrame) -> pd.DataFrame:
     """The CONTRASTS that can be made, by dial: difference of accuracy in points and ratio of FLOPs, paired by seed."""
     return stacked(
-        compare(runs[runs["dial"] == carried], (regime,), against, MEASURES).assign(
-            dial=carried, against=against, question=question
-        )
-        for (regime, against), question in CONTRASTS.items()
+        compare(
+            runs[runs["dial"] == carried], (regime,), against, {"points": (at, False), "flops": ("flops_total", True)}
+        ).assign(dial=carried, against=against, at=at, question=question)
+        for (regime, against, at), question in CONTRASTS.items()
         for carried in (DIALS if len(runs) else ())
     )
 
@@ -77,20 +80,29 @@ def says(found: pd.DataFrame) -> str:
     """What the contrasts answer, in a few sentences: whether coarse first is a gain of its own, on which dials."""
     if found.empty:
         return "Why it works is open: there is no record of the mechanism's runs yet."
-    lines = [_answer(found[(found["treatment"] == regime) & (found["against"] == against)], regime, against, question)
-             for (regime, against), question in CONTRASTS.items()]  # fmt: skip
-    return "\n".join(f"- {line}" for line in lines if line)
+    lines = [_answer(rows) for _, rows in found.groupby(["treatment", "against", "at"], sort=False)]
+    return "\n".join(f"- {line}" for line in lines)
 
 
-def _answer(rows: pd.DataFrame, regime: str, against: str, question: str) -> str:
-    if rows.empty:
-        return ""
+def _answer(rows: pd.DataFrame) -> str:
+    regime, against, question = rows[["treatment", "against", "question"]].iloc[0]
     each = "; ".join(f"{row['dial']} {interval_text(row, 'points', 1)} (n = {row['n']})" for _, row in rows.iterrows())
     up, down = int((rows["points_least"] > 0).sum()), int((rows["points_most"] < 0).sum())
     decided = f"more accurate on {up}, less on {down} of {len(rows)} dials by 95% intervals"
     if np.isnan(rows["points_low"]).all():
         decided = "one run each, nothing is decided"
     return f"{question.capitalize()} ({said(regime)} against {said(against)}), in points: {each}: {decided}."
+
+
+def warning(found: pd.DataFrame) -> str:
+    """When not to grow, where the contrasts show it by whole intervals: when fine detail carries the class; else ""."""
+    if found.empty:
+        return ""
+    fine = found[(found["treatment"] == "gradual") & (found["against"] == CONTROL) & (found["dial"] == "fine")]
+    shown = [f"{interval_text(row, 'points', 1)} points (n = {row['n']})" for _, row in fine.iterrows()
+             if row["points_most"] < 0]  # fmt: skip
+    return ("When fine detail carries the class: small images do not show it. On images drawn so, trained from "
+            f"scratch, gradual against no increase was {'; '.join(shown)}." if shown else "")  # fmt: skip
 
 
 def missing(runs: pd.DataFrame) -> str:

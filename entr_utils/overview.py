@@ -66,6 +66,11 @@ def _seeds(records: list[dict]) -> str:
     return f"n = {spread} runs a regime and network; {bars}"
 
 
+def hollow(colour: str) -> dict[str, str]:
+    """The style of a mark that is an outline alone."""
+    return {"color": colour, "markerfacecolor": "white", "markeredgecolor": colour}
+
+
 def _legend(figure: Figure, regimes: Iterable[str], more: Iterable[tuple[str, dict]] = (), line: bool = True) -> None:
     """One legend for the whole figure, above its panels."""
     axis = figure.axes[0]
@@ -99,10 +104,10 @@ def front(records: list[dict]) -> Figure:
         means = []
         for (_, regime), runs in _cells(of_panel).items():
             look = {"color": PALETTE[regime], "marker": MARKERS[regime]}
-            for part, face in (("subtotal", "white"), ("total", PALETTE[regime])):
+            for part in ("subtotal", "total"):
                 x, y = (np.array([run[f"{name}_{part}"] for run in runs]) for name in ("seconds", "accuracy"))
-                hollow = {"markerfacecolor": face, "markeredgecolor": PALETTE[regime]} if part == "subtotal" else {}
-                axis.plot(x, y, **look, **(RUNS | hollow), markersize=8)
+                edge = hollow(PALETTE[regime]) if part == "subtotal" else {}
+                axis.plot(x, y, **(look | RUNS | edge), markersize=8)
                 if part == "total":
                     means.append((float(x.mean()), float(y.mean())))
                     axis.errorbar(*means[-1], _error(y), _error(x), color=PALETTE[regime], capsize=3)
@@ -112,8 +117,7 @@ def front(records: list[dict]) -> Figure:
         axis.margins(0.12)
         axis.set(xlabel=T, xlim=(0, None))
     figure.axes[0].set_ylabel(A)
-    more = [("before re-training (hollow)", RUNS | {"marker": "o", "color": "grey", "markerfacecolor": "white",
-                                                    "markeredgecolor": "grey"}),
+    more = [("before re-training (hollow)", RUNS | hollow("grey") | {"marker": "o"}),
             ("Pareto front", {"linestyle": ":", "color": "black"})]  # fmt: skip
     _legend(figure, _present(records), more, line=False)
     return foot(figure, records, f"Every run is a point, its place after TTA; the front is of means. {_seeds(records)}")
@@ -225,7 +229,8 @@ def reckonings(variants: pd.DataFrame, records: list[dict]) -> Figure:
 def figure1(records: list[dict], of: str = "flops") -> Figure:
     """Figure 1, measured: accuracy over FLOPs (or "seconds"), small (A to B), large (C to D), growing (A to D).
 
-    A panel for each dial of the images; curves are means over seeds with 95% bands, marks every run after TTA.
+    A panel for each dial of the images; curves are means over seeds with 95% bands, marks every run after TTA; hollow
+    ones are at the size last trained at, where that is not the full one.
     """
     figure, axes = new(10, 3.6, len(mechanism.DIALS), sharey=True)
     named = {"small": ("A", "B"), "no_increase": ("C", "D"), "gradual": ("A", "D")}
@@ -238,6 +243,9 @@ def figure1(records: list[dict], of: str = "flops") -> Figure:
             axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
             ends = [(run[f"{of}_total"], run["accuracy_total"]) for run in runs]
             axis.plot(*zip(*ends, strict=True), marker=MARKERS[regime], color=colour, **RUNS, markersize=7)
+            if regime == "small":
+                own = [(run[f"{of}_total"], run["stages"][-1]["accuracy_train_size"]) for run in runs]
+                axis.plot(*zip(*own, strict=True), marker=MARKERS[regime], **(RUNS | hollow(colour)), markersize=7)
             for letter, at, side in zip(named[regime], (0, -1), ("right", "left"), strict=True):
                 axis.annotate(letter, mean[["spent", "accuracy"]].to_numpy()[at], fontsize=10, weight="bold",
                               color=colour, ha=side, va="bottom")  # fmt: skip
@@ -247,5 +255,6 @@ def figure1(records: list[dict], of: str = "flops") -> Figure:
         axis.set(xlabel="FLOPs of training" if of == "flops" else T, ylim=(0, 1.02))
     axes[0].set_ylabel(A)
     _legend(figure, [regime for regime in ALL if regime in named],
-            [("chance", {"color": "grey", "linestyle": ":", "linewidth": 1})])  # fmt: skip
+            [("small, tested small (hollow)", RUNS | hollow(PALETTE["small"]) | {"marker": MARKERS["small"]}),
+             ("chance", {"color": "grey", "linestyle": ":", "linewidth": 1})])  # fmt: skip
     return foot(figure, records, f"A to B small, C to D large, A to D growing. {_seeds(records)}")

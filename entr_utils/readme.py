@@ -69,8 +69,19 @@ def results(root: Path = ROOT) -> str:
         "Linear-probe accuracy of the frozen weights by image size, the most that small images lose or gain before any "
         "training of the body:",
         summary.probes(folder, "paper").data,
+        _mechanism(folder),
     ]
     return "\n\n".join(parts)
+
+
+def _mechanism(folder: str) -> str:
+    """What the runs on images drawn by formula say of the paper's Figure 1."""
+    from entr_utils import mechanism, records, summary
+
+    _, loaded = summary.read_all(folder, "mechanism")
+    says = mechanism.says(mechanism.contrasts(mechanism.table(loaded)))
+    about = ["Why it works, if it does, on images whose class is carried by coarse patterns, by fine texture, or both:"]
+    return "\n\n".join([*about, says, *([f"<sub>{records.caption(loaded)}</sub>"] if loaded else [])])
 
 
 def speed(bench: dict) -> str:

@@ -250,16 +250,19 @@ def _by_regime(shown: pd.DataFrame) -> list[dict]:
     for regime, cell in shown.groupby("regime", sort=False):
         row = {"regime": LABELS[str(regime)], "n": verdicts.span(cell["n"], 0), "FLOPs": f"{cell['flops'].mean():.2e}"}
         for _, one in cell.rename(columns={"low": "accuracy_low", "high": "accuracy_high"}).iterrows():
-            row[f"{one['dial']} (chance {one['chance']:.2f})"] = interval_text(one, "accuracy", 3)
+            at_own = "" if np.isclose(one["own"], one["accuracy"]) else f"; {one['own']:.3f} at its own size"
+            row[f"{one['dial']} (chance {one['chance']:.2f})"] = interval_text(one, "accuracy", 3) + at_own
         rows.append(row)
     return rows
 
 
-def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
-    """Which regime for which images and network, and when not to bother."""
+def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict],
+                controlled: list[dict]) -> Markdown:  # fmt: skip
+    """Which regime for which images and network, and when not to bother; `controlled` are the mechanism's records."""
     best = statistics.best(compared)
     rows = verdicts.recommendations(best)
-    lines = "\n".join(f"- {line}" for line in verdicts.when_not(table, best))
+    detail = mechanism.warning(mechanism.contrasts(mechanism.table(controlled)))
+    lines = "\n".join(f"- {line}" for line in (*([detail] if detail else []), *verdicts.when_not(table, best)))
     return captioned(rows, loaded, f"When not to bother:\n\n{lines}")
 
 

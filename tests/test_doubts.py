@@ -205,6 +205,27 @@ def test_contrasts_answer_by_dial():
     assert "fine -20.0 [-20.0, -20.0] (n = 3): more accurate on 0, less on 1 of 2 dials" in text
 
 
+def test_what_was_only_trained_small_is_tested_small_too():
+    """Records by hand are 5 points better at the size last trained at: .55 against .95."""
+    found = mechanism.contrasts(mechanism.table(dialled({"no_increase": 0.9, "small": 0.5})))
+    assert found["points"].round(6).tolist() == [-40, -40]
+    text = mechanism.says(found)
+    assert "- Never large (small against no increase), in points: fine -40.0" in text
+    assert "- Never large, and tested at its own size (small against no increase), in points: fine -40.0" in text
+    shown = mechanism.accuracies(mechanism.table(dialled({"small": 0.5}, seeds=1)))
+    assert shown["own"].tolist() == [pytest.approx(0.55)]
+
+
+@pytest.mark.parametrize(
+    ("gradual", "dial", "warned"), [(0.5, "fine", True), (0.5, "coarse", False), (0.9, "fine", False)]
+)
+def test_when_detail_carries_the_class(gradual, dial, warned):
+    loaded = dialled({"no_increase": 0.9, "gradual": gradual}, dial)
+    said = mechanism.warning(mechanism.contrasts(mechanism.table(loaded)))
+    assert bool(said) == warned
+    assert ("gradual against no increase was -40.0 [-40.0, -40.0] points (n = 3)" in said) == warned
+
+
 def test_contrasts_of_one_run_decide_nothing():
     text = mechanism.says(mechanism.contrasts(mechanism.table(dialled({"no_increase": 0.9, "gradual": 0.7}, seeds=1))))
     assert "one run each, nothing is decided" in text

@@ -119,6 +119,7 @@ def test_figure_1_goes_from_a_to_b_c_to_d_and_a_to_d():
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["A", "A", "B", "C", "D", "D"]
     assert "n = 2 runs" in texts(figure)
     assert points(figure, MARKERS["blurred"]) == set()
+    assert len(points(figure, MARKERS["small"])) == 2 + 2  # tested large, and as small as it was trained
     assert figure.axes[0].get_xlabel() == "FLOPs of training"
 
 

@@ -24,7 +24,7 @@ def everything(loaded: list[dict], profile: str = "paper") -> dict[str, str]:
         "pace": summary.of_pace(table, loaded), "comparisons": summary.comparisons(compared, loaded),
         "how sure": summary.how_sure(compared, loaded), "claims": summary.of_claims(table, loaded),
         "controls": summary.of_controls(table, loaded), "doubts": summary.of_doubts(table, "results", profile),
-        "mechanism": summary.of_mechanism(loaded), "recommended": summary.recommended(table, compared, loaded),
+        "mechanism": summary.of_mechanism(loaded), "recommended": summary.recommended(table, compared, loaded, loaded),
         "probes": summary.probes("results", profile),
     }  # fmt: skip
     return {name: markdown.data for name, markdown in shown.items()}
