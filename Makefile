@@ -30,7 +30,7 @@ bench: $(READY) ## measure how fast training is and what binds it (some 20 minut
 	@$(PY) -m benchmarks.bench $(if $(PARTS),PARTS='$(PARTS)')
 
 faults: $(READY) ## stop runs at random moments, spoil files, feed bad input; figures to results/faults (an hour) KILLS=50
-	@$(PY) -m benchmarks.faults $(foreach name,KILLS PARTS PROFILE RESULTS,$(if $($(name)),$(name)='$($(name))'))
+	@$(PY) -m benchmarks.faults $(foreach name,KILLS PARTS PROFILE DATASETS RESULTS,$(if $($(name)),$(name)='$($(name))'))
 
 summary: PROFILE = paper
 summary: $(READY) ## draw the summary of the records that are there (paper), without training

@@ -1,6 +1,7 @@
 """The fault campaign: stop runs at any moment, spoil any file, and see whether `make all` still ends as it should.
 
     python -m benchmarks.faults KILLS=50 PARTS="kills moments damage places company inputs" RESULTS=results
+    python -m benchmarks.faults PARTS=kills PROFILE=quick DATASETS=bees       (longer training, of as much as one likes)
 
 Every case works in a folder of its own, which is thrown away. What is done is compared with a reference that nobody
 disturbed: all records bit for bit (`records.repeatable`) and a summary that can be read. Checkpoints are kept at the
@@ -78,8 +79,10 @@ def kills(campaign: Campaign, number: int, longest: float = 45.0, seed: int = 0,
             tried[victim] += times
             survived[victim] += times if fine else 0
     for victim in victims:
-        campaign.count(f"kill -9 of {victim} at a random moment", tried[victim], survived[victim])
-    campaign.count("a kernel is gone 5 s after its papermill or runner", orphans, orphans - outlived)
+        case = f"kill -9 of {victim} at a random moment"
+        campaign.count(case, tried[victim], survived[victim], campaign.words[0])
+    case = "a kernel is gone 5 s after its papermill or runner was killed"
+    campaign.count(case, orphans, orphans - outlived, campaign.words[0])
 
 
 def _wait(process: subprocess.Popen, seconds: float) -> None:
@@ -216,7 +219,8 @@ def inputs(campaign: Campaign) -> None:
 
 def read_settings(words: list[str]) -> dict[str, str]:
     """NAME=value words, as make passes them. Raises UserError on an unknown one."""
-    settings = with_defaults(words, {"KILLS": "50", "PROFILE": "tiny", "RESULTS": "results"}, PARTS)
+    defaults = {"KILLS": "50", "PROFILE": "tiny", "DATASETS": "", "RESULTS": "results"}
+    settings = with_defaults(words, defaults, PARTS)
     if not settings["KILLS"].isdecimal():
         raise UserError(f"KILLS={settings['KILLS']!r}: allowed: a whole number")
     return settings
@@ -231,8 +235,9 @@ def work(settings: dict[str, str]) -> int:
         "kills": partial(kills, number=int(settings["KILLS"])), "moments": moments, "damage": damage, "places": places,
         "company": company, "inputs": inputs,
     }  # fmt: skip
+    which = [f"DATASETS={settings['DATASETS']}"] if settings["DATASETS"] else []
     for part in settings["PARTS"].split():
-        words, began = (f"PROFILE={settings['PROFILE']}", *(() if part == "kills" else ONE)), time.monotonic()
+        words, began = (f"PROFILE={settings['PROFILE']}", *(which if part == "kills" else ONE)), time.monotonic()
         with place(words) as here:
             print(f"{part}: the reference, which nobody disturbs", flush=True)
             if part != "inputs" and here.make_all():
@@ -240,7 +245,8 @@ def work(settings: dict[str, str]) -> int:
             campaign = Campaign(words, here.outcome(), here.folder / "cache")
             print(f"{part}: {len(campaign.reference)} runs in {time.monotonic() - began:.0f} s", flush=True)
             do[part](campaign)
-            keep(Path(settings["RESULTS"]) / "faults", part, campaign, timing.environment(), time.monotonic() - began)
+            name = part if settings["PROFILE"] == "tiny" else f"{part} ({settings['PROFILE']})"
+            keep(Path(settings["RESULTS"]) / "faults", name, campaign, timing.environment(), time.monotonic() - began)
             lost += sum(row["lost"] for row in campaign.rows)
     return 1 if lost else 0
 
@@ -251,8 +257,9 @@ def keep(folder: Path, part: str, campaign: Campaign, environment: dict, seconds
     entry = {"environment": environment, "seconds": seconds, "words": campaign.words,
              "runs": len(campaign.reference), "rows": campaign.rows, "table": campaign.table}  # fmt: skip
     known = records.known(path) | {part: entry}
-    records.write_json({name: known[name] for name in PARTS if name in known}, path)
-    (folder / "README.md").write_text(page(known))
+    ordered = {name: known[name] for name in sorted(known, key=lambda name: (PARTS.index(name.split()[0]), name))}
+    records.write_json(ordered, path)
+    (folder / "README.md").write_text(page(ordered))
 
 
 def page(known: dict) -> str:
