@@ -9,11 +9,12 @@ from entr_utils import experiment, probe, records, reproduce, summary, training
 
 
 @pytest.fixture
-def kept(trained, tmp_path):
+def kept(narrow, tmp_path):
     """The file of a record."""
-    one = trained("gradual")
-    records.write(one.record, tmp_path / one.experiment.path.name)
-    return tmp_path / one.experiment.path.name
+    run = experiment.prepare("steel", profile="tiny", regime="gradual", results=str(tmp_path))
+    training.train(run)
+    records.finish(run.path)
+    return run.path
 
 
 def test_a_record_is_reproduced(kept, place, capsys):

@@ -106,7 +106,7 @@ def accuracy_of_a_network(photos: np.ndarray, labels: np.ndarray, epochs: int = 
     return (guesses == truth[test]).float().mean().item()
 
 
-def test_the_dial_for_a_network():
+def test_the_dial_for_a_network(narrow):
     """It learns fine texture, cannot where that is blurred to 40% of the size, and can where the class is coarse."""
     size, per_class, chance = 64, 60, 1 / 5
     labels = np.repeat(np.arange(5), per_class)
