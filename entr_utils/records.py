@@ -204,7 +204,7 @@ def read_sealed(path: Path) -> dict:
             return sealed["value"]
     except (Damaged, KeyError, TypeError):
         pass
-    print(f"{path}: damaged, its checksum does not fit; made again", file=sys.stderr)
+    print(f"{path}: damaged, or of another version; made again", file=sys.stderr)
     return {}
 
 
