@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.place import PATIENCE, VICTIMS, Place, place
+from benchmarks.place import VICTIMS, Place, ends, place
 from entr_utils import UserError, records
 from entr_utils.commands import guarded, with_defaults
 
@@ -73,16 +73,16 @@ def kills(campaign: Campaign, number: int, longest: float = 45.0, seed: int = 0,
                 here_tried[victim] += 1
                 done += 1
                 print(f"  kill {done} of {number}: {victim}", flush=True)
-            process.wait(PATIENCE)
+            ends(process)
             fine = here.make_all() == 0 and here.like(campaign.reference)
         for victim, times in here_tried.items():
             tried[victim] += times
             survived[victim] += times if fine else 0
     for victim in victims:
         case = f"kill -9 of {victim} at a random moment"
-        campaign.count(case, tried[victim], survived[victim], campaign.words[0])
+        campaign.count(case, tried[victim], survived[victim], " ".join(campaign.words))
     case = "a kernel is gone 5 s after its papermill or runner was killed"
-    campaign.count(case, orphans, orphans - outlived, campaign.words[0])
+    campaign.count(case, orphans, orphans - outlived, " ".join(campaign.words))
 
 
 def _wait(process: subprocess.Popen, seconds: float) -> None:
@@ -184,7 +184,7 @@ def company(campaign: Campaign) -> None:
     with campaign.place() as here:
         first = here.start()
         time.sleep(1)
-        fine = here.make_all() == 0 and first.wait(PATIENCE) == 0 and here.like(campaign.reference)
+        fine = here.make_all() == 0 and ends(first) == 0 and here.like(campaign.reference)
         waited = here.printed().count("in use by process") == 1
         trained = here.printed().count(": done in") == len(campaign.reference)
     campaign.count("two `make all` at once: the second waits and says for whom", 1, int(fine and waited and trained))
@@ -223,6 +223,8 @@ def read_settings(words: list[str]) -> dict[str, str]:
     settings = with_defaults(words, defaults, PARTS)
     if not settings["KILLS"].isdecimal():
         raise UserError(f"KILLS={settings['KILLS']!r}: allowed: a whole number")
+    if settings["DATASETS"] and settings["PARTS"] != "kills":
+        raise UserError(f"DATASETS={settings['DATASETS']!r}: for PARTS=kills alone; other parts need one small run")
     return settings
 
 
@@ -245,7 +247,8 @@ def work(settings: dict[str, str]) -> int:
             campaign = Campaign(words, here.outcome(), here.folder / "cache")
             print(f"{part}: {len(campaign.reference)} runs in {time.monotonic() - began:.0f} s", flush=True)
             do[part](campaign)
-            name = part if settings["PROFILE"] == "tiny" else f"{part} ({settings['PROFILE']})"
+            of = " ".join(word.partition("=")[2] for word in words if word not in ("PROFILE=tiny", *ONE))
+            name = f"{part} ({of})" if of else part
             keep(Path(settings["RESULTS"]) / "faults", name, campaign, timing.environment(), time.monotonic() - began)
             lost += sum(row["lost"] for row in campaign.rows)
     return 1 if lost else 0

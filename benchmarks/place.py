@@ -21,12 +21,21 @@ VICTIMS = ("kernel", "papermill", "runner", "make", "all")
 ROLES = {"ipykernel_launcher": "kernel", "entr_utils.execution": "papermill", "entr_utils.runs": "runner"}
 OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # `make faults KILLS=1` hands its words down to every make below
 OUTLIVES = 5.0  # seconds after which a kernel without parent counts as one that outlives it
-PATIENCE = 1800.0  # seconds after which `make all` counts as hanging
+PATIENCE = 7200.0  # seconds after which `make all` counts as hanging: nine quick runs may take half an hour
+HANGS = 124  # its exit code then
 
 
 def _as_a_terminal_does() -> None:
     """A shell that starts a command in the background has it ignore Ctrl-C, and what that starts, too."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def ends(process: subprocess.Popen) -> int:
+    """The exit code of a process, HANGS where it goes on for more than PATIENCE."""
+    try:
+        return process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        return HANGS
 
 
 @dataclass
@@ -54,7 +63,7 @@ class Place:
 
     def make_all(self, *more: str, **environment: str) -> int:
         """`make all` to its end; its exit code."""
-        return self.start(*more, **environment).wait(PATIENCE)
+        return ends(self.start(*more, **environment))
 
     def printed(self) -> str:
         return (self.folder / "log").read_text()

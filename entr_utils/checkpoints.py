@@ -180,7 +180,7 @@ class Attempts:
         try:
             before = json.loads(self.path.read_text())
             since = max(before["began"], saved or 0.0)
-            self.repeated = before["repeated"] + max(0.0, self.path.stat().st_mtime - since)
+            self.repeated = max(repeated, before["repeated"]) + max(0.0, self.path.stat().st_mtime - since)
         except (OSError, ValueError, KeyError, TypeError):
             pass  # the first attempt here, or a file that says nothing: no more is known to be lost
         self._write()

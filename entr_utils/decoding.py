@@ -14,6 +14,7 @@ What becomes of what is not plain RGB:
 Only the kinds of FORMATS are tried, whatever a file is called: other decoders of Pillow start programs.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -26,6 +27,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from entr_utils import UserError
 from entr_utils.progress import track
 
+OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")
 MAX_PIXELS = 400_000_000  # 20000 x 20000; Pillow holds one in 1.6 GB
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # where Pillow warns; at twice this it refuses
@@ -47,8 +49,8 @@ class UnreadableImage(UserError):
 def open_image(path: Path) -> Image.Image:
     """An upright RGB image (see the table above).
 
-    Raises UnreadableImage where the file cannot be decoded, UserError where it is the machine that cannot at present:
-    the system's own errors (a drive that hiccups, too many open files) and want of memory say nothing of the image.
+    Raises UnreadableImage where the file cannot be decoded, UserError where it is the machine that cannot now (see
+    `_check_passing`).
     """
     if trouble := _trouble(path):
         raise UnreadableImage(path, trouble)
@@ -61,20 +63,27 @@ def open_image(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(path, f"more than {MAX_PIXELS // 10**6} million pixels") from error
     except Exception as error:  # Pillow's decoders raise many types; all mean the same to the user
-        if isinstance(error, MemoryError) or getattr(error, "errno", None):
-            raise UserError(f"{path}: cannot be read now ({_reason(error)}); try again, or take it out") from error
+        _check_passing(path, error)
         raise UnreadableImage(path, _reason(error)) from error
 
 
 def sha256_of(path: Path) -> bytes:
-    """sha256 of an image file's bytes. Raises UnreadableImage where there are none to be had."""
+    """sha256 of an image file's bytes. Raises as `open_image` does."""
     if trouble := _trouble(path):
         raise UnreadableImage(path, trouble)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
+        _check_passing(path, error)
         raise UnreadableImage(path, _reason(error)) from error
+
+
+def _check_passing(path: Path, error: Exception) -> None:
+    """Raises UserError for an error that says nothing of the image and may pass: want of memory, a drive that hiccups,
+    too many open files. A run that left the image out would be another run."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, *OF_THE_FILE):
+        raise UserError(f"{path}: cannot be read now ({_reason(error)}); try again, or take it out") from error
 
 
 def _reason(error: Exception) -> str:
@@ -86,6 +95,7 @@ def _trouble(path: Path) -> str:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
+        _check_passing(path, error)
         return _reason(error)
     if stat.S_ISDIR(status.st_mode):
         return "a folder"

@@ -127,7 +127,7 @@ def work(settings: dict[str, str]) -> int:
         codes.append(code)
         lines.append(f"({name}) {PARTS[name].title}: {line}")
     print("\n".join(lines))
-    return 1 if 1 in codes else max(codes, default=0)
+    return runs.first_named(*codes)
 
 
 def do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
@@ -175,10 +175,10 @@ def _done(experiment: "Experiment", part: Part) -> bool:
 
 
 def train_here(todo: list["Experiment"]) -> int:
-    """Train runs in this process, one after the other, for their records alone; returns 1 where one failed, else 0."""
+    """Train runs in this process, one after the other, for their records alone; returns what `runs.train_all` does."""
     from entr_utils import training
 
-    failed, began = 0, time.monotonic()
+    codes, began = [0], time.monotonic()
     for i, experiment in enumerate(todo):
         p = experiment.parameters
         name = f"{p.dataset} {p.data} {p.regime} s{p.seed}"
@@ -186,12 +186,12 @@ def train_here(todo: list["Experiment"]) -> int:
             training.train(experiment)
             records.finish(experiment.path)
         except (UserError, RuntimeError) as error:
-            failed += 1
+            codes.append(inputs.REFUSED if isinstance(error, UserError) else 1)
             print(f"  {name}: FAILED, {error}", flush=True)
             continue
         left = (time.monotonic() - began) / (i + 1) * (len(todo) - i - 1)
         print(f"  {name}: done, {i + 1} of {len(todo)}, about {minutes(left)} left", flush=True)
-    return min(failed, 1)
+    return runs.first_named(*codes)
 
 
 def main(words: list[str]) -> int:

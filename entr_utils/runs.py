@@ -96,13 +96,15 @@ def work(settings: dict[str, str], again: bool = False) -> int:
     with locks.results(folder):
         sweep(folder)
         ready, problem = inputs.ready(runs)
-        todo = [experiment for experiment in map(prepare, ready) if to_do(experiment, again)]
+        prepared = list(map(prepare, ready))
+        todo = list(filter(drawable if again else to_do, prepared))
+        damaged = again and len(todo) < sum(experiment.path.exists() for experiment in prepared)
         done, cannot = len(ready) - len(todo), len(runs) - len(ready)
         print(f"  {len(runs)} runs: {done} done, {len(todo)} to do, {cannot} cannot run")
         trained = train_all(todo)
         probe_weights(ready)
         drawn = summarise(settings, changed=bool(todo))
-    return first_named(trained, drawn, problem)
+    return first_named(trained, drawn, problem, inputs.REFUSED if damaged else 0)
 
 
 def first_named(*codes: int) -> int:
@@ -121,13 +123,19 @@ def sweep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def to_do(experiment: "Experiment", again: bool) -> bool:
+def drawable(experiment: "Experiment") -> bool:
+    """Whether a run is finished, so that its notebook can be drawn again. A damaged record is named and left alone."""
+    try:
+        return experiment.path.exists() and bool(records.read(experiment.path))
+    except records.Damaged as error:
+        print(f"  {error}")
+        return False
+
+
+def to_do(experiment: "Experiment") -> bool:
     """Whether a run has to be trained or its notebook drawn. A damaged record or notebook is named and made again."""
-    finished, drawn = experiment.path.exists(), experiment.path.with_suffix(".ipynb")
-    if again:
-        return finished and bool(records.read(experiment.path))
     put_aside(experiment)
-    finished = experiment.path.exists()
+    finished, drawn = experiment.path.exists(), experiment.path.with_suffix(".ipynb")
     if drawn.exists() and not whole(drawn):
         print(f"  {drawn}: not a whole notebook; it is drawn again")
     return not finished or not whole(drawn)

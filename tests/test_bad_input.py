@@ -1,6 +1,9 @@
 """The bad-input table (benchmarks/bad_input.py), row by row; records, notebooks and exit codes that say the same."""
 
+import builtins
+import os
 import re
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -120,22 +123,26 @@ def test_nothing_of_the_data_is_unpickled_or_run():
     assert sum(text.count("Image.open(") for text in texts) == 1  # the one door
 
 
-@pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), MemoryError()])
-def test_a_machine_in_trouble_leaves_no_image_out(trouble, photos, tmp_path, monkeypatch, refused):
+@pytest.mark.parametrize(
+    ("module", "name", "trouble"),
+    [(decoding.Image, "open", MemoryError()), (decoding.Image, "open", OSError(5, "Input/output error")),
+     (os, "stat", OSError(5, "Input/output error")),
+     (builtins, "open", OSError(24, "Too many open files"))])  # fmt: skip
+def test_a_machine_in_trouble_leaves_no_image_out(module, name, trouble, photos, tmp_path, monkeypatch, refused):
     """The file may be whole: one line, and nothing about it in the cache, so that the next run reads it."""
-    folder, opened = photos(tmp_path / "mine"), decoding.Image.open
+    folder, usual = photos(tmp_path / "mine"), getattr(module, name)
     monkeypatch.setattr(memory, "CACHE", tmp_path / "cache")
 
-    def fails(path, **named):
-        if path.name == "03.png":
+    def fails(path, *others, **named):
+        if Path(path).name == "03.png":
             raise trouble
-        return opened(path, **named)
+        return usual(path, *others, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoding.Image, "open", fails)
+        patch.setattr(module, name, fails)
         refused(lambda: images.load(experiment.Parameters("own", data=str(folder), size=32).checked()),
                 "03.png: cannot be read now", "try again")  # fmt: skip
-    assert list(memory.CACHE.iterdir()) == []
+    assert not memory.CACHE.exists() or list(memory.CACHE.iterdir()) == []
     assert len(images.load(experiment.Parameters("own", data=str(folder), size=32).checked()).labels) == 24
 
 

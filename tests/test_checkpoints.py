@@ -347,6 +347,21 @@ def test_work_done_twice_is_counted_apart(tmp_path):
     assert not alive.exists()
 
 
+def test_the_larger_count_of_repeated_work_is_true(tmp_path):
+    """The checkpoint's, where a run went on elsewhere meanwhile; the file's, where no checkpoint was written since."""
+    path = tmp_path / "run.json"
+    first = Attempts(path)
+    first.begin(130.0, 1000.0)
+    assert first.repeated == 1000
+    alive = path.with_suffix(".alive")
+    for kept, said, expected in ((20.0, 1000.0, 1000), (30.0, 5.0, 30)):
+        alive.write_text(json.dumps({"began": 100.0, "repeated": kept}))
+        os.utime(alive, (120, 120))  # its last sign of life is older than the checkpoint
+        again = Attempts(path)
+        again.begin(130.0, said)
+        assert again.repeated == expected
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"began": "x", "repeated": 0}'])
 def test_a_damaged_sign_of_life_counts_nothing(content, tmp_path):
     (tmp_path / "run.alive").write_text(content)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from entr_utils import datasets, evidence, experiment, records, runs, training
+from entr_utils import UserError, datasets, evidence, experiment, records, runs, training
 from entr_utils.evidence import PARTS, Part
 from entr_utils.keys import key_of
 from entr_utils.regimes import CONTROLS, PROTOCOL, REGIMES
@@ -99,6 +99,13 @@ def test_stopped_it_goes_on(queue, tmp_path, capsys):
     wrong.clear()
     assert evidence.main([f"RESULTS={tmp_path}"]) == 0
     assert done == ORDER
+
+
+def test_a_run_that_is_refused_exits_with_2(queue, tmp_path):
+    """As those with notebooks do."""
+    _, wrong = queue
+    wrong[ORDER[1]] = UserError("loss is not a number")
+    assert evidence.main([f"RESULTS={tmp_path}"]) == 2
 
 
 def test_a_damaged_record_is_named_and_its_run_trained_again(queue, tmp_path, capsys):

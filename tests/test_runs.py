@@ -384,10 +384,16 @@ def test_a_record_that_cannot_be_read_is_left_where_it_is(finished, capsys):
     assert path.is_dir()
 
 
-def test_to_draw_again_moves_no_record(finished, capsys):
-    (path,) = finished.glob("*.json")
+def test_to_draw_again_names_a_damaged_record_and_draws_the_others(finished, kernel, capsys):
+    """It trains nothing, so it moves nothing away."""
+    words = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual", "SIZE=80")
+    assert runs.main(["all", *words]) == 0
+    path = next(finished.glob("*-gradual-*.json"))
     faults.flip(path)
-    assert runs.main(["render", "PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase", "SIZE=32"]) == 2
+    del kernel.asked[:]
+    assert runs.main(["render", *words]) == 2
+    assert kernel.asked == [("steel", "no_increase"), ("summary", "")]
+    assert f"{path}: " in capsys.readouterr().out
     assert path.exists()
 
 
