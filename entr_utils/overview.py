@@ -66,6 +66,16 @@ def _seeds(records: list[dict]) -> str:
     return f"n = {spread} runs a regime and network; {bars}"
 
 
+def _show_points(axis: Axes) -> None:
+    """Limits that show every run, and zero seconds: an interval of two runs may be a hundred times as long."""
+    drawn = [line for line in axis.lines if line.get_marker() in MARKERS.values()]
+    if not drawn:
+        return
+    x, y = (np.concatenate([np.asarray(line.get_data()[i], float) for line in drawn]) for i in (0, 1))
+    room = 0.12 * (y.max() - y.min()) or 0.05
+    axis.set(xlim=(0, 1.12 * x.max()), ylim=(y.min() - room, y.max() + room))
+
+
 def hollow(colour: str) -> dict[str, str]:
     """The style of a mark that is an outline alone."""
     return {"color": colour, "markerfacecolor": "white", "markeredgecolor": colour}
@@ -114,13 +124,14 @@ def front(records: list[dict]) -> Figure:
         best = pace.front(means)
         if best:
             axis.step(*zip(*best, strict=True), where="post", color="black", linewidth=1, linestyle=":", zorder=1)
-        axis.margins(0.12)
-        axis.set(xlabel=T, xlim=(0, None))
+        _show_points(axis)
+        axis.set(xlabel=T)
     figure.axes[0].set_ylabel(A)
     more = [("before re-training (hollow)", RUNS | hollow("grey") | {"marker": "o"}),
             ("Pareto front", {"linestyle": ":", "color": "black"})]  # fmt: skip
     _legend(figure, _present(records), more, line=False)
-    return foot(figure, records, f"Every run is a point, its place after TTA; the front is of means. {_seeds(records)}")
+    about = "Every run is a point, its place after TTA; the front is of means; long bars leave the panel."
+    return foot(figure, records, f"{about} {_seeds(records)}")
 
 
 def accuracy_over_time(records: list[dict]) -> Figure:

@@ -112,6 +112,20 @@ def test_every_pair_is_drawn_against_the_control():
     assert "n = 3 seeds a row" in texts(figure)
 
 
+def test_the_front_shows_every_run_however_long_the_bars():
+    """Of two runs whose accuracies differ by .2 the 95% interval is 2.5 wide: the panel stays with the runs."""
+    loaded = [record(), record("gradual", 0, accuracy=0.4), record("gradual", 1, accuracy=0.6)]
+    axis = overview.front(loaded).axes[0]
+    (low, high), accuracies = (
+        axis.get_ylim(),
+        [run[f"accuracy_{part}"] for run in loaded for part in ("subtotal", "total")],
+    )
+    assert low < min(accuracies) <= max(accuracies) < high
+    assert high - low < 1.5 * (max(accuracies) - min(accuracies))
+    assert axis.get_xlim()[0] == 0
+    assert max(run["seconds_total"] for run in loaded) < axis.get_xlim()[1]
+
+
 def test_figure_1_goes_from_a_to_b_c_to_d_and_a_to_d():
     figure = overview.figure1(controlled())
     assert [axis.get_title() for axis in figure.axes] == [
