@@ -247,9 +247,7 @@ def work(settings: dict[str, str]) -> int:
             campaign = Campaign(words, here.outcome(), here.folder / "cache")
             print(f"{part}: {len(campaign.reference)} runs in {time.monotonic() - began:.0f} s", flush=True)
             do[part](campaign)
-            of = " ".join(word.partition("=")[2] for word in words if word not in ("PROFILE=tiny", *ONE))
-            name = f"{part} ({of})" if of else part
-            keep(Path(settings["RESULTS"]) / "faults", name, campaign, timing.environment(), time.monotonic() - began)
+            keep(Path(settings["RESULTS"]) / "faults", part, campaign, timing.environment(), time.monotonic() - began)
             lost += sum(row["lost"] for row in campaign.rows)
     return 1 if lost else 0
 
@@ -259,7 +257,8 @@ def keep(folder: Path, part: str, campaign: Campaign, environment: dict, seconds
     path = folder / "faults.json"
     entry = {"environment": environment, "seconds": seconds, "words": campaign.words,
              "runs": len(campaign.reference), "rows": campaign.rows, "table": campaign.table}  # fmt: skip
-    known = records.known(path) | {part: entry}
+    of = " ".join(word.partition("=")[2] for word in campaign.words if word not in ("PROFILE=tiny", *ONE))
+    known = records.known(path) | {f"{part} ({of})" if of else part: entry}
     ordered = {name: known[name] for name in sorted(known, key=lambda name: (PARTS.index(name.split()[0]), name))}
     records.write_json(ordered, path)
     (folder / "README.md").write_text(page(ordered))

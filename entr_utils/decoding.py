@@ -50,10 +50,9 @@ def open_image(path: Path) -> Image.Image:
     """An upright RGB image (see the table above).
 
     Raises UnreadableImage where the file cannot be decoded, UserError where it is the machine that cannot now (see
-    `_check_passing`).
+    `_refusal`).
     """
-    if trouble := _trouble(path):
-        raise UnreadableImage(path, trouble)
+    _look(path)
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             ImageOps.exif_transpose(image, in_place=True)
@@ -63,45 +62,43 @@ def open_image(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(path, f"more than {MAX_PIXELS // 10**6} million pixels") from error
     except Exception as error:  # Pillow's decoders raise many types; all mean the same to the user
-        _check_passing(path, error)
-        raise UnreadableImage(path, _reason(error)) from error
+        raise _refusal(path, error) from error
 
 
 def sha256_of(path: Path) -> bytes:
     """sha256 of an image file's bytes. Raises as `open_image` does."""
-    if trouble := _trouble(path):
-        raise UnreadableImage(path, trouble)
+    _look(path)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
-        _check_passing(path, error)
-        raise UnreadableImage(path, _reason(error)) from error
+        raise _refusal(path, error) from error
 
 
-def _check_passing(path: Path, error: Exception) -> None:
-    """Raises UserError for an error that says nothing of the image and may pass: want of memory, a drive that hiccups,
-    too many open files. A run that left the image out would be another run."""
+def _refusal(path: Path, error: Exception) -> UserError:
+    """UnreadableImage, or a plain UserError for what says nothing of the image and may pass: want of memory, a drive
+    that hiccups, too many open files. A run that left the image out for that would be another run."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, *OF_THE_FILE):
-        raise UserError(f"{path}: cannot be read now ({_reason(error)}); try again, or take it out") from error
+        return UserError(f"{path}: cannot be read now ({_reason(error)}); try again, or take it out")
+    return UnreadableImage(path, _reason(error))
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _trouble(path: Path) -> str:
-    """What a look from outside tells: opening a pipe would wait for ever."""
+def _look(path: Path) -> None:
+    """Raises as `open_image` does for what a look from outside tells: opening a pipe would wait for ever."""
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        _check_passing(path, error)
-        return _reason(error)
+        raise _refusal(path, error) from error
     if stat.S_ISDIR(status.st_mode):
-        return "a folder"
+        raise UnreadableImage(path, "a folder")
     if not stat.S_ISREG(status.st_mode):
-        return "not a file"
-    return "" if status.st_size else "an empty file"
+        raise UnreadableImage(path, "not a file")
+    if not status.st_size:
+        raise UnreadableImage(path, "an empty file")
 
 
 def _rgb(image: Image.Image) -> Image.Image:

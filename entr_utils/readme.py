@@ -80,8 +80,8 @@ def _mechanism(folder: str) -> str:
 
     _, loaded = summary.read_all(folder, "mechanism")
     says = mechanism.says(mechanism.contrasts(mechanism.table(loaded)))
-    about = ["Why it works, if it does, on images whose class is carried by coarse patterns, by fine texture, or both:"]
-    return "\n\n".join([*about, says, *([f"<sub>{records.caption(loaded)}</sub>"] if loaded else [])])
+    about = "Why it works, if it does, on images whose class is carried by coarse patterns, by fine texture, or both:"
+    return "\n\n".join([about, says] + [f"<sub>{records.caption(loaded)}</sub>"] * bool(loaded))
 
 
 def speed(bench: dict) -> str:

@@ -125,11 +125,9 @@ def sweep(folder: Path) -> None:
 
 def drawable(experiment: "Experiment") -> bool:
     """Whether a run is finished, so that its notebook can be drawn again. A damaged record is named and left alone."""
-    try:
-        return experiment.path.exists() and bool(records.read(experiment.path))
-    except records.Damaged as error:
-        print(f"  {error}")
-        return False
+    if trouble := damage(experiment.path):
+        print(f"  {trouble}")
+    return experiment.path.exists() and not trouble
 
 
 def to_do(experiment: "Experiment") -> bool:
@@ -145,12 +143,19 @@ def put_aside(experiment: "Experiment") -> None:
     """Name a damaged record and keep it as `.damaged`, so that its run is trained again. Raises UserError for one that
     is there and cannot be read: it may be whole."""
     for path in (experiment.path, records.unfinished(experiment.path)):
-        try:
-            if path.exists():
-                records.read(path)
-        except records.Damaged as error:
-            print(f"  {error} - it is kept as {path.name}.damaged and the run trained again")
+        if trouble := damage(path):
+            print(f"  {trouble} - it is kept as {path.name}.damaged and the run trained again")
             os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a record, "" where it is whole or not there. Raises UserError where it cannot be read."""
+    try:
+        if path.exists():
+            records.read(path)
+    except records.Damaged as error:
+        return str(error)
+    return ""
 
 
 def say_plan(settings: dict[str, str]) -> int:

@@ -211,7 +211,8 @@ def _trained(experiment: Experiment) -> dict | None:
 def _train(experiment: Experiment, predicted: dict) -> dict:
     store, attempts = checkpoints.Store(experiment), checkpoints.Attempts(experiment.path)
     state = store.newest()
-    attempts.begin(state["saved"] if state else None, state.get("repeated", 0.0) if state else 0.0)
+    before = state or {}
+    attempts.begin(before.get("saved"), before.get("repeated", 0.0))
     network, ledger, augment = _set_up(experiment, predicted)
     if state:
         attempts.again(time.perf_counter() - ledger.began)
