@@ -4,10 +4,12 @@
 
 The rates (seconds an image) come from a probe: a few steps of the run's own training loop at each size, on random
 images, kept in the cache per device, network and precision. A run that ends puts what it measured in their place: on a
-shared machine minutes of training tell more than seconds of a probe. A forecast is written to disk before a run's
-first step and never made again, so that its record can show how good it was.
+shared machine minutes of training tell more than seconds of a probe. Such a machine can also be at half its speed for
+an hour: rates that have lain for ten minutes are checked by a few steps first. A forecast is written to disk before a
+run's first step and never made again, so that its record can show how good it was.
 """
 
+import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,8 @@ from entr_utils.runs import START_SECONDS
 PROBE_SECONDS = 1.0  # of steps at each size, and at least
 PROBE_STEPS = 3
 PROBE_BATCH = 16  # on a CPU, where the time of an image hardly depends on the batch; a GPU is probed with the run's
+LAIN = 600.0  # seconds after which rates are checked
+NOISE = 1.15  # a change of speed below this is not told from none by a few steps
 CLASSES = 20  # any number: the last layer's work is nothing beside the rest
 
 
@@ -60,12 +64,16 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
     """What an image costs in a run of `p`, by "<pixels> <trains>", "plain" and "augmented" prediction at full size.
 
     Each has `seconds`, `flops` and `bytes` of activations an image; stages also `resize`, seconds an image.
-    Measured where the cache does not have it yet.
+    Measured where the cache does not have it yet; at the machine's speed of now where that was a while ago.
     """
     known = _known(p)
     wanted = [*dict.fromkeys((stage.fed(p.size), stage.trains) for stage in p.make_regime().stages[:-1]),
               (p.size, "plain"), (p.size, "augmented")]  # fmt: skip
     names = {f"{size} {what} b{p.batch}": (size, what) for size, what in wanted}
+    steps = [(name, names[name]) for name in [*names][:-2] if name in known]
+    if steps and time.time() - _cache(p).stat().st_mtime > LAIN:
+        known = _as_of_now(p, known, *steps[-1])
+        records.write_sealed(known, _cache(p))
     if missing := {name: what for name, what in names.items() if name not in known}:
         known |= _probe(p, missing)
         records.write_sealed(known, _cache(p))
@@ -73,7 +81,7 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
 
 
 def _probe(p: Parameters, missing: dict[str, tuple[int, str]]) -> dict[str, dict[str, float]]:
-    found, progress = {}, Progress(f"measuring {p.network} on this machine, once")
+    found, progress = {}, Progress(f"measuring {p.network} on this machine")
     with locks.device(), torch.random.fork_rng():
         network = networks.build(p.network, "none", CLASSES, 0.5, timing.precision(p.precision)).to(timing.device())
         for i, (name, (size, what)) in enumerate(missing.items()):
@@ -84,6 +92,14 @@ def _probe(p: Parameters, missing: dict[str, tuple[int, str]]) -> dict[str, dict
             progress.update((i + 1) / len(missing))
     progress.close()
     return found
+
+
+def _as_of_now(p: Parameters, known: dict, name: str, what: tuple[int, str]) -> dict[str, dict[str, float]]:
+    """All rates of the cache, faster or slower by as much as a few steps of one kind are."""
+    changed = _probe(p, {name: what})[name]["seconds"] / known[name]["seconds"]
+    factor = changed if max(changed, 1 / changed) > NOISE else 1.0
+    return {name: rate | {kind: rate[kind] * factor for kind in ("seconds", "resize") if kind in rate}
+            for name, rate in known.items()}  # fmt: skip
 
 
 def _cache(p: Parameters) -> Path:

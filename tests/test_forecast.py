@@ -1,6 +1,8 @@
 """What a run will take, said before it starts: sums by hand, written once, learnt from what was measured."""
 
+import os
 import random
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,6 +97,55 @@ def test_rates_are_measured_once(by_hand, monkeypatch):
     assert forecast.rates(tiny()) == first
     assert forecast.rates(tiny("no_increase")).keys() == {"80 all", "80 plain", "80 augmented"}
     assert forecast.rates(tiny(seed=3, data="synthetic-fine")) == first
+
+
+def lie(seconds: float) -> None:
+    """As if the rates had been kept so long ago."""
+    (path,) = (memory.CACHE / "rates").iterdir()
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def slower(monkeypatch, factor: float) -> list[str]:
+    """The machine takes so many times as long from now on; returns what will be measured."""
+    asked, measure = [], forecast._measure
+
+    def measured(network, p, size, what):
+        asked.append(f"{size} {what}")
+        found = measure(network, p, size, what)
+        return found | {"seconds": factor * found["seconds"]}
+
+    monkeypatch.setattr(forecast, "_measure", measured)
+    return asked
+
+
+@pytest.mark.parametrize(("factor", "scaled"), [(2.0, 2.0), (0.5, 0.5), (1.1, 1.0), (0.9, 1.0)])
+def test_rates_that_have_lain_are_as_of_now(factor, scaled, by_hand, monkeypatch):
+    """One kind of step is measured again: all seconds follow it where the machine is clearly at another speed. Then
+    they are fresh for another while."""
+    first = forecast.rates(tiny())
+    asked = slower(monkeypatch, factor)
+    lie(500)
+    assert forecast.rates(tiny()) == first
+    assert asked == []
+    lie(700)
+    now = forecast.rates(tiny())
+    assert asked == ["80 all"]
+    for name, rate in first.items():
+        assert now[name] == pytest.approx(rate | {kind: scaled * rate[kind] for kind in ("seconds", "resize")
+                                                  if kind in rate})  # fmt: skip
+    assert forecast.rates(tiny()) == now
+    assert asked == ["80 all"]
+
+
+def test_what_is_missing_beside_rates_that_have_lain(by_hand, monkeypatch):
+    """The old ones are brought up to now, the new ones are measured now: none twice."""
+    first = forecast.rates(tiny("small"))
+    asked = slower(monkeypatch, 3.0)
+    lie(700)
+    now = forecast.rates(tiny())
+    assert asked == ["32 all", "48 all", "64 all", "80 all"]
+    assert now["32 all"]["seconds"] == pytest.approx(3 * first["32 all"]["seconds"])
+    assert now["80 plain"]["seconds"] == pytest.approx(3 * first["80 plain"]["seconds"])
 
 
 @pytest.mark.parametrize("spoil", [lambda text: text.replace("seconds", "secondr", 1), lambda text: text[:50],
