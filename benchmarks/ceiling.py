@@ -1,6 +1,7 @@
 """How near the training loop comes to what the network's own arithmetic allows, and what keeps it from there.
 
-A is a step of a run's own loop: indexing the images, augmentation, fastai's Learner with its callbacks, and the step.
+A is a step of the loop a run trains in: indexing the images, augmentation, fastai's Learner, and the step. The
+callbacks that keep a run's schedule, clock and loss are not in it: a few operations on numbers a step.
 B is `learning.step` on one batch that lies ready on the device: same network, precision, memory format, optimiser.
 Their ratio B / A is 1 where nothing but the arithmetic takes time.
 """

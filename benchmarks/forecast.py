@@ -5,7 +5,7 @@ from pathlib import Path
 
 from entr_utils import records
 
-PROFILES = ("paper", "quick")
+PROFILES = ("paper", "mechanism", "quick")
 NEAR, MEDIAN, SHARE = 0.2, 0.1, 0.9  # a forecast within NEAR is a hit; required: median error, share of hits
 
 
@@ -13,7 +13,9 @@ def measure(results: str = "results") -> dict:
     """A row for each run of these profiles that has a forecast, and how good they were together."""
     loaded = [record for profile in PROFILES for record in records.read_all(Path(results) / profile)]
     rows = [row(record) for record in loaded if "forecast_seconds" in record]
-    return {"runs": rows, **summary([row["error"] for row in rows])}
+    each = {profile: summary([row["error"] for row in rows if row["profile"] == profile])
+            for profile in dict.fromkeys(row["profile"] for row in rows)}  # fmt: skip
+    return {"runs": rows, "profiles": each, **summary([row["error"] for row in rows])}
 
 
 def row(record: dict) -> dict:

@@ -35,11 +35,12 @@ def quick(words: tuple[str, ...] = QUICK) -> dict:
 
 
 def newest(folder: Path) -> dict | None:
-    """The phases of the newest run under `folder` whose notebook is there; one that trained in it, if any did."""
+    """The phases of the newest run under `folder` that was never stopped and whose notebook is there; one that trained
+    in it, if any did."""
     found = []
     for path in folder.rglob("*-s[0-9]*-*.json"):
         record, notebook = records.read(path), path.with_suffix(".ipynb")
-        if "prepare_seconds" in record and notebook.exists():
+        if "prepare_seconds" in record and not record.get("attempts") and notebook.exists():
             run = of_run(json.loads(notebook.read_text()), record)
             found.append((not run["drawn_again"], record["environment"]["started"], path.stem, run))
     return {"run": max(found)[2]} | max(found)[3] if found else None
@@ -73,7 +74,9 @@ def of_run(notebook: dict, record: dict) -> dict:
         "record": ended if drawn_again else trained - wall + ended,
     }  # fmt: skip
     in_wall = sum(busy[name] for name in ("warm-up", "training", "evaluation", "TTA"))
-    busy["imports, building the network"] = prepared + wall - in_wall - busy["data preparation"]
+    kept = record.get("checkpoint_seconds", 0.0)
+    busy["imports, building the network"] = prepared + wall - in_wall - busy["data preparation"] - kept
+    busy["record"] += kept
     seconds = _span(whole) + (wall if drawn_again else 0.0)
     busy["figures and rendering"] = seconds - sum(busy.values())
     overhead = 1 - sum(busy[name] for name in NEEDED) / seconds

@@ -13,6 +13,7 @@ TAKES = {
     "phases": "a quick run, some 3 minutes on two slow cores", "forecast": "reads records only",
 }  # fmt: skip
 HELD = ("before", "forecast", "used")  # memory: when a process starts to train, as said, as measured
+FLAT = 0.05  # over the number of images the time of one may differ by so much
 MET = {True: "met", False: "**missed**", None: "none set"}
 
 
@@ -144,6 +145,8 @@ def forecast(result: dict) -> list[str]:
     lines = [f"{result['n']} runs: median error {result['median']:.1%} (at most {result['required_median']:.0%} is "
              f"required: {MET[result['median_met']]}), {result['share']:.0%} within {result['near']:.0%} (at least "
              f"{result['required_share']:.0%} are required: {MET[result['share_met']]})."]  # fmt: skip
+    lines += [f"Of these, profile {profile}: {one['n']} runs, median error {one['median']:.1%}, {one['share']:.0%} "
+              f"within {one['near']:.0%}." for profile, one in result["profiles"].items()]  # fmt: skip
     misses = [row for row in result["runs"] if abs(row["error"]) > result["near"]]
     names = ("profile", "dataset", "network", "regime", "seed")
     rows = [{**{name: row[name] for name in names}, "forecast, s": f"{row['forecast']:.0f}",
@@ -168,6 +171,9 @@ def required(bench: dict) -> Iterator[tuple[str, str, str, bool | None]]:
         if row["required"] is not None:
             what = f"versus: {row['size']} px, ours to {row['way']}"
             yield what, f"{row['ratio']:.2f}", f"at least {row['required']:.1f}", row["met"]
+    for row in found.get("growth", {}).get("images", [])[1:]:
+        what = f"growth: time an image of {row['images']} images, to the fewest"
+        yield what, f"{row['ratio']:.2f}", f"1 +- {FLAT:.2f}", abs(row["ratio"] - 1) <= FLAT
     for name, run in found.get("phases", {}).items():
         if run:
             most = f"at most {run['required']:.0%}"

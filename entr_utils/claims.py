@@ -2,7 +2,8 @@
 
 A verdict is one of
 - "other setting": the claim is not about what was run. Every claim needs photographs and pretrained weights. The
-  paper's accuracies need its images, or as many images and classes, and ImageNet weights.
+  paper's accuracies need its images (as many images and classes: two of its datasets were never published, so more
+  cannot be checked), its largest size and ImageNet weights.
 - "not enough data": a cell that the claim names was not run, or an interval includes both answers.
 - "contradicted", "supported": by 95% Student-t intervals over seeds, each of which has to lie on one side as a whole.
 
@@ -12,8 +13,9 @@ it uses. A claim about all cells is supported only when all of them were run and
 correction for many tests. It is contradicted by one cell that says the opposite; where nothing differed at all, one of
 18 cells would do so by chance in one case of three. Such cells are named, so that they can be read one by one.
 
-Verdicts are about these images and splits. Settings (device, precision, protocol) are never mixed: of several, a
-dataset is judged by the one with most runs.
+Verdicts are about these images and splits; one that the corrected interval of Nadeau & Bengio, about another draw of
+such images, does not share is marked. Settings are never mixed: of several, a dataset is judged by the one with most
+runs, of as many by that of the newest protocol.
 """
 
 from collections.abc import Iterable
@@ -24,10 +26,12 @@ from scipy import stats
 
 from entr_utils.datasets import DATASETS
 from entr_utils.parameters import NETWORKS
-from entr_utils.regimes import REGIMES
-from entr_utils.statistics import CONTROL, PAIR, TREATMENTS, compare, t_interval
+from entr_utils.regimes import PROFILES, REGIMES
+from entr_utils.statistics import CONTROL, PAIR, TREATMENTS, compare, corrected_interval, spread, t_interval
 from entr_utils.verdicts import said
 
+Cell = tuple[str, str]  # network, regime
+NOT_CORRECTED = ", not by the corrected interval"
 SUPPORTED, CONTRADICTED, OPEN, OTHER = "supported", "contradicted", "not enough data", "other setting"
 NEAR = 2.0  # points: our mean's whole interval within so much of a figure of the paper supports it
 PARTS = {"subtotal": "before re-training", "total": "after re-training"}
@@ -47,28 +51,43 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
         table: from `records.load`; any part of the matrix, also none.
     """
     real = _photographs(table)
-    rows = [_efficiency_rises(real, part) for part in PARTS]
-    rows += [row for dataset in MOST_EFFICIENT for row in _most_efficient(real, dataset)]
-    rows += [_control_most_accurate(real, dataset) for dataset in CONTROL_BEST]
-    rows += [_accuracy(real, *cell[:3], part, figure)
-             for cell in ACCURACIES for part, figure in zip(PARTS, cell[3:], strict=True)]  # fmt: skip
-    shown = pd.DataFrame(rows, columns=["claim", "paper", "ours", "verdict"])
+    shown, corrected = (pd.DataFrame(_rows(real, kind), columns=["claim", "paper", "ours", "verdict"])
+                        for kind in ("", "_wide"))  # fmt: skip
+    marked = shown["verdict"].isin([SUPPORTED, CONTRADICTED]) & (shown["verdict"] != corrected["verdict"])
+    shown.loc[marked, "verdict"] += NOT_CORRECTED
     if len(table) and not len(real):
         shown["verdict"] = OTHER
     return shown
 
 
+def _rows(real: pd.DataFrame, kind: str) -> list[dict[str, str]]:
+    """By Student-t intervals, or (kind "_wide") where the corrected ones can be had by those."""
+    rows = [_efficiency_rises(real, part, kind) for part in PARTS]
+    rows += [row for dataset in MOST_EFFICIENT for row in _most_efficient(real, dataset, kind)]
+    rows += [_control_most_accurate(real, dataset, kind) for dataset in CONTROL_BEST]
+    rows += [_accuracy(real, *cell[:3], part, figure)
+             for cell in ACCURACIES for part, figure in zip(PARTS, cell[3:], strict=True)]  # fmt: skip
+    return rows
+
+
 def _photographs(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs on photographs from pretrained weights: of each dataset those of one setting, the one with most runs."""
+    """Runs on photographs from pretrained weights: of each dataset those of one setting, of each network there those
+    that may be compared."""
     if table.empty:
         return table
     real = table[~table["image_source"].str.startswith("synthetic") & (table["weights"] != "none")
                  & table["dataset"].isin(list(DATASETS))]  # fmt: skip
     parts = []
     for _, runs in real.groupby("dataset", sort=False):
-        settings = runs.groupby(["setting", "data_sha256", "split_rule", "weights"], sort=True).indices
-        parts.append(runs.iloc[max(settings.values(), key=len)])
+        alike = _most(runs, ["setting", "data_sha256", "split_rule", "weights"])
+        parts += [_most(cell, ["comparable"]) for _, cell in alike.groupby("network", sort=False)]
     return pd.concat(parts) if parts else real
+
+
+def _most(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Of the groups that `names` make the one with most runs; of as many that of the newest protocol."""
+    groups = [cell for _, cell in runs.groupby(names)]
+    return max(groups, key=lambda cell: (len(cell), cell["protocol"].iloc[0]))
 
 
 def _cells(runs: pd.DataFrame, networks: Iterable[str] = NETWORKS) -> list[tuple[str, str]]:
@@ -87,15 +106,15 @@ def _row(claim: str, paper: str, ours: str, verdict: str) -> dict[str, str]:
     return {"claim": claim, "paper": paper, "ours": ours, "verdict": verdict}
 
 
-def _efficiency_rises(table: pd.DataFrame, part: str) -> dict[str, str]:
+def _efficiency_rises(table: pd.DataFrame, part: str, kind: str) -> dict[str, str]:
     """As of both treatments above no increase in every dataset and network: 18 comparisons."""
     measures = {"ratio": (f"efficiency_{part}", True)}
     compared = compare(table, measures=measures)
     wanted = len(DATASETS) * len(NETWORKS) * len(TREATMENTS)
     higher, up, names = 0, 0, []
     if len(compared):
-        higher, up = int((compared["ratio"] > 1).sum()), int((compared["ratio_low"] > 1).sum())
-        below = compared[compared["ratio_high"] < 1]
+        higher, up = int((compared["ratio"] > 1).sum()), int((compared[f"ratio{kind}_low"] > 1).sum())
+        below = compared[compared[f"ratio{kind}_high"] < 1]
         names = [" ".join(cell) for cell in below[["dataset", "network", "treatment"]].to_numpy()]
     verdict = CONTRADICTED if names else SUPPORTED if up == wanted else OPEN
     ours = f"{higher} of {len(compared)} compared ({wanted} needed), {up} of them with an interval above 1"
@@ -104,53 +123,54 @@ def _efficiency_rises(table: pd.DataFrame, part: str) -> dict[str, str]:
                 f"{wanted} of {wanted}", ours + against, verdict)  # fmt: skip
 
 
-def _most_efficient(table: pd.DataFrame, dataset: str) -> list[dict[str, str]]:
+def _most_efficient(table: pd.DataFrame, dataset: str, kind: str) -> list[dict[str, str]]:
     """The cell with the highest As (total): its regime among those of ResNet18; its network among all three."""
     runs, best = _of(table, dataset), MOST_EFFICIENT[dataset]
     first = ("resnet18", best)
     regimes = [("resnet18", regime) for regime in REGIMES if regime != best]
     networks = [(network, regime) for network in NETWORKS[1:] for regime in REGIMES]
     return [
-        _row(f"{dataset}: with ResNet18, {best} has the highest As", best, *_highest(runs, first, regimes)),
+        _row(f"{dataset}: with ResNet18, {best} has the highest As", best, *_highest(runs, first, regimes, kind)),
         _row(f"{dataset}: no other network has a higher As than {best} ResNet18", "resnet18",
-             *_highest(runs, first, networks)),
+             *_highest(runs, first, networks, kind)),
     ]  # fmt: skip
 
 
-def _highest(runs: pd.DataFrame, first: tuple[str, str], others: list[tuple[str, str]]) -> tuple[str, str]:
+def _highest(runs: pd.DataFrame, first: Cell, others: list[Cell], kind: str) -> tuple[str, str]:
     """Whether one cell's As is above each other's, paired by seed: (what was found, verdict)."""
-    found = _means(runs, "efficiency_total", [first, *others])
-    ran = f"{len(found)} of {len(others) + 1} cells run"
-    if not found or (len(found) < 2):
+    by_cell = _by_cell(runs, "efficiency_total", [first, *others])
+    ran = f"{len(by_cell.columns)} of {len(others) + 1} cells run"
+    shared = by_cell.dropna()  # a seed that one cell alone has tells nothing of their order
+    if len(by_cell.columns) < 2 or shared.empty:
         return ran, OPEN
-    winner = max(found, key=lambda cell: found[cell])
-    ours = f"{winner[0]} {said(winner[1])}, As {found[winner]:.3f} ({ran})"
-    intervals = [_ratio(runs, first, other) for other in others]
+    found = shared.mean()
+    winner = max(shared.columns, key=lambda cell: found[cell])
+    ours = f"{winner[0]} {said(winner[1])}, As {found[winner]:.3f} ({ran}, n = {len(shared)})"
+    share = float((runs["n_val"] / runs["n_train"]).mean()) if kind else 0.0
+    intervals = [_ratio(by_cell, first, other, share) for other in others]
     if any(high < 1 for _, high in intervals):
         return ours, CONTRADICTED
     return ours, SUPPORTED if all(low > 1 for low, _ in intervals) else OPEN
 
 
-def _means(runs: pd.DataFrame, column: str, cells: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
+def _by_cell(runs: pd.DataFrame, column: str, cells: list[Cell]) -> pd.DataFrame:
+    """A row a seed, a column each of the cells that were run."""
     if runs.empty:
-        return {}
-    means = runs.groupby(["network", "regime"])[column].mean()
-    return {cell: float(means[cell]) for cell in cells if cell in means.index}
+        return pd.DataFrame()
+    found = runs.pivot_table(values=column, index=PAIR, columns=["network", "regime"])
+    return found[[cell for cell in cells if cell in found]]
 
 
-def _ratio(runs: pd.DataFrame, first: tuple[str, str], other: tuple[str, str]) -> tuple[float, float]:
+def _ratio(by_cell: pd.DataFrame, first: Cell, other: Cell, share: float) -> tuple[float, float]:
     """95% interval of the ratio of two cells' As over the seeds both have; nan where there are not two."""
-    if runs.empty:
-        return float("nan"), float("nan")
-    by_cell = runs.pivot_table(values="efficiency_total", index=PAIR, columns=["network", "regime"])
     if first not in by_cell or other not in by_cell:
         return float("nan"), float("nan")
     logs = np.log(by_cell[first] / by_cell[other]).dropna().to_numpy()
-    low, high = t_interval(logs)
+    low, high = corrected_interval(logs, share)
     return float(np.exp(low)), float(np.exp(high))
 
 
-def _control_most_accurate(table: pd.DataFrame, dataset: str) -> dict[str, str]:
+def _control_most_accurate(table: pd.DataFrame, dataset: str, kind: str) -> dict[str, str]:
     """In how many networks no increase is the most accurate (total): both treatments below it, or one above it."""
     wanted, words = CONTROL_BEST[dataset]
     compared = compare(_of(table, dataset), measures={"points": ("accuracy_total", False)})
@@ -158,8 +178,8 @@ def _control_most_accurate(table: pd.DataFrame, dataset: str) -> dict[str, str]:
     for _, cell in compared.groupby("network") if len(compared) else ():
         both = set(cell["treatment"]) == set(TREATMENTS)
         best += bool(both and (cell["points"] < 0).all())
-        yes += bool(both and (cell["points_most"] < 0).all())
-        no += bool((cell["points_least"] > 0).any())
+        yes += bool(both and (cell[f"points{kind}_high"] < 0).all())
+        no += bool((cell[f"points{kind}_low"] > 0).any())
     ran = compared["network"].nunique() if len(compared) else 0
     ours = f"{best} of {ran} run by their means; decided: yes in {yes}, no in {no}"
     return _row(f"{dataset}: no increase has the best accuracy in {words}", f"{wanted} of {len(NETWORKS)}", ours,
@@ -181,8 +201,8 @@ def _accuracy(table: pd.DataFrame, dataset: str, network: str, regime: str, part
     is known only when all nine were run.
     """
     runs, column = _of(table, dataset), f"accuracy_{part}"
-    means = _means(runs, column, [(n, r) for n in NETWORKS for r in REGIMES])
-    wanted = (network, regime) if network else max(means, key=lambda cell: means[cell], default=("", ""))
+    means = _by_cell(runs, column, [(n, r) for n in NETWORKS for r in REGIMES]).mean()
+    wanted = (network, regime) if network else max(means.index, key=lambda cell: means[cell], default=("", ""))
     values = np.empty(0)
     if len(runs):
         values = 100 * runs[(runs["network"] == wanted[0]) & (runs["regime"] == wanted[1])][column].to_numpy()
@@ -190,28 +210,35 @@ def _accuracy(table: pd.DataFrame, dataset: str, network: str, regime: str, part
     ours = f"{values.mean():.1f}% (n = {len(values)}{'' if network else f', {wanted[0]} {said(wanted[1])}'})" if len(
         values) else "not run"  # fmt: skip
     enough = len(values) >= 2 and (bool(network) or len(_cells(runs)) == len(NETWORKS) * len(REGIMES))
-    verdict = OTHER if len(runs) and not as_in_paper(runs).all() else _near(values, figure) if enough else OPEN
+    if len(runs) and not as_in_paper(runs).all():
+        verdict = OTHER
+    else:
+        verdict = _near(values, figure, 100 / runs["n_val"].iloc[0]) if enough else OPEN
     return _row(f"{dataset}, {name}: accuracy {PARTS[part]}", f"{figure:.1f}%", ours, verdict)
 
 
 def as_in_paper(runs: pd.DataFrame) -> pd.Series:
-    """Whether each run had the paper's images, or as many images and classes, and ImageNet weights."""
+    """Whether each run had as many images and classes as the paper's, its largest size, and ImageNet weights."""
     paper = runs["dataset"].map(DATASETS.get)
     images = paper.map(lambda known: known.images) == runs["n_train"] + runs["n_val"]
     classes = paper.map(lambda known: known.classes) == runs["n_classes"]
-    return images & classes & ~runs["image_source"].str.startswith("synthetic") & (runs["weights"] == "imagenet")
+    as_large = (runs["profile"] == "paper") & (runs["size"] == PROFILES["paper"].size)
+    drawn = runs["image_source"].str.startswith("synthetic")
+    return images & classes & as_large & ~drawn & (runs["weights"] == "imagenet")
 
 
-def _near(values: np.ndarray, figure: float) -> str:
-    low, high = t_interval(values)
+def _near(values: np.ndarray, figure: float, image: float) -> str:
+    low, high = t_interval(values, image=image)
     if figure - NEAR <= low and high <= figure + NEAR:
         return SUPPORTED
-    reach = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) * (1 + 1 / len(values)) ** 0.5
+    reach = stats.t.ppf(0.975, len(values) - 1) * spread(values, image) * (1 + 1 / len(values)) ** 0.5
     return CONTRADICTED if abs(values.mean() - figure) > reach else OPEN
 
 
 def tally(judged: pd.DataFrame) -> str:
     """How many claims have which verdict, in a sentence."""
-    counts = judged["verdict"].value_counts()
+    counts = judged["verdict"].str.removesuffix(NOT_CORRECTED).value_counts()
     order: tuple[str, ...] = (SUPPORTED, CONTRADICTED, OPEN, OTHER)
-    return f"Of {len(judged)} claims: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in order) + "."
+    marked = int(judged["verdict"].str.endswith(NOT_CORRECTED).sum())
+    less = f" {marked} of the decided ones not by the corrected interval." if marked else ""
+    return f"Of {len(judged)} claims: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in order) + f".{less}"

@@ -6,12 +6,13 @@ that its T matches gradual's, `reversed` begins large. If small or short has the
 
 import pandas as pd
 
-from entr_utils.statistics import CONTROL, MEASURES, compare, interval_text, stacked
+from entr_utils.statistics import CONTROL, MARGIN, MEASURES, best, compare, interval_text, stacked
 from entr_utils.verdicts import said
 
 RIVALS = ("small", "short", "reversed")
 EARLY = ("small", "short")  # those that do less
 AGAINST = (CONTROL, "gradual")
+LESS = {"bees", "ucm"}  # the datasets on which short was planned (`evidence.PARTS`)
 SHOWN = {name: MEASURES[name] for name in ("time", "efficiency", "points")}
 MATCHED = 0.05  # short's T is planned to be within so much of gradual's
 
@@ -29,29 +30,68 @@ def missing(table: pd.DataFrame) -> str:
     return f"No record of these controls yet: {', '.join(lacking)}." if lacking else ""
 
 
+def change_of_mind(comparisons: pd.DataFrame, found: pd.DataFrame) -> list[str]:
+    """The findings that predictions.md says would change our mind, as far as they are decided; with ResNet18.
+
+    Args:
+        comparisons: treatments against no increase, of one setting each (`statistics.best`).
+        found: from `compared`.
+    """
+    grown = comparisons[(comparisons["network"] == "resnet18") & (comparisons["n"] > 1)]
+    beside = found[(found["network"] == "resnet18") & (found["treatment"] == "short") & (found["against"] == "gradual")]
+    short = best(_in_time(beside[beside["n"] > 1])) if len(beside) else beside
+    better = set(short[short["points_high"] < 0]["dataset"]) if len(short) else set()
+    no_use, ran = set(), set(grown["dataset"])
+    if len(grown):
+        no_saving = (grown["time_low"] <= 1) & (grown["time_high"] >= 1)
+        loses = (grown["points"] < -MARGIN) & (grown["points_high"] < 0)
+        no_use = set(grown[no_saving | loses]["dataset"])
+    return [
+        "Growing is more than a way of doing less if gradual beats short in accuracy at its T, by an interval, on bees "
+        f"and ucm. So far on {len(better & LESS)} of 2; short has two seeds or more at that T on "
+        f"{len(set(short['dataset']) & LESS)}.",
+        "Growing is no good at all if, on two of the three datasets, the interval of the ratio of T includes 1, or "
+        f"accuracy falls by more than {MARGIN:g} point with an interval below 0. So far on {len(no_use)}; two seeds "
+        f"or more on {len(ran)}.",
+    ]
+
+
+def _in_time(found: pd.DataFrame) -> pd.DataFrame:
+    """Without any short whose T was not that of gradual."""
+    return found[(found["treatment"] != "short") | ((found["time"] - 1).abs() <= MATCHED)]
+
+
 def says(found: pd.DataFrame) -> str:
-    """Whether As can be won by doing less, in a sentence; from `compared`."""
+    """Whether As can be won by doing less than gradual, in a sentence; from `compared`.
+
+    By 95% intervals. A short whose T was not that of gradual says nothing of it.
+    """
     early = found[found["treatment"].isin(EARLY) & (found["against"] == "gradual")]
+    early = best(_in_time(early)) if len(early) else early
     if early.empty:
-        return "Whether As can be won by doing less is open: there is no record of small or short beside gradual."
-    wins = early[early["efficiency"] > 1]
-    if wins.empty:
-        return (f"As was not won by doing less: neither small nor short had a higher As than gradual "
-                f"({len(early)} comparisons).")  # fmt: skip
+        return ("Whether As can be won by doing less is open: there is no record of small, or of short at gradual's T, "
+                "beside gradual.")  # fmt: skip
     lines = [f"{said(row['treatment'])} on {row['dataset']}, As x {interval_text(row, 'efficiency')} of gradual's at "
-             f"{interval_text(row, 'points', 1)} points (n = {row['n']})" for _, row in wins.iterrows()]  # fmt: skip
-    sure = int((wins["efficiency_low"] > 1).sum())
-    return (f"**As rewards stopping early here**: {'; '.join(lines)}. {sure} of these {len(wins)} have an interval "
-            "above 1.")  # fmt: skip
+             f"{interval_text(row, 'points', 1)} points (n = {row['n']})" for _, row in early.iterrows()]  # fmt: skip
+    more, less = int((early["efficiency_low"] > 1).sum()), int((early["efficiency_high"] < 1).sum())
+    answer = "Whether As can be won by doing less is not decided"
+    if more:
+        answer = f"**As rewards stopping early here**, in {more} of {len(early)} comparisons"
+    elif less == len(early):
+        answer = "As was not won by doing less"
+    return f"{answer}: {'; '.join(lines)}."
 
 
 def own_size(table: pd.DataFrame) -> list[str]:
-    """Small evaluated at its own size and at full size, both after TTA: a line a dataset and network."""
+    """Small evaluated at its own size and at full size, both after TTA: a line a dataset, network and setting."""
     runs = table[table["regime"] == "small"] if len(table) else table
+    cells = runs.groupby(["dataset", "network", "setting"], sort=False) if len(runs) else ()
+    several = len(runs) and len(set(runs["setting"])) > 1
     return [
-        f"Small on {dataset}, {network}: accuracy {cell['train_size_TTA'].mean():.3f} at its own size, "
-        f"{cell['accuracy_total'].mean():.3f} at full size (n = {len(cell)})."
-        for (dataset, network), cell in (runs.groupby(["dataset", "network"], sort=False) if len(runs) else ())
+        f"Small on {dataset}, {network}{f' ({setting})' if several else ''}: accuracy "
+        f"{cell['train_size_TTA'].mean():.3f} at its own size, {cell['accuracy_total'].mean():.3f} at full size "
+        f"(n = {len(cell)})."
+        for (dataset, network, setting), cell in cells
     ]
 
 

@@ -21,7 +21,7 @@ from entr_utils.commands import guarded, start, with_defaults
 from entr_utils.execution import whole
 from entr_utils.parameters import KNOWN_GROUPS, Parameters, of_record
 from entr_utils.progress import minutes
-from entr_utils.regimes import MECHANISM, PROTOCOL, REGIMES, rotated
+from entr_utils.regimes import MECHANISM, PROFILES, PROTOCOL, REGIMES, rotated
 
 if TYPE_CHECKING:
     from entr_utils.experiment import Experiment
@@ -80,16 +80,17 @@ def cells(part: Part) -> Iterator[tuple[str, dict]]:
 def name_of(dataset: str, given: dict) -> tuple:
     """What tells the runs of a part apart, from parameters and from records alike."""
     data, groups = given.get("data", ""), given.get("groups", "")
+    weights = given.get("weights") or PROFILES[given["profile"]].weights
     return (dataset, given["regime"], given["seed"], data if data.startswith("synthetic") else "",
-            groups if groups in KNOWN_GROUPS else "")  # fmt: skip
+            groups if groups in KNOWN_GROUPS else "", weights == "none")  # fmt: skip
 
 
 def recorded(folder: Path) -> dict[str, set[tuple]]:
-    """What has records of today's protocol in a folder, by device; no torch needed."""
+    """What has records of today's protocol and of the profile's own size and batch in a folder, by device; no torch."""
     found: dict[str, set[tuple]] = defaultdict(set)
     for path in sorted(folder.glob("*/*-s[0-9]*-*.json")):
         record = records.read(path)
-        if record["protocol"] == PROTOCOL and record["network"] == "resnet18":
+        if record["protocol"] == PROTOCOL and record["network"] == "resnet18" and not records.asked_for(record):
             found[path.parent.name].add(name_of(record["dataset"], of_record(record)))
     return found
 

@@ -9,6 +9,8 @@ an hour: rates that have lain for ten minutes are checked by a few steps first. 
 run's first step and never made again, so that its record can show how good it was.
 """
 
+import contextlib
+import sys
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -75,7 +77,8 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
         known = _as_of_now(p, known, *steps[-1])
         records.write_sealed(known, _cache(p))
     if missing := {name: what for name, what in names.items() if name not in known}:
-        known |= _probe(p, missing)
+        found = _probe(p, missing)
+        known = (_known(p) if known else {}) | found  # a run may have taught it while the probe waited for the device
         records.write_sealed(known, _cache(p))
     return {f"{size} {what}": known[name] for name, (size, what) in names.items()}
 
@@ -85,13 +88,23 @@ def _probe(p: Parameters, missing: dict[str, tuple[int, str]]) -> dict[str, dict
     with locks.device(), torch.random.fork_rng():
         network = networks.build(p.network, "none", CLASSES, 0.5, timing.precision(p.precision)).to(timing.device())
         for i, (name, (size, what)) in enumerate(missing.items()):
-            try:
-                found[name] = _measure(network, p, size, what)
-            except torch.OutOfMemoryError as error:
-                raise UserError(f"batch={p.batch}: does not fit the device at {size} px; take a smaller one") from error
+            found[name] = _fitting(network, p, size, what)
             progress.update((i + 1) / len(missing))
+        del network
+        memory.give_back()
     progress.close()
     return found
+
+
+def _fitting(network: networks.Network, p: Parameters, size: int, what: str) -> dict[str, float]:
+    """`_measure` with the largest half, quarter, ... of the batch that fits: what does not fit can be foretold, too."""
+    batch = p.batch if timing.device().type == "cuda" else min(p.batch, PROBE_BATCH)
+    while batch > 1:  # batch-norm needs two images
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return _measure(network, p, size, what, batch)
+        batch //= 2
+        memory.give_back()
+    raise UserError(f"size={size}: no batch fits the device; take a smaller size")
 
 
 def _as_of_now(p: Parameters, known: dict, name: str, what: tuple[int, str]) -> dict[str, dict[str, float]]:
@@ -113,8 +126,7 @@ def _known(p: Parameters) -> dict[str, dict[str, float]]:
     return records.read_sealed(_cache(p))
 
 
-def _measure(network: networks.Network, p: Parameters, size: int, what: str) -> dict[str, float]:
-    batch = p.batch if timing.device().type == "cuda" else min(p.batch, PROBE_BATCH)
+def _measure(network: networks.Network, p: Parameters, size: int, what: str, batch: int) -> dict[str, float]:
     photos = torch.randint(0, 256, (2 * batch, p.size, p.size, 3), dtype=torch.uint8).to(timing.device())
     labels = torch.zeros(2 * batch, dtype=torch.long, device=photos.device)
     augment, clock = make_augment("eight"), timing.Clock()
@@ -164,24 +176,27 @@ def forecast(p: Parameters, n_train: int, n_val: int) -> dict[str, float]:
 
 def _memory(p: Parameters, n_train: int, n_val: int, stages: tuple[Stage, ...], of: dict) -> dict[str, float]:
     """The formula of `memory`: its largest sum over the stages, on top of what this process holds already."""
+    memory.give_back()
     body, head = networks.count(p.network, CLASSES)
-    held = memory.taken() + _resident(n_train, p.size) + _resident(n_val, p.size)
+    images = _resident(n_train, p.size)
+    images += _resident(n_val, p.size, images)
+    held = memory.taken() + images
     held += (body + head) * (4 if timing.precision(p.precision) == "float32" else 6)  # autocast keeps a half-size copy
     free, largest, batch = memory.free("device") + memory.taken(), 0.0, float("inf")
     for stage in stages:
         size = stage.fed(p.size)
         fixed = held + 8 * (body + head if stage.trains == "all" else head)
-        fixed += _resident(n_train, size) if stage.size < 1 else 0
+        fixed += _resident(n_train, size, images) if stage.size < 1 else 0
         each = of[stage.name]["bytes"]
         largest = max(largest, fixed + min(p.batch, n_train) * each)
         batch = min(batch, (free - fixed) // each)
     return {"memory": largest, "free": free, "batch": batch}
 
 
-def _resident(n: int, size: int) -> int:
-    """Bytes that images take of the device's memory: nothing where they stay elsewhere."""
+def _resident(n: int, size: int, beside: int = 0) -> int:
+    """Bytes that images take of the device's memory beside others: nothing where they stay elsewhere."""
     taken = 3 * n * size**2
-    return taken if memory.place_for(taken) == "device" else 0
+    return taken if memory.place_for(taken, beside) == "device" else 0
 
 
 def of(experiment: Experiment) -> dict:
@@ -190,11 +205,9 @@ def of(experiment: Experiment) -> dict:
     return said or forecast(experiment.parameters, len(experiment.training), len(experiment.validation))
 
 
-def write(experiment: Experiment) -> dict:
+def write(experiment: Experiment, predicted: dict) -> None:
     """Write the forecast of a run to disk, before its first step: made once, read from there ever after."""
-    predicted = of(experiment)
     records.write_sealed(predicted, experiment.path.with_suffix(".forecast"))
-    return predicted
 
 
 def learn(experiment: Experiment, record: dict) -> None:
@@ -214,7 +227,10 @@ def learn(experiment: Experiment, record: dict) -> None:
     off = record["stages"][-1]["seconds"] / record["n_val"] / sum(known[name]["seconds"] for name in tta)
     for name in set(tta):
         known[name]["seconds"] *= off
-    records.write_sealed(known, path)
+    try:
+        records.write_sealed(known, path)
+    except UserError as error:  # the run is done; only its lesson is lost
+        print(f"the next forecasts do not know of this run: {error}", file=sys.stderr)
 
 
 def check_fits(predicted: dict) -> None:
@@ -256,9 +272,11 @@ def counts(p: Parameters) -> tuple[int, int]:
 
 
 def table(runs: Iterable[tuple[Parameters, dict]]) -> str:
-    """A line a dataset, network and regime, then the sum: what the runs will take on this machine."""
+    """The sum, then a line a run: what they will take on this machine. Short is planned when its partners have run."""
     lines, total = [], 0.0
     for p, predicted in runs:
         total += predicted["wall_seconds"]
-        lines.append(f"    {p.dataset} {p.network} {p.regime} s{p.seed}: {sentence(predicted).partition(': ')[2]}")
+        most = "at most " if p.regime == "short" and not p.share else ""
+        said = sentence(predicted).partition(": ")[2]
+        lines.append(f"    {p.dataset} {p.network} {p.regime} s{p.seed}: {most}{said}")
     return "\n".join([f"  forecast: {minutes(total)} for {len(lines)} runs on this machine", *lines])

@@ -4,19 +4,26 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from entr_utils import UserError
+
+_HELD: set[tuple[Path, int]] = set()  # with the thread of this process that holds it
 
 
 @contextlib.contextmanager
 def hold(path: Path, what: str) -> Iterator[None]:
     """Hold the lock `path`; who finds it taken says so and waits. `what` names what is locked, for people.
 
-    The system releases the lock of a process that dies, however it dies. Raises UserError where the file cannot be
-    written.
+    The system releases the lock of a process that dies, however it dies. Who holds it may take it again.
+    Raises UserError where the file cannot be written.
     """
+    mine = (path, threading.get_ident())
+    if mine in _HELD:
+        yield
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+")  # noqa: SIM115 (closed below)
@@ -33,7 +40,11 @@ def hold(path: Path, what: str) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        _HELD.add(mine)
+        try:
+            yield
+        finally:
+            _HELD.discard(mine)
 
 
 def device() -> contextlib.AbstractContextManager[None]:

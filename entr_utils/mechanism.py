@@ -20,6 +20,7 @@ DIALS = ("coarse", "fine", "both")
 FULL, OWN = "accuracy_total", "train_size_TTA"  # accuracy at full size, and at the size last trained at
 CONTRASTS = {  # (regime, against, accuracy) -> the question that their difference answers
     ("gradual", CONTROL, FULL): "growing, all in all",
+    ("stepwise", CONTROL, FULL): "growing at one stroke",
     ("blurred", CONTROL, FULL): "coarse first, at no saving",
     ("gradual", "blurred", FULL): "the saving, both coarse first",
     ("cropped", "gradual", FULL): "early detail instead of coarse, both saving",
@@ -54,7 +55,7 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (carried, regime), cell in runs.groupby(["dial", "regime"], sort=False) if len(runs) else ():
-        low, high = t_interval(cell[FULL].to_numpy())
+        low, high = t_interval(cell[FULL].to_numpy(), image=1 / cell["n_val"].min())
         mean = cell[[FULL, OWN, "seconds_total", "flops_total"]].mean()
         rows.append({"dial": carried, "regime": regime, "n": len(cell), "accuracy": mean[FULL], "low": low,
                      "high": high, "own": mean[OWN], "seconds": mean["seconds_total"], "flops": mean["flops_total"],
@@ -87,7 +88,7 @@ def says(found: pd.DataFrame) -> str:
 def _answer(rows: pd.DataFrame) -> str:
     regime, against, question = rows[["treatment", "against", "question"]].iloc[0]
     each = "; ".join(f"{row['dial']} {interval_text(row, 'points', 1)} (n = {row['n']})" for _, row in rows.iterrows())
-    up, down = int((rows["points_least"] > 0).sum()), int((rows["points_most"] < 0).sum())
+    up, down = int((rows["points_low"] > 0).sum()), int((rows["points_high"] < 0).sum())
     decided = f"more accurate on {up}, less on {down} of {len(rows)} dials by 95% intervals"
     if np.isnan(rows["points_low"]).all():
         decided = "one run each, nothing is decided"
@@ -100,7 +101,7 @@ def warning(found: pd.DataFrame) -> str:
         return ""
     fine = found[(found["treatment"] == "gradual") & (found["against"] == CONTROL) & (found["dial"] == "fine")]
     shown = [f"{interval_text(row, 'points', 1)} points (n = {row['n']})" for _, row in fine.iterrows()
-             if row["points_most"] < 0]  # fmt: skip
+             if row["points_high"] < 0]  # fmt: skip
     return ("When fine detail carries the class: small images do not show it. On images drawn so, trained from "
             f"scratch, gradual against no increase was {'; '.join(shown)}." if shown else "")  # fmt: skip
 

@@ -32,21 +32,51 @@ from entr_utils.timing import device
 
 BESIDE = {"cpu": 2.0, "cuda": 1.0}  # on a CPU as measured (results/bench); on CUDA not measured yet
 SHARE = 0.5  # of the memory that is free may go to one block of images: what trains needs the rest
+CGROUP, CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits, and the groups this process is in
 CACHE = Path(os.environ.get("ENTR_CACHE", "data/cache"))
 
 
-def free(place: str) -> int:
+def free(place: str) -> float:
     """Bytes now free on the "device", the "host" or the "disk" of the cache; on a CPU device and host are one."""
     if place == "device" and torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
     if place == "disk":
         CACHE.mkdir(parents=True, exist_ok=True)
         return os.statvfs(CACHE).f_bavail * os.statvfs(CACHE).f_frsize
+    return min(_available(), _allowed())
+
+
+def _available() -> int:
+    """Bytes that the machine has free, or in all where it does not say."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _allowed() -> float:
+    """Bytes left of what a container or a cluster's job allows (cgroup v2), infinite where nothing is limited."""
+    with contextlib.suppress(OSError):
+        groups = [line.split("::/")[1] for line in CGROUPS.read_text().splitlines() if line.startswith("0::/")]
+        return min((_left(folder) for group in groups for folder in (CGROUP / group, *(CGROUP / group).parents)
+                    if folder.is_relative_to(CGROUP)), default=float("inf"))  # fmt: skip
+    return float("inf")
+
+
+def _left(folder: Path) -> float:
+    """What a group may still take. What only caches files is given back when it is needed, so it counts as free."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        limit, now = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (folder / "memory.stat").read_text().splitlines()
+        return limit - now + int(dict(line.split() for line in lines)["inactive_file"])
+    return float("inf")
+
+
+def give_back() -> None:
+    """Return what this process has cached of a GPU's memory: nothing else can use it, and `taken` counts it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def taken() -> int:
@@ -58,9 +88,10 @@ def taken() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def place_for(size: int) -> str:
-    """Where a block of `size` bytes goes: "device", "host" or "disk", the first in which it fits."""
-    return next((place for place in ("device", "host") if size <= SHARE * free(place)), "disk")
+def place_for(size: int, beside: int = 0) -> str:
+    """Where a block of `size` bytes goes: "device", "host" or "disk", the first in which it fits once `beside` bytes
+    more are taken there."""
+    return next((place for place in ("device", "host") if size <= SHARE * (free(place) - beside)), "disk")
 
 
 def empty_images(n: int, size: int) -> Tensor:

@@ -218,18 +218,21 @@ def _interval(axis: Axes, y: float, row: pd.Series, name: str) -> None:
 def reckonings(variants: pd.DataFrame, records: list[dict]) -> Figure:
     """The ratio of As, treatment / control, for each way of reckoning As; from `scrutiny.variants`."""
     names = list(dict.fromkeys(variants["variant"])) if len(variants) else []
-    where = list(dict.fromkeys(zip(variants["dataset"], variants["setting"], strict=True))) if names else []
+    panel = ["dataset", "network", "setting"]
+    where = list(dict.fromkeys(variants[panel].itertuples(index=False, name=None))) if names else []
     of = letters(records)
     figure, axes = new(10, 1.2 + 0.4 * max(2, len(names)), max(1, len(where)), sharey=True)
-    for axis, (dataset, on) in zip(axes, where, strict=False):
-        rows = variants[(variants["dataset"] == dataset) & (variants["setting"] == on)]
+    several = len({network for _, network, _ in where}) > 1
+    for axis, (dataset, network, on) in zip(axes, where, strict=False):
+        rows = variants[(variants[panel] == [dataset, network, on]).all(axis=1)]
         for i, (treatment, cell) in enumerate(rows.groupby("treatment", sort=False)):
             y = np.array([names.index(name) for name in cell["variant"]]) - 0.15 + 0.3 * i
             reach = np.abs(cell[["ratio_low", "ratio_high"]].to_numpy() - cell[["ratio"]].to_numpy()).T
             axis.errorbar(cell["ratio"], y, xerr=np.nan_to_num(reach), linestyle="none", color=PALETTE[treatment],
                           marker=MARKERS[treatment], markersize=6)  # fmt: skip
         axis.axvline(1, color="black", linewidth=1)
-        axis.set_title(f"{dataset} ({of[on]})" if of else dataset, fontsize=11)
+        title = f"{dataset}, {network}" if several else dataset
+        axis.set_title(f"{title} ({of[on]})" if of else title, fontsize=11)
         axis.set(xlabel="ratio of As")
     axes[0].set_yticks(range(len(names)), names, fontsize=9)
     axes[0].set_ylim(max(1, len(names)) - 0.5, -0.5)

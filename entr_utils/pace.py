@@ -20,12 +20,11 @@ def spent(record: dict, of: str = "seconds") -> np.ndarray:
 def curve(records: list[dict], of: str = "seconds") -> pd.DataFrame:
     """Mean accuracy at full size epoch by epoch, with its 95% band, over what had been spent by then on average.
 
-    Epochs are the same work in every seed, so they are averaged as they are; where schedules differ in length (short
-    is planned anew for each seed), only the epochs that all have. Columns spent, accuracy, low, high (nan for one run).
+    All runs of a profile have as many epochs, so they are averaged as they are. Columns spent, accuracy, low, high (nan
+    for one run).
     """
-    length = min(len(record["epochs"]) for record in records)
-    x = np.mean([spent(record, of)[:length] for record in records], axis=0)
-    y = np.array([[epoch["accuracy"] for epoch in record["epochs"][:length]] for record in records])
+    x = np.mean([spent(record, of) for record in records], axis=0)
+    y = np.array([[epoch["accuracy"] for epoch in record["epochs"]] for record in records])
     low, high = zip(*(t_interval(column) for column in y.T), strict=True)
     return pd.DataFrame({"spent": x, "accuracy": y.mean(axis=0), "low": low, "high": high})
 

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from entr_utils import UserError
@@ -66,8 +66,7 @@ def results(root: Path = ROOT) -> str:
         f"![Validation accuracy over seconds of training]({PICTURE})",
         summary.comparisons(compared, loaded).data,
         f"The paper's claims: {claims.tally(claims.judge(table))} {controls.missing(table)}".strip(),
-        "Linear-probe accuracy of the frozen weights by image size, the most that small images lose or gain before any "
-        "training of the body:",
+        "What a linear classifier reads from the frozen weights' features, by image size (validation accuracy):",
         summary.probes(folder, "paper").data,
         _mechanism(folder),
     ]
@@ -110,15 +109,12 @@ def _met(rows: list[dict]) -> str:
     return f"the required ratio was met in {sum(judged)} of {len(judged)} cells" if judged else "none was required"
 
 
-def _span(values: Iterable[float], digits: int) -> str:
-    low, *_, high = (f"{value:.{digits}f}" for value in sorted([*values] * 2))  # at least two, also of one
-    return low if low == high else f"{low} to {high}"
-
-
 def _ceiling(rows: list[dict]) -> str:
-    of = {what: _span((row["ratio"] for row in rows if row["trains"] == what), 2) for what in ("all", "head")}
-    sizes, names = _span((row["size"] for row in rows), 0), ", ".join(dict.fromkeys(row["network"] for row in rows))
-    return (f"Training with indexing, augmentation and callbacks ran at {of['all']} of the speed of its bare "
+    from entr_utils.verdicts import span
+
+    of = {what: span((row["ratio"] for row in rows if row["trains"] == what), 2) for what in ("all", "head")}
+    sizes, names = span((row["size"] for row in rows), 0), ", ".join(dict.fromkeys(row["network"] for row in rows))
+    return (f"fastai's training loop, with indexing and augmentation, ran at {of['all']} of the speed of its bare "
             f"arithmetic with all layers, {of['head']} with the head only ({names}, {sizes} px, "
             f"{rows[0]['precision']}); {_met(rows)}.")  # fmt: skip
 
@@ -151,7 +147,8 @@ def _precision(result: dict) -> str:
 def _forecast(result: dict) -> str:
     if not result["n"]:
         return "Forecasts: no committed run has one yet."
-    kinds = ", ".join(dict.fromkeys(row["profile"] for row in result["runs"]))
+    kinds = "; ".join(f"{profile} {100 * one['median']:.0f}%, n = {one['n']}"
+                      for profile, one in result["profiles"].items())  # fmt: skip
     return (f"Forecasts of T were off by {100 * result['median']:.0f}% in the median of {result['n']} runs ({kinds}; "
             f"at most 10% required), {100 * result['share']:.0f}% of them within 20% (90% required).")  # fmt: skip
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from entr_utils import UserError, files
 from entr_utils.keys import key_of
-from entr_utils.regimes import PROTOCOL
+from entr_utils.regimes import PROFILES, PROTOCOL
 
 SCHEMA_VERSION = 1
 DRAWN_FOR_MECHANISM = "Images drawn by formula, so that what carries the class is known: evidence on them alone."
@@ -291,8 +291,23 @@ def split_rule(record: dict) -> str:
 
 
 def setting(record: dict) -> str:
-    """What has to be the same before seconds mean the same."""
-    return f"{record['environment']['device']}, {record['precision']}, protocol {record['protocol']}"
+    """What has to be the same before seconds mean the same, and what was asked for beside what the profile says: a run
+    with a schedule of its own is no replicate of the regime it is named after."""
+    where = (record["environment"]["device"], record["precision"], f"protocol {record['protocol']}")
+    return ", ".join([*where, *asked_for(record)])
+
+
+def asked_for(record: dict) -> list[str]:
+    """In which of size, batch and schedule a run is not what its profile and regime say."""
+    profile, stages = PROFILES[record["profile"]], record["identity"]["stages"]
+    asked = [f"{record['size']} px"] if record["size"] != profile.size else []
+    asked += [f"batch {record['batch']}"] if record["batch"] != profile.batch else []
+    if record["regime"] == "stepwise":
+        switch = next(stage["name"] for stage in stages if stage["size"] == record["size"])
+        asked += [f"full size from {switch}"] if switch != "CMult" else []
+    if record["regime"] == "short" and "matched" not in record:
+        asked.append(f"share {stages[0].get('share', 1.0):g}")
+    return asked
 
 
 def short_commit(environment: dict) -> str:

@@ -16,51 +16,47 @@ MARGIN = 1.0  # points: the loss of accuracy that would not matter, set beforeha
 PAIR = ["seed", "split_sha256"]  # what a treatment and its control share: split, order of images, initial head
 CELL = ["dataset", "network", "weights", "setting"]
 TOGETHER = [*CELL, "comparable", "split_rule"]  # runs that may be compared; their regimes and seeds differ
-MEASURES = {  # name -> (column, is a ratio)
-    "time": ("seconds_total", True), "time_subtotal": ("seconds_subtotal", True), "flops": ("flops_total", True),
-    "efficiency_subtotal": ("efficiency_subtotal", True), "efficiency": ("efficiency_total", True),
-    "efficiency_warm": ("efficiency_total_with_warmup", True), "points_subtotal": ("accuracy_subtotal", False),
-    "points": ("accuracy_total", False),
+MEASURES = {  # name -> (column, is a ratio); re-training is the same work in all, so its ratio tells of the machine
+    "time": ("seconds_total", True), "clock": ("seconds_RPL", True), "time_subtotal": ("seconds_subtotal", True),
+    "flops": ("flops_total", True), "efficiency_subtotal": ("efficiency_subtotal", True),
+    "efficiency": ("efficiency_total", True), "efficiency_warm": ("efficiency_total_with_warmup", True),
+    "points_subtotal": ("accuracy_subtotal", False), "points": ("accuracy_total", False),
 }  # fmt: skip
 EXACT = 16  # pairs up to which all 2^n sign flips are made; beyond, scipy draws some of them
 
 
-def t_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+def t_interval(values: np.ndarray, confidence: float = 0.95, image: float = 0.0) -> tuple[float, float]:
     """Student-t interval of the mean; (nan, nan) for a single value: one run tells nothing about its spread."""
-    return corrected_interval(values, 0.0, confidence)
+    return corrected_interval(values, 0.0, confidence, image)
 
 
-def corrected_interval(values: np.ndarray, share: float, confidence: float = 0.95) -> tuple[float, float]:
+def corrected_interval(values: np.ndarray, share: float, confidence: float = 0.95,
+                       image: float = 0.0) -> tuple[float, float]:  # fmt: skip
     """Interval of the mean with the variance of Nadeau & Bengio (2003): s^2 (1/n + share), Student t with n - 1.
 
     Args:
         values: n paired differences, one a split of the same images.
         share: n_val / n_train. Splits overlap in their training images, so n of them are not n samples: this term does
             not shrink with n. 0 gives the plain interval.
+        image: what one validation image is worth, for accuracies. See `spread`.
     """
     n = len(values)
     if n < 2:
         return float("nan"), float("nan")
     mean, reach = float(np.mean(values)), float(stats.t.ppf((1 + confidence) / 2, n - 1))
-    if same(values):  # no rounding errors from a spread that is not there
-        return float(values[0]), float(values[0])
-    reach *= float(np.std(values, ddof=1)) * (1 / n + share) ** 0.5
+    reach *= spread(values, image) * (1 / n + share) ** 0.5
     return mean - reach, mean + reach
+
+
+def spread(values: np.ndarray, image: float) -> float:
+    """Standard deviation. On few images accuracies come out equal by chance; where all do, one image stands for the
+    spread that cannot be seen, so that nothing rests on an interval of no width."""
+    return image if same(values) else float(np.std(values, ddof=1))
 
 
 def same(values: np.ndarray) -> bool:
     """Whether all values are one, up to rounding."""
     return bool(np.allclose(values, values[0], rtol=1e-9, atol=1e-9))
-
-
-def ends(points: np.ndarray, image: float) -> tuple[float, float]:
-    """What verdicts on accuracy stand on: the 95% interval of paired differences in points.
-
-    On few images differences come out equal by chance; where all do, one image either way stands for the spread that
-    cannot be seen, so that a verdict never rests on an interval of no width.
-    """
-    low, high = t_interval(points)
-    return (low - image, high + image) if low == high else (low, high)
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
@@ -85,20 +81,16 @@ def equivalence(points: np.ndarray, image: float, margin: float = MARGIN) -> dic
         margin: the difference that would not matter, in points.
     Returns `tost_p` (the larger of the two), `tost_margin` (the smallest margin at which the test would succeed: the
         far end of the 90% interval) and `kept`: "kept" where the test succeeds, else "lower" or "higher" where the 95%
-        interval excludes 0, else "open". Where all differences are equal there is no spread to test with: no p, and
-        no margin below one image.
+        interval excludes 0, else "open". Where all differences are equal, the spread is that of `spread`.
     """
-    if len(points) < 2:
+    n = len(points)
+    if n < 2:
         return {"tost_p": float("nan"), "tost_margin": float("nan"), "kept": "open"}
-    if same(points):
-        p, smallest = float("nan"), max(abs(float(points[0])), image)
-        kept = smallest <= margin
-    else:
-        above = stats.ttest_1samp(points, -margin, alternative="greater").pvalue
-        below = stats.ttest_1samp(points, margin, alternative="less").pvalue
-        p, smallest = float(max(above, below)), max(map(abs, t_interval(points, 0.90)))
-        kept = p < 0.05
-    low, high = ends(points, image)
+    smallest = max(map(abs, t_interval(points, 0.90, image)))
+    error, mean = spread(points, image) / n**0.5, float(np.mean(points))
+    p = float(stats.t.sf((margin - abs(mean)) / error, n - 1))
+    kept = p < 0.05
+    low, high = t_interval(points, image=image)
     direction = "lower" if high < 0 else "higher" if low > 0 else "open"
     return {"tost_p": p, "tost_margin": smallest, "kept": "kept" if kept else direction}
 
@@ -114,8 +106,7 @@ def compare(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control
         measures: name -> (column of the table, whether a ratio is meant).
     Returns columns TOGETHER, treatment, n, n_val, image (points one validation image is worth), for each measure the
     mean, `_low` and `_high` (95%), `_wide_low` and `_wide_high` (corrected), `_p`: ratios treatment / control from
-    logarithms, accuracy differences in percentage points, and of these `_least` and `_most` (`ends`); and
-    `equivalence` of "points".
+    logarithms, accuracy differences in percentage points; and `equivalence` of "points".
     """
     both = pairs(table, treatments, control)
     cells = both.groupby([*TOGETHER, "regime"], sort=False) if len(both) else ()
@@ -153,20 +144,19 @@ def _row(both: pd.DataFrame, measures: dict[str, tuple[str, bool]]) -> dict:
     share = float((both["n_val"] / both["n_train"]).mean())
     for name, (column, ratio) in measures.items():
         values = differences(both, (column, ratio))
-        row |= _measure(name, values, share, ratio)
-        if not ratio:
-            row |= dict(zip((f"{name}_least", f"{name}_most"), ends(values, 100 / n_val), strict=True))
+        row |= _measure(name, values, share, 0.0 if ratio else row["image"])
         if name == "points":
-            row |= equivalence(values, 100 / n_val)
+            row |= equivalence(values, row["image"])
     return row
 
 
-def _measure(name: str, values: np.ndarray, share: float, ratio: bool) -> dict[str, float]:
-    ends = dict(zip(("_low", "_high"), t_interval(values), strict=True))
-    ends |= dict(zip(("_wide_low", "_wide_high"), corrected_interval(values, share), strict=True))
-    back = np.exp if ratio else float
-    shown = {f"{name}{end}": float(back(value)) for end, value in ({"": values.mean()} | ends).items()}
-    return shown | {f"{name}_p": sign_flip_p(values)}
+def _measure(name: str, values: np.ndarray, share: float, image: float) -> dict[str, float]:
+    """Of points, where `image` says what one is worth, or else of the logarithms of ratios."""
+    found = {"": values.mean()}
+    found |= dict(zip(("_low", "_high"), t_interval(values, image=image), strict=True))
+    found |= dict(zip(("_wide_low", "_wide_high"), corrected_interval(values, share, image=image), strict=True))
+    back = float if image else np.exp
+    return {f"{name}{end}": float(back(value)) for end, value in found.items()} | {f"{name}_p": sign_flip_p(values)}
 
 
 def left_out(table: pd.DataFrame) -> int:
@@ -181,19 +171,20 @@ def left_out(table: pd.DataFrame) -> int:
 
 
 def best(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """One row a dataset, network and treatment: of several settings the one with most seeds, of as many the one of the
-    newest protocol, whose T is what today's code takes; then the last named.
+    """The comparisons of one setting a dataset and network: of several the one with most pairs of runs, of as many the
+    one of the newest protocol, whose T is what today's code takes; then the last named.
 
-    None of this depends on what came out, so it picks no winners.
+    None of this depends on what came out, so it picks no winners; and what is compared with one another was measured
+    in one setting.
     """
     if comparisons.empty:
         return comparisons
-    protocol = comparisons["setting"].str.extract(r"protocol (\d+)$", expand=False).astype(float)
-    ranked = comparisons.assign(protocol=protocol).sort_values(
-        ["n", "protocol", "setting"], ascending=False, kind="stable"
-    )
-    kept = ranked.drop_duplicates(["dataset", "network", "treatment"]).index
-    return comparisons.loc[comparisons.index.isin(kept)]
+    protocol = comparisons["setting"].str.extract(r"protocol (\d+)", expand=False).astype(float)
+    pairs_there = comparisons.groupby(TOGETHER, sort=False)["n"].transform("sum")
+    ranked = comparisons.assign(pairs=pairs_there, protocol=protocol).sort_values(
+        ["pairs", "protocol", "setting"], ascending=False, kind="stable")  # fmt: skip
+    chosen = set(ranked.drop_duplicates(["dataset", "network"])[TOGETHER].itertuples(index=False, name=None))
+    return comparisons[[row in chosen for row in comparisons[TOGETHER].itertuples(index=False, name=None)]]
 
 
 def interval_text(row: pd.Series, name: str, digits: int = 2, kind: str = "") -> str:

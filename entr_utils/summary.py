@@ -55,8 +55,8 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     chosen = (
         ""
         if len(best) == len(compared)
-        else " Of several settings of one comparison the one with most seeds, then the newest protocol, is counted "
-        "above; all are in the tables."
+        else " Of several settings of a dataset and network the one with most pairs of runs, of as many that of the "
+        "newest protocol, is counted above; all are in the tables."
     )
     return Markdown("\n\n".join((
         verdicts.headline(best), controls.says(controls.compared(table)),
@@ -160,14 +160,16 @@ def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     letters = records.letters(loaded)
     rows = [_where(row, letters) | {
         "regime": LABELS[row["treatment"]], "n": row["n"],
-        "T ratio": interval_text(row, "time"), "FLOPs ratio": f"{row['flops']:.2f}",
+        "T ratio": interval_text(row, "time"), "of it re-training": interval_text(row, "clock"),
+        "FLOPs ratio": f"{row['flops']:.2f}",
         "As ratio, sub-total": interval_text(row, "efficiency_subtotal"),
         "As ratio, total": interval_text(row, "efficiency"),
         "points, sub-total": interval_text(row, "points_subtotal", 1),
         "points, total": interval_text(row, "points", 1), "one image": f"{row['image']:.1f}",
     } for _, row in compared.iterrows()]  # fmt: skip
-    single = "A row with n = 1 has no interval from one run." if len(rows) and compared["n"].min() == 1 else ""
-    return captioned(rows, loaded, single if rows else "Nothing to compare yet.")
+    clock = "Re-training is the same work in all regimes: where its ratio is not 1 the machine changed its speed."
+    single = " A row with n = 1 has no interval from one run." if len(rows) and compared["n"].min() == 1 else ""
+    return captioned(rows, loaded, f"{clock}{single}" if rows else "Nothing to compare yet.")
 
 
 def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
@@ -262,8 +264,16 @@ def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict],
     best = statistics.best(compared)
     rows = verdicts.recommendations(best)
     detail = mechanism.warning(mechanism.contrasts(mechanism.table(controlled)))
-    lines = "\n".join(f"- {line}" for line in (*([detail] if detail else []), *verdicts.when_not(table, best)))
-    return captioned(rows, loaded, f"When not to bother:\n\n{lines}")
+    bother = [*([detail] if detail else []), *verdicts.when_not(table, best)]
+    mind = controls.change_of_mind(best, controls.compared(table))
+    return captioned(rows, loaded, "\n\n".join((
+        "When not to bother:", _listing(bother),
+        "What would change our mind, said beforehand in predictions.md:", _listing(mind),
+    )))  # fmt: skip
+
+
+def _listing(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def probes(results: str, profile: str) -> Markdown:

@@ -35,6 +35,7 @@ class FollowRegime(Callback):
         shown = view_of(moment.stage, p.size, self.epoch)
         if self.shown != shown:
             self.clock.start()
+            self.batches.pixels = self.photos  # lets go of the last stage's copy before the next is made
             self.batches.pixels = show(self.photos, moment.stage, p.size, p.seed, self.epoch)
             self.resize_seconds, self.shown = self.clock.stop("resize"), shown
         self.begins = self.epoch == 0 or moment.stage is not self.moment.stage
@@ -191,11 +192,12 @@ def train(experiment: Experiment) -> dict:
         checkpoints.Store(experiment).remove()  # of a run that was stopped between its record and this
         checkpoints.Attempts(experiment.path).end()
         return record
-    forecast.check_fits(forecast.of(experiment))
-    predicted = forecast.write(experiment)
-    with locks.device():
+    with locks.device():  # whoever has it takes memory that will be free again
         if record := _trained(experiment):  # by the process that had the device
             return record
+        predicted = forecast.of(experiment)
+        forecast.check_fits(predicted)
+        forecast.write(experiment, predicted)
         record = _train(experiment, predicted)
     forecast.learn(experiment, record)
     return record

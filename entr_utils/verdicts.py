@@ -1,5 +1,8 @@
 """What may be said of paired comparisons: the first sentences, who paid, what to use. No torch here."""
 
+from collections.abc import Callable, Iterable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -11,17 +14,17 @@ def said(name: str) -> str:
     return name.replace("_", " ")
 
 
-def paid(row: pd.Series) -> str:
+def paid(row: pd.Series, kind: str = "") -> str:
     """What one comparison says: "yes", "no", or "open" (one run, or an interval that includes both).
 
     Yes means faster, and not less accurate by more than the margin; no means slower, or less accurate by more than
-    that. The whole 95% interval has to say so.
+    that. The whole 95% interval has to say so (kind "_wide": the corrected one).
     """
     if row["n"] < 2:
         return "open"
-    if row["time_high"] < 1 and row["points_least"] > -MARGIN:
+    if row[f"time{kind}_high"] < 1 and row[f"points{kind}_low"] > -MARGIN:
         return "yes"
-    if row["time_low"] > 1 or row["points_most"] < -MARGIN:
+    if row[f"time{kind}_low"] > 1 or row[f"points{kind}_high"] < -MARGIN:
         return "no"
     return "open"
 
@@ -34,19 +37,20 @@ def headline(comparisons: pd.DataFrame) -> str:
     """
     if comparisons.empty:
         return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
-    cells, n = len(comparisons), comparisons["n"]
+    cells, decided = len(comparisons), partial(_decided, comparisons)
     faster, lower = int((comparisons["time"] < 1).sum()), int((comparisons["points"] < 0).sum())
     higher, kept = int((comparisons["efficiency"] > 1).sum()), int((comparisons["kept"] == "kept").sum())
     can = comparisons["tost_margin"].dropna()
     margin = f"; the least margin these data could establish is {span(can)} points" if len(can) else ""
     return (
         f"**Growing the images saved time in {faster} of {cells} comparisons** (T x {_ends(comparisons, 'time', 2)})"
-        f"{_decided(comparisons['time_high'] < 1, n)}. "
+        f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}. "
         f"**Accuracy was shown to be kept within {MARGIN:g} point in {kept} of {cells}** and was lower in {lower} of "
-        f"{cells} ({_ends(comparisons, 'points', 1)}, in points; one validation image is "
-        f"{span(comparisons['image'])} points{margin}). "
+        f"{cells}{decided(lambda kind: comparisons[f'points{kind}_high'] < 0)} ({_ends(comparisons, 'points', 1)}, in "
+        f"points; one validation image is {span(comparisons['image'])} points{margin}). "
         f"**As was higher in {higher} of {cells}** (x {_ends(comparisons, 'efficiency', 2)})"
-        f"{_decided(comparisons['efficiency_low'] > 1, n)}{_breaks_even(comparisons)}.\n\n{_seeds(n)}"
+        f"{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}{_breaks_even(comparisons)}."
+        f"\n\n{_seeds(comparisons['n'])}"
     )
 
 
@@ -69,24 +73,30 @@ def _ends(comparisons: pd.DataFrame, name: str, digits: int) -> str:
     )
 
 
-def _decided(excludes: pd.Series, n: pd.Series) -> str:
-    return f", with a 95% interval that says so in {int(excludes.sum())}" if n.max() > 1 else ""
+def _decided(comparisons: pd.DataFrame, excludes: Callable[[str], pd.Series]) -> str:
+    """In how many an interval of this kind says so, the plain one and the corrected one."""
+    if comparisons["n"].max() < 2:
+        return ""
+    return (f", with a 95% interval that says so in {int(excludes('').sum())} (corrected: "
+            f"{int(excludes('_wide').sum())})")  # fmt: skip
 
 
-def span(values: pd.Series, digits: int = 1) -> str:
+def span(values: Iterable[float], digits: int = 1) -> str:
     """Smallest to largest, once where they read the same."""
-    low, high = f"{values.min():.{digits}f}", f"{values.max():.{digits}f}"
+    known = [*values]
+    low, high = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
     return low if low == high else f"{low} to {high}"
 
 
 def _seeds(n: pd.Series) -> str:
     runs = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-    if n.max() == 1:
-        return f"Seeds a comparison: {runs}. No interval can be had from one run, and nothing is decided by it."
     alone = int((n == 1).sum())
     one = f" {alone} of them stand on one run and have no interval." if alone else ""
-    return (f"Seeds a comparison: {runs}. In brackets: 95% intervals, paired by seed.{one} Both treatments share a "
-            "control, so the comparisons are not independent, and their counts are no test.")  # fmt: skip
+    brackets = f"In brackets: 95% intervals, paired by seed.{one}"
+    if n.max() == 1:
+        brackets = "No interval can be had from one run, and nothing is decided by it."
+    return (f"Seeds a comparison: {runs}. {brackets} Both treatments share a control, so the comparisons are not "
+            "independent, and their counts are no test.")  # fmt: skip
 
 
 def recommend(comparisons: pd.DataFrame) -> str:
@@ -95,20 +105,27 @@ def recommend(comparisons: pd.DataFrame) -> str:
     return str(kept.loc[kept["time"].idxmin(), "treatment"]) if len(kept) else CONTROL
 
 
-def recommendations(comparisons: pd.DataFrame) -> list[dict[str, str]]:
-    """For each dataset and network: which regime, why, how sure.
+def choose(comparisons: pd.DataFrame, kind: str = "") -> tuple[str, bool]:
+    """The regime to use, and whether that is decided by 95% intervals (`paid`) of this kind.
 
-    Where a treatment paid (`paid`), the fastest that did; where all were shown not to, no increase; else what
-    `recommend` takes from the means, called a hint.
+    Where a treatment paid, the fastest that did; where all were shown not to, no increase; else what `recommend` takes
+    from the means.
     """
+    states = comparisons.apply(paid, axis=1, kind=kind)
+    shown = comparisons[states == "yes"]
+    if len(shown):
+        return str(shown.loc[shown["time"].idxmin(), "treatment"]), True
+    none = bool((states == "no").all())
+    return (CONTROL if none else recommend(comparisons)), none
+
+
+def recommendations(comparisons: pd.DataFrame) -> list[dict[str, str]]:
+    """For each dataset and network: which regime (`choose`), why, how sure; what only means say is called a hint."""
     rows = []
     for (dataset, network), cell in comparisons.groupby(["dataset", "network"], sort=False):
-        states = cell.apply(paid, axis=1)
-        sure = "decided at 95%" if (states == "yes").any() or (states == "no").all() else "open: a hint, no more"
-        shown = cell[states == "yes"] if (states == "yes").any() else cell
-        use = recommend(cell)
-        if sure.startswith("decided"):
-            use = str(shown.loc[shown["time"].idxmin(), "treatment"]) if (states == "yes").any() else CONTROL
+        use, decided = choose(cell)
+        corrected = "" if choose(cell, "_wide") == (use, True) else ", not by the corrected interval"
+        sure = f"decided at 95%{corrected}" if decided else "open: a hint, no more"
         why = "; ".join(f"{said(row['treatment'])}: T x {interval_text(row, 'time')}, "
                         f"{interval_text(row, 'points', 1)} points" for _, row in cell.iterrows())  # fmt: skip
         sure = f"{sure} (n = {span(cell['n'], 0)})"
@@ -125,13 +142,13 @@ def when_not(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
         each = ", ".join(f"{dataset} {share:.0f}%" for dataset, share in left.items())
         lines.append(
             "When most of the time goes to the last stage. Only what comes before re-training at full size can be made "
-            f"smaller; of the time of no increase that was {each}, and no regime that ends at full size can save more."
+            f"smaller; of the time of no increase that was {each}, and no regime that re-trains as long can save more."
         )
     if len(comparisons):
-        more = int((comparisons["points_least"] > 0).sum())
+        more = int((comparisons["points_low"] > 0).sum())
         lines.append(
             f"When accuracy is what counts. Growing was shown to be more accurate in {more} of {len(comparisons)} "
-            f"comparisons, and less accurate in {int((comparisons['points_most'] < 0).sum())}."
+            f"comparisons, and less accurate in {int((comparisons['points_high'] < 0).sum())}."
         )
     return [*lines, "When loading binds: these seconds are of images that lie decoded on the device. Where each step "
             "waits for a disk or a JPEG decoder, a smaller image saves less."]  # fmt: skip
@@ -150,9 +167,9 @@ def own_verdict(comparisons: pd.DataFrame) -> str:
             f"{'more' if row['points'] >= 0 else 'less'} accurate "
             f"({row['n_val']} validation images: one is {row['image']:.1f} points)."
         )
-    use, n = recommend(comparisons), int(comparisons["n"].min())
-    why = "no other saved time at its accuracy" if use == CONTROL else "the fastest that lost no more than one image"
-    decided = use != CONTROL and paid(comparisons.set_index("treatment").loc[use]) == "yes"
+    (use, decided), n = choose(comparisons), int(comparisons["n"].min())
+    kept = f"kept its accuracy within {MARGIN:g} point" if decided else "lost no more than one image"
+    why = "no other saved time at its accuracy" if use == CONTROL else f"the fastest that {kept}"
     sure = f"How sure: {n} seeds; the 95% intervals {'exclude' if decided else 'do not exclude'} the opposite."
     if n < 2:
         sure = "How sure: one seed, so this is one observation; add seeds for an interval."

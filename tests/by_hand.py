@@ -40,19 +40,21 @@ def record(regime: str = "no_increase", seed: int = 0, dataset: str = "steel", n
     identity = {
         "protocol": protocol, "dataset": dataset, "network": network, "regime": regime, "seed": seed,
         "profile": profile, "size": largest, "batch": 64,
-        "stages": [{"name": step, "size": sizes[step], "share": 0.8} for step in STEPS],
+        "stages": [{"name": step, "size": sizes[step]} for step in STEPS],
         "lr": 0.02, "dropout": 0.5, "augmentation": "two orientations", "precision": "float32", "weights": weights,
         "weights_sha256": "w" * 64, "data_sha256": hashlib.sha256(f"{dataset} {dial} {n_val}".encode()).hexdigest(),
         "split_sha256": hashlib.sha256(f"{split} {seed}".encode()).hexdigest(), "device": device,
     }  # fmt: skip
     stages, epochs = _ledger(sizes, trains, seconds, accuracy, accuracy_subtotal, n_val, n_train)
+    if regime == "short":  # as `matching` plans it
+        identity["stages"] = [stage | {"share": 0.8} for stage in identity["stages"]]
     truth = [i % classes for i in range(n_val)]
     ledger = {"stages": stages, "epochs": epochs, "predictions": {"image": [f"{i}.png" for i in range(n_val)],
               "truth": truth, "subtotal": _guesses(truth, accuracy_subtotal), "rpl": _guesses(truth, accuracy),
               "total": _guesses(truth, accuracy)}}  # fmt: skip
     about = {"image_source": source, "class_names": [f"class {i}" for i in range(classes)], "n_train": n_train,
              "n_val": n_val, "n_groups": 0, "split": f"seed {seed}, stratified by class, 90/10, {split}",
-             "weights_note": ""}  # fmt: skip
+             "weights_note": "", **({"matched": {"share": 0.8}} if regime == "short" else {})}  # fmt: skip
     each = {f"{size} {what}": flops(size, what) for size in set(sizes.values()) for what in ("head", "all")}
     costs = {"warmup_seconds": {f"{sizes['SGDR']} head": 0.5}, "wall_seconds": 100.0, "energy_joules": None,
              "flops_per_image": each | {"forward": flops(largest, "forward")}}  # fmt: skip

@@ -211,7 +211,7 @@ def by_hand(tmp_path, monkeypatch) -> list[str]:
     """No probe measures anything: rates are `cost`, in a cache of the test's own. What was asked for, in order."""
     asked = []
 
-    def measure(network, p, size, what):
+    def measure(network, p, size, what, batch):
         asked.append(f"{size} {what}")
         return cost(size, what)
 

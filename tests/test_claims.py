@@ -135,8 +135,9 @@ def test_a_figure_of_the_paper(accuracies, verdict):
     assert verdicts(papers_own("steel", accuracies), "steel, resnet50 no increase: accuracy before") == [verdict]
 
 
-@pytest.mark.parametrize("other", [{"weights": "small.pt"}, {"n_train": 800}, {"classes": 6}],
-                         ids=["other weights", "fewer images", "fewer classes"])  # fmt: skip
+@pytest.mark.parametrize("other", [{"weights": "small.pt"}, {"n_train": 800}, {"classes": 6}, {"largest": 128},
+                                   {"profile": "quick"}],
+                         ids=["other weights", "fewer images", "fewer classes", "smaller", "fewer epochs"])  # fmt: skip
 def test_a_figure_of_the_paper_needs_its_setting(other):
     known = {"n_val": 146, "n_train": 1314, "classes": 7, "weights": "imagenet"}
     loaded = [record("no_increase", seed, "steel", "resnet50", 0.9, 0.796, **(known | other)) for seed in range(3)]
@@ -158,6 +159,41 @@ def test_settings_are_not_mixed():
     judged = judge(here + there)
     row = judged[judged.index.str.contains(EFFICIENCY)].iloc[0]
     assert row["ours"].startswith("1 of 1 compared")
+
+
+def test_other_batches_are_no_other_networks():
+    """18 comparisons of one network at three batches are six of 18; and one seed at two batches is one seed."""
+    loaded = matrix(3)
+    for batch in (32, 16):
+        loaded += [rebatched(run, batch) for run in matrix(3)]
+    assert judge(loaded)["ours"].filter(like=EFFICIENCY).str.startswith("6 of 6 compared (18 needed)").all()
+    once = papers_own("steel", [0.796])
+    assert verdicts([*once, rebatched(once[0], 32)], "steel, resnet50 no increase: accuracy before") == [
+        "not enough data"]  # fmt: skip
+
+
+def rebatched(run: dict, batch: int) -> dict:
+    """The same run as if it had been asked for at another batch."""
+    return run | {"batch": batch, "identity": run["identity"] | {"batch": batch}}
+
+
+def test_a_seed_that_one_regime_alone_has_moves_no_order():
+    """Gradual has the higher As on the seed that all have; another seed of it, three times as slow, is no reason."""
+    shared = [record(regime, 0, "ucm", accuracy=0.9) for regime in ("no_increase", "gradual", "stepwise")]
+    judged = judge([*shared, record("gradual", 1, "ucm", accuracy=0.9, seconds=3)])
+    assert judged.loc["ucm: with ResNet18, gradual has the highest As", "ours"].startswith("resnet18 gradual, As ")
+    assert "(3 of 3 cells run, n = 1)" in judged.loc["ucm: with ResNet18, gradual has the highest As", "ours"]
+
+
+def test_what_the_corrected_interval_does_not_share_is_marked():
+    """As of stepwise and no increase a little below gradual's: by a whole interval, but not by the wider one."""
+    loaded = [record(regime, seed, "ucm", accuracy=0.9, n_val=200, seconds=seconds)
+              for regime, each in (("gradual", (1, 1, 1)), ("no_increase", (0.81, 0.85, 0.91)),
+                                   ("stepwise", (2, 2.01, 2.02))) for seed, seconds in enumerate(each)]  # fmt: skip
+    (verdict,) = verdicts(loaded, "ucm: with ResNet18")
+    assert verdict == "supported, not by the corrected interval"
+    assert "1 supported" in claims.tally(claims.judge(records.table(loaded)))
+    assert "1 of the decided ones not by the corrected interval." in claims.tally(claims.judge(records.table(loaded)))
 
 
 def test_the_tally_counts_every_verdict():

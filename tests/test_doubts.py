@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from by_hand import matrix, record
 
-from entr_utils import controls, mechanism, pace, records, regimes, scrutiny
+from entr_utils import controls, mechanism, pace, records, regimes, scrutiny, statistics
 
 CONTROLS = ("no_increase", "gradual", "small", "short", "reversed")
 CELLS = [{"binds": "arithmetic", "loading_ms": 1.0, "loop_ms": 100.0},
@@ -64,31 +64,49 @@ def test_energy_counts_where_it_was_measured():
 
 
 def test_the_order_of_the_runs():
-    """No increase first and twice as fast after: both orders are given, or the one that was never run is named."""
+    """No increase first, and twice as fast after: both orders are given, or the one that was never run is named."""
     first = [record("no_increase"), record("gradual")]
     assert "no increase never ran later: no record of this" in find(answers(first), "ran first")
-    late = [record("no_increase", 1, started="2027-01-01T00:00:00+00:00"), record("gradual", 1)]
-    assert "ran later (1 of 2)" in find(answers(first + late), "ran first")
+    late = [record("no_increase", 1, started="2027-01-01T00:00:00+00:00", seconds=0.5), record("gradual", 1)]
+    ratio = first[1]["seconds_total"] / first[0]["seconds_total"]
+    assert find(answers(first + late), "ran first") == (
+        f"T x {ratio:.2f} on average where no increase ran first (1 of 2); "
+        f"T x {2 * ratio:.2f} on average where no increase ran later (1 of 2)")  # fmt: skip
 
 
 def test_the_clock_is_judged_by_the_same_work():
-    """RPL is at full size in both; 5% more for gradual is what the clock cannot tell."""
-    assert "x 1.05 to 1.05" in find(answers([record("no_increase"), record("gradual", seconds=1.05)]), "clock")
+    """RPL is at full size in both: what gradual takes longer, or stepwise less, is the machine's doing."""
+    loaded = [record("no_increase"), record("gradual", seconds=1.05), record("stepwise", seconds=0.8)]
+    answer = find(answers(loaded), "clock")
+    assert "x 0.80 to 1.05 (median 0.93)" in answer
+    assert "furthest off with stepwise on steel (x 0.80; Abacus, 9 threads, float32, protocol 2)" in answer
 
 
 def test_leakage_is_measured_on_the_same_images():
     arms = [record(regime, accuracy=accuracy, split=split) for regime in ("no_increase", "gradual")
             for split, accuracy in (("by image", 0.9), ("43 groups kept whole", 0.8))]  # fmt: skip
-    assert find(answers([record()], arms), "flatter").startswith("steel by image against by group, in points")
-    assert find(answers([record()], arms), "flatter").endswith("no increase +10.0, gradual +10.0")
+    assert find(answers([record()], arms), "flatter") == (
+        "by image against by group, in points: steel, no increase +10.0 (n = 1 and 1); "
+        "steel, gradual +10.0 (n = 1 and 1). Images: a stand-in by hand")  # fmt: skip
     assert find(answers([record()], arms[:1]), "flatter") == "no record of this"
 
 
+def test_leakage_has_an_interval_where_there_are_seeds():
+    """Welch's by hand: .90, .92, .94 against .80, .81, .85: 10 points, s^2 = 4 and 7, df = 3.72."""
+    arms = [record(seed=seed, accuracy=accuracy, split=split) for split, each in
+            (("by image", (0.90, 0.92, 0.94)), ("43 groups kept whole", (0.80, 0.81, 0.85)))
+            for seed, accuracy in enumerate(each)]  # fmt: skip
+    (row,) = scrutiny.leakage(records.table(arms)).to_dict("records")
+    reach = 2.8633 * (4 / 3 + 7 / 3) ** 0.5
+    assert row["points"] == pytest.approx(10)
+    assert (row["points_low"], row["points_high"]) == pytest.approx((10 - reach, 10 + reach), abs=0.01)
+
+
 def test_bench_and_probes_answer_where_they_are():
-    probes = [{"dataset": "bees", "accuracy": {"64": 0.41, "250": 0.38, "100": 0.4}}]
+    probes = [{"dataset": "bees", "accuracy": {"64": 0.5, "250": 0.38, "100": 0.41}}]
     found = answers([record()], bench=BENCH, probes=probes)
     assert "arithmetic bound in 1 of 2 cells, loading took at most 10.0% of a step" in find(found, "loading bind")
-    assert "bees +3.0 points at 64 px against 250 px" in find(found, "stand-in")
+    assert "bees +3.0 points at 100 px against 250 px" in find(found, "stand-in")
     assert find(answers([record(weights="imagenet")]), "stand-in") == "no stand-in was used"
 
 
@@ -114,15 +132,53 @@ def test_as_that_is_won_by_doing_less_is_said():
     assert set(zip(found["treatment"], found["against"], strict=True)) == {
         ("small", "no_increase"), ("small", "gradual")}  # fmt: skip
     text = controls.says(found)
-    assert text.startswith("**As rewards stopping early here**: small on steel, As x ")
-    assert "at -10.0 [-10.0, -10.0] points (n = 2). 1 of these 1 have an interval above 1." in text
+    assert text.startswith("**As rewards stopping early here**, in 1 of 1 comparisons: small on steel, As x ")
+    assert "at -10.0 [-19.0, -1.0] points (n = 2)." in text
     assert controls.own_size(records.table(loaded)) == [
         "Small on steel, resnet18: accuracy 0.750 at its own size, 0.700 at full size (n = 2)."]  # fmt: skip
 
 
+def in_time(accuracy: float, seeds: int, factor: float = 1.0) -> list[dict]:
+    """No increase, gradual, and a short that takes `factor` of gradual's T."""
+    alike = factor * record("gradual")["seconds_total"] / record("short")["seconds_total"]
+    return [run for seed in range(seeds) for run in (
+        record("no_increase", seed, accuracy=0.8 + 0.01 * seed), record("gradual", seed, accuracy=0.8),
+        record("short", seed, accuracy=accuracy + 0.01 * (seed == 1), seconds=alike * (1 + 0.001 * seed)))]  # fmt: skip
+
+
 def test_as_that_is_not_won_by_doing_less_is_said_too():
-    loaded = [record("no_increase"), record("gradual"), record("short", accuracy=0.4)]
-    assert controls.says(controls.compared(records.table(loaded))).startswith("As was not won by doing less")
+    assert controls.says(controls.compared(records.table(in_time(0.4, 3)))).startswith("As was not won by doing less: ")
+
+
+@pytest.mark.parametrize(("accuracy", "seeds"), [(0.4, 1), (0.99, 1), (0.8, 3)])
+def test_one_run_or_an_open_interval_says_nothing_of_as(accuracy, seeds):
+    said = controls.says(controls.compared(records.table(in_time(accuracy, seeds))))
+    assert said.startswith("Whether As can be won by doing less is not decided: short on steel, As x ")
+
+
+def test_a_short_that_missed_its_time_says_nothing_of_as():
+    said = controls.says(controls.compared(records.table(in_time(0.99, 3, factor=1.2))))
+    assert said.startswith("Whether As can be won by doing less is open")
+
+
+def test_what_would_change_our_mind_is_watched():
+    """On Bees gradual beats short at its T and loses nothing: half of the one finding, none of the other."""
+
+    def lines(loaded: list[dict]) -> list[str]:
+        table = records.table(loaded)
+        return controls.change_of_mind(statistics.best(statistics.compare(table)), controls.compared(table))
+
+    alike = record("gradual")["seconds_total"] / record("short")["seconds_total"]
+    bees = [record(regime, seed, "bees", accuracy=accuracy + 0.005 * (seed == 1), seconds=seconds * (1 + 0.001 * seed),
+                   n_val=200) for seed in range(3) for regime, accuracy, seconds in
+            (("no_increase", 0.8, 1), ("gradual", 0.81, 1), ("short", 0.7, alike))]  # fmt: skip
+    more, no_good = lines(bees)
+    assert more.endswith("So far on 1 of 2; short has two seeds or more at that T on 1.")
+    assert no_good.endswith("So far on 0; two seeds or more on 1.")
+    slow = [record(regime, seed, "bees", seconds=seconds * (1 + 0.2 * seed * (regime == "gradual")))
+            for regime, seconds in (("no_increase", 1), ("gradual", 1)) for seed in (0, 1)]  # fmt: skip
+    assert lines(slow)[1].endswith("So far on 1; two seeds or more on 1.")
+    assert [line.partition("So far on ")[2][0] for line in lines([record()])] == ["0", "0"]
 
 
 @pytest.mark.parametrize(("factor", "near"), [(1.0, 1), (1.04, 1), (1.06, 0), (0.94, 0)])
@@ -202,7 +258,7 @@ def test_contrasts_answer_by_dial():
     loaded = dialled({"no_increase": 0.9, "blurred": 0.7}) + dialled({"no_increase": 0.9, "blurred": 0.9}, "coarse")
     text = mechanism.says(mechanism.contrasts(mechanism.table(loaded)))
     assert text.startswith("- Coarse first, at no saving (blurred against no increase), in points: coarse +0.0 [")
-    assert "fine -20.0 [-20.0, -20.0] (n = 3): more accurate on 0, less on 1 of 2 dials" in text
+    assert "fine -20.0 [-22.5, -17.5] (n = 3): more accurate on 0, less on 1 of 2 dials" in text
 
 
 def test_what_was_only_trained_small_is_tested_small_too():
@@ -226,7 +282,7 @@ def test_when_detail_carries_the_class(gradual, dial, warned):
     loaded = dialled({"no_increase": 0.9, "gradual": gradual}, dial)
     said = mechanism.warning(mechanism.contrasts(mechanism.table(loaded)))
     assert bool(said) == warned
-    assert ("gradual against no increase was -40.0 [-40.0, -40.0] points (n = 3)" in said) == warned
+    assert ("gradual against no increase was -40.0 [-42.5, -37.5] points (n = 3)" in said) == warned
 
 
 def test_contrasts_of_one_run_decide_nothing():

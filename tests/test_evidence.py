@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from by_hand import record
 
 from entr_utils import UserError, datasets, evidence, experiment, records, runs, training
 from entr_utils.evidence import PARTS, Part
@@ -25,6 +26,22 @@ def test_what_each_part_asks_for(name, count):
     assert len(cells) == count
     assert len({evidence.name_of(*cell) for cell in cells}) == count
     assert {given["regime"] for _, given in cells} <= {*REGIMES, *CONTROLS}
+
+
+def rebatched(run: dict) -> dict:
+    identity = run["identity"] | {"batch": 32}
+    changed = {"identity": identity, "batch": 32, "key": key_of(identity)}
+    return records.make(identity, run | changed, {}, {}, run["environment"])
+
+
+@pytest.mark.parametrize("other", [record(weights="none"), record(largest=128), rebatched(record())],
+                         ids=["weights", "size", "batch"])  # fmt: skip
+def test_runs_that_were_asked_for_otherwise_are_not_of_the_queue(other, tmp_path):
+    """Weights, size and batch are those of the profile: another's record is no part of what was planned."""
+    for device, run in (("as planned", record()), ("otherwise", other)):
+        records.write(run, tmp_path / device / "steel-resnet18-no_increase-s0-0.json")
+    planned = evidence.name_of("steel", {"regime": "no_increase", "seed": 0, "profile": "paper"})
+    assert [device for device, found in evidence.recorded(tmp_path).items() if planned in found] == ["as planned"]
 
 
 def test_the_order_is_seed_by_seed_and_rotates():

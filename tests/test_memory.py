@@ -24,6 +24,25 @@ def free(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("job", "step", "left"),
+    [(("8000", "5000", "1000"), ("max", "10", "0"), 4000), (("max", "5", "0"), ("max", "5", "0"), None),
+     (("9000", "1000", "0"), ("3000", "2500", "100"), 600), (("nonsense", "5", "0"), ("max", "5", "0"), None)],
+)  # fmt: skip
+def test_what_a_container_or_a_job_allows_counts(job, step, left, tmp_path, monkeypatch):
+    """The least of the limits of a process's group and of those above it; its file cache is room."""
+    for folder, (most, now, cached) in ((tmp_path / "job", job), (tmp_path / "job" / "step", step)):
+        folder.mkdir()
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{now}\n")
+        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
+    (tmp_path / "groups").write_text("1:cpu:/elsewhere\n0::/job/step\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "_available", lambda: 10_000)
+    assert memory.free("host") == (10_000 if left is None else left)
+
+
+@pytest.mark.parametrize(
     ("device", "host", "where"),
     [
         (2000, 0, "device"),

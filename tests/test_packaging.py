@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import entr_utils
-from entr_utils import readme, regimes, runs
+from entr_utils import readme, regimes, runs, statistics, summary
 from entr_utils.datasets import DATASETS
 from entr_utils.parameters import NETWORKS
 
@@ -231,20 +231,33 @@ def test_the_readmes_result_is_what_the_records_say():
     assert (ROOT / readme.PICTURE).is_file()
 
 
+def test_the_committed_summary_is_of_the_committed_records():
+    """Its first screen and its comparisons are what the records say now; it was rendered to its end."""
+    table, loaded = summary.read_all(str(ROOT / "results"), "paper")
+    compared = statistics.compare(table)
+    notebook = json.loads((ROOT / "results" / "paper" / "summary.ipynb").read_text())
+    shown = "\n".join("".join(output["data"].get("text/markdown", "")) for cell in notebook["cells"]
+                      for output in cell.get("outputs", []) if "data" in output)  # fmt: skip
+    for part in (summary.verdict(compared, loaded, "paper"), summary.comparisons(compared, loaded)):
+        assert part.data in shown
+    assert all(cell.get("execution_count") for cell in notebook["cells"] if cell["cell_type"] == "code")
+
+
 def test_speed_in_sentences():
     """A part that was not measured has no sentence; a requirement that was missed is counted as missed."""
     rows = [{"trains": trains, "network": "resnet18", "size": size, "ratio": ratio, "precision": "float32", "met": met}
             for trains, size, ratio, met in (("all", 100, 0.9, True), ("all", 250, 0.95, True),
                                              ("head", 100, 0.7, False), ("head", 250, 0.7, None))]  # fmt: skip
-    missed = {"n": 3, "median": 0.123, "share": 2 / 3, "runs": [{"profile": "quick"}] * 3}
+    missed = {"n": 3, "median": 0.123, "share": 2 / 3, "profiles": {"quick": {"n": 3, "median": 0.123}}}
     environment = {"device": "Abacus, 9 threads", "torch": "2.14.1"}
     bench = {part: {"environment": environment, "result": result}
              for part, result in (("ceiling", rows), ("forecast", missed))}  # fmt: skip
     text = readme.speed(bench)
     assert text.startswith("Measured on Abacus, 9 threads, torch 2.14.1:")
-    assert "0.90 to 0.95 of the speed of its bare arithmetic with all layers, 0.70 with the head only" in text
+    assert "with indexing and augmentation, ran at 0.90 to 0.95 of the speed of its bare arithmetic with all" in text
+    assert "all layers, 0.70 with the head only" in text
     assert "(resnet18, 100 to 250 px, float32); the required ratio was met in 2 of 3 cells" in text
-    assert "off by 12% in the median of 3 runs (quick;" in text
+    assert "off by 12% in the median of 3 runs (quick 12%, n = 3;" in text
     assert "67% of them within 20%" in text
     assert text.count("\n- ") == 3
     assert "No GPU was at hand" in text

@@ -46,10 +46,11 @@ def test_ratios_over_seeds_are_geometric():
 
 
 def test_points_over_seeds_are_paired():
-    """By seed, not by order: both seeds gain exactly two points, so the interval is that value."""
+    """By seed, not by order: both seeds gain exactly two points. One image of 100 then stands for their spread, and
+    with two seeds the interval is 2 +- 12.71 x 1 / sqrt(2)."""
     row = compare(run("no_increase", 0, accuracy=0.80), run("no_increase", 1, accuracy=0.60),
                   run("gradual", 1, accuracy=0.62), run("gradual", 0, accuracy=0.82)).iloc[0]  # fmt: skip
-    assert (row["points"], row["points_low"], row["points_high"]) == pytest.approx((2, 2, 2), abs=1e-6)
+    assert (row["points"], row["points_low"], row["points_high"]) == pytest.approx((2, -6.985, 10.985), abs=1e-3)
 
 
 def test_every_treatment_and_cell_has_a_row():
@@ -102,7 +103,7 @@ def test_texts_of_one_run_have_no_interval():
 def test_texts_of_many_runs_have_one():
     row = pairs((45, 0), (45, 0)).iloc[0]
     assert statistics.interval_text(row, "time") == "0.75 [0.75, 0.75]"
-    assert statistics.interval_text(row, "points", 1) == "+0.0 [+0.0, +0.0]"
+    assert statistics.interval_text(row, "points", 1) == "+0.0 [-9.0, +9.0]"
 
 
 def test_nadeau_and_bengio_by_hand():
@@ -191,28 +192,57 @@ def test_kept_lower_higher_open(points, kept):
     assert statistics.equivalence(np.array(points), 0.5)["kept"] == kept
 
 
-def test_equal_differences_have_no_spread_to_test_with():
-    """Three times 0 points on 63 images: no p, and no margin below one image (1.6 points), so 1 is not shown."""
-    found = statistics.equivalence(np.zeros(3), 100 / 63)
-    assert np.isnan(found["tost_p"])
-    assert found["tost_margin"] == pytest.approx(100 / 63)
-    assert found["kept"] == "open"
-    assert statistics.equivalence(np.zeros(3), 100 / 210)["kept"] == "kept"
+@pytest.mark.parametrize(
+    ("n", "images", "n_val", "margin", "kept"),
+    [
+        (3, 0, 63, 2.9200 / 3**0.5 * 100 / 63, "open"),  # t(2) at 95% one-sided: 2.92; a margin of 2.7 points
+        (3, 0, 210, 2.9200 / 3**0.5 * 100 / 210, "kept"),  # of 0.80
+        (2, 0, 210, 6.3138 / 2**0.5 * 100 / 210, "open"),  # of 2.1
+        (3, -2, 210, (2 + 2.9200 / 3**0.5) * 100 / 210, "open"),  # each two images worse: .95 points, and the spread
+        (2, -3, 100, 3 + 6.3138 / 2**0.5, "open"),  # three images each, twice: 12.71 / sqrt(2) = 9 reach beyond 0
+        (3, -3, 100, 3 + 2.9200 / 3**0.5, "lower"),  # 4.30 / sqrt(3) = 2.5 do not
+    ],
+)
+def test_one_image_stands_for_a_spread_that_cannot_be_seen(n, images, n_val, margin, kept):
+    """All differences equal, in whole images: no verdict rests on an interval of no width."""
+    found = statistics.equivalence(np.full(n, 100 * images / n_val), 100 / n_val)
+    assert found["tost_margin"] == pytest.approx(margin, rel=1e-4)
+    assert found["kept"] == kept
+    assert (found["tost_p"] < 0.05) == (kept == "kept")
 
 
-def test_no_verdict_rests_on_an_interval_of_no_width():
-    """Three seeds lose one of 63 images each: the interval is a point, and "lower" is not said."""
-    points = np.full(3, -100 / 63)
-    assert statistics.t_interval(points) == pytest.approx((-100 / 63, -100 / 63))
-    assert statistics.ends(points, 100 / 63) == pytest.approx((-200 / 63, 0), abs=1e-9)
-    assert statistics.equivalence(points, 100 / 63)["kept"] == "open"
-    assert statistics.equivalence(3 * points, 100 / 63)["kept"] == "lower"
-
-
-def test_differences_that_are_equal_but_for_rounding(recwarn):
+def test_differences_that_are_equal_but_for_rounding():
     points = 100 * (np.array([0.81, 0.71, 0.61]) - np.array([0.80, 0.70, 0.60]))
-    assert np.isnan(statistics.equivalence(points, 1.0)["tost_p"])
-    assert len(recwarn) == 0
+    assert statistics.spread(points, 1.0) == 1.0
+    assert statistics.equivalence(points, 1.0) == pytest.approx(statistics.equivalence(np.ones(3), 1.0))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_accuracies_of_whole_images_raise_no_more_false_alarms_than_said(n):
+    """2,000 sets of pairs of runs, each right in 80% of 63 images, no true difference: 5% of the intervals exclude 0,
+    up to chance and the images' coarseness."""
+    rng = np.random.default_rng(n)
+    alarms = 0
+    for control, treatment in rng.binomial(63, 0.8, (2000, 2, n)):
+        points = 100 * (treatment - control) / 63
+        low, high = statistics.t_interval(points, image=100 / 63)
+        alarms += not low <= 0 <= high
+    assert alarms / 2000 <= 0.06
+
+
+def test_the_corrected_interval_covers_where_splits_overlap():
+    """60 images are drawn, each gains or loses by itself, 0 in the long run; five splits 90/10 of them are seen, each
+    difference the mean of its 6 validation images. The plain interval covers less than it says, the corrected one what
+    it says: its variance supposes no more than this overlap."""
+    rng, plain, corrected, sets = np.random.default_rng(8), 0, 0, 3000
+    for _ in range(sets):
+        scores = rng.normal(0, 1, 60)
+        values = np.array([scores[rng.choice(60, 6, replace=False)].mean() for _ in range(5)])
+        for share in (0.0, 1 / 9):
+            low, high = statistics.corrected_interval(values, share)
+            hit = low <= 0 <= high
+            plain, corrected = plain + (hit and not share), corrected + (hit and bool(share))
+    assert plain / sets < 0.93 <= corrected / sets <= 0.97
 
 
 def test_the_false_alarms_of_the_equivalence_test():
@@ -241,6 +271,34 @@ def test_the_setting_with_most_seeds_counts():
     (kept,) = statistics.best(compare(*one, *two)).to_dict("records")
     assert (kept["setting"], kept["n"]) == ("new", 2)
     assert statistics.best(statistics.compare(pd.DataFrame())).empty
+
+
+def test_a_cell_is_judged_in_one_setting():
+    """Two seeds of gradual there, one seed of both here with stepwise twice: what has more pairs, and all of it."""
+    there = [run(regime, seed, setting="there", comparable="t") for regime in ("no_increase", "gradual")
+             for seed in (0, 1)]  # fmt: skip
+    here = [run(regime, seed, setting="here", comparable="h") for regime in ("no_increase", "stepwise")
+            for seed in (0, 1, 2)]  # fmt: skip
+    kept = statistics.best(compare(*there, *here))
+    assert kept[["setting", "treatment", "n"]].to_numpy().tolist() == [["here", "stepwise", 3]]
+
+
+def test_a_schedule_of_its_own_is_no_replicate():
+    """Stepwise that grows at another step, on the same seed: one pair, not two; and it is counted as left out."""
+    loaded = [record(), record("stepwise")]
+    other = record("stepwise")
+    other["identity"]["stages"][2]["size"] = 100
+    loaded.append(other)
+    table = records.table(loaded)
+    assert table["setting"].tolist()[2].endswith("full size from RPL")
+    assert statistics.compare(table)["n"].tolist() == [1]
+    assert statistics.left_out(table) == 1
+
+
+@pytest.mark.parametrize(("other", "said"), [({"batch": 32}, "batch 32"), ({"size": 128}, "128 px")])
+def test_what_was_asked_for_is_said_with_the_setting(other, said):
+    assert records.setting(record() | other).endswith(f", protocol 2, {said}")
+    assert records.setting(record()).endswith(", protocol 2")
 
 
 def test_of_as_many_seeds_the_newest_protocol_counts():

@@ -1,5 +1,6 @@
 """Processes killed, commands stopped: `make all` goes on, says so, and nobody is left behind."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -154,6 +155,24 @@ def test_a_dead_process_holds_no_lock(tmp_path, capsys):
     os.waitpid(child, 0)
     with locks.hold(tmp_path / "lock", "it is"):
         pass
+    assert capsys.readouterr().out == ""
+
+
+def test_who_holds_a_lock_may_take_it_again(tmp_path, capsys):
+    """A run that has the device may still have to measure; it lets go once, at the end."""
+    path = tmp_path / "lock"
+    with locks.hold(path, "it is"):
+        with locks.hold(path, "it is"):
+            pass
+        child = os.fork()
+        if not child:
+            with open(path) as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert capsys.readouterr().out == ""
 
 

@@ -431,7 +431,7 @@ def test_images_kept_on_disk_train_as_those_in_memory(run, by_hand, trained, mon
         placed.append(size)
         return empty_images(n, size)
 
-    monkeypatch.setattr(memory, "place_for", lambda size: "disk")
+    monkeypatch.setattr(memory, "place_for", lambda size, beside=0: "disk")
     monkeypatch.setattr(memory, "empty_images", watched)
     assert numbers(training.train(run)) == expected
     assert placed[:2] == [80, 80]  # to train, to validate
