@@ -182,7 +182,7 @@ def _favour(table: pd.DataFrame, probes: list[dict]) -> str:
         return "no stand-in was used"
     if not probes:
         return NONE
-    return f"linear probe of the frozen features: {'; '.join(map(_probed, probes))}"
+    return f"linear probe of the frozen features: {'; '.join(dict.fromkeys(map(_probed, probes)))}"
 
 
 def _probed(probe: dict) -> str:

@@ -8,6 +8,8 @@ import pandas as pd
 
 from entr_utils.statistics import CONTROL, MARGIN, interval_text
 
+STEADY = 1.1  # a machine whose speed differs by less between runs is not remarked upon
+
 
 def said(name: str) -> str:
     """A regime's name in a sentence: no increase."""
@@ -33,7 +35,7 @@ def headline(comparisons: pd.DataFrame) -> str:
     """Whether growing images paid, in three sentences: time, accuracy, As; then how many seeds stand behind them.
 
     The smallest and the largest value stand there with their intervals. Comparisons are counted, not tested: both
-    treatments share a control.
+    treatments share a control. Beside the ratio of T stands that of re-training, which only the machine makes differ.
     """
     if comparisons.empty:
         return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
@@ -43,7 +45,9 @@ def headline(comparisons: pd.DataFrame) -> str:
     can = comparisons["tost_margin"].dropna()
     margin = f"; the least margin these data could establish is {span(can)} points" if len(can) else ""
     return (
-        f"**Growing the images saved time in {faster} of {cells} comparisons** (T x {_ends(comparisons, 'time', 2)})"
+        f"**Growing the images saved time in {faster} of {cells} comparisons** (T x {_ends(comparisons, 'time', 2)}; "
+        f"FLOPs x {span(comparisons['flops'], 2)}; re-training alone, the same work in all regimes, took x "
+        f"{span(comparisons['clock'], 2)})"
         f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}. "
         f"**Accuracy was shown to be kept within {MARGIN:g} point in {kept} of {cells}** and was lower in {lower} of "
         f"{cells}{decided(lambda kind: comparisons[f'points{kind}_high'] < 0)} ({_ends(comparisons, 'points', 1)}, in "
@@ -173,4 +177,14 @@ def own_verdict(comparisons: pd.DataFrame) -> str:
     sure = f"How sure: {n} seeds; the 95% intervals {'exclude' if decided else 'do not exclude'} the opposite."
     if n < 2:
         sure = "How sure: one seed, so this is one observation; add seeds for an interval."
-    return f"{' '.join(sentences)} **Use {said(use)}**: {why}. {sure}"
+    return f"{' '.join(sentences)} **Use {said(use)}**: {why}. {sure}{_clock(comparisons)}"
+
+
+def _clock(comparisons: pd.DataFrame) -> str:
+    """A warning where the machine itself was faster for some runs than for others."""
+    clock = comparisons["clock"]
+    if np.log(clock).abs().max() <= np.log(STEADY):
+        return ""
+    return (f" Mind the clock: re-training, the same work in all regimes, took x {span(clock, 2)} as long, so the "
+            "machine changed its speed between these runs. By FLOPs growing takes x "
+            f"{span(comparisons['flops'], 2)}.")  # fmt: skip

@@ -25,10 +25,11 @@ def test_paid(compared, expected):
 
 def test_headline_of_one_seed():
     """Two treatments: one faster and as accurate, one slower and five images worse."""
-    rows = [run("no_increase"), run("gradual", seconds=45, efficiency_total=1.2),
-            run("stepwise", seconds=66, accuracy=0.75)]  # fmt: skip
+    rows = [run("no_increase"), run("gradual", seconds=45, efficiency_total=1.2, flops_total=0.8),
+            run("stepwise", seconds=66, accuracy=0.75, flops_total=0.9, seconds_RPL=1.25)]  # fmt: skip
     text = verdicts.headline(compare(*rows))
-    assert "saved time in 1 of 2 comparisons** (T x 0.75 with gradual on steel to 1.10 with stepwise on steel)" in text
+    assert "saved time in 1 of 2 comparisons** (T x 0.75 with gradual on steel to 1.10 with stepwise on steel; " in text
+    assert "FLOPs x 0.80 to 0.90; re-training alone, the same work in all regimes, took x 1.00 to 1.25)" in text
     assert "kept within 1 point in 0 of 2** and was lower in 1 of 2 (-5.0 with stepwise on steel" in text
     assert "one validation image is 1.0 points)" in text
     assert "As was higher in 1 of 2" in text
@@ -120,6 +121,15 @@ def test_what_the_corrected_interval_does_not_share_is_marked():
     assert compared["time_high"].iloc[0] < 1 < compared["time_wide_high"].iloc[0]
     (row,) = verdicts.recommendations(compared)
     assert row["how sure"] == "decided at 95%, not by the corrected interval (n = 3)"
+
+
+@pytest.mark.parametrize(("seconds", "warned"), [(1.05, False), (0.7, True), (1.4, True)])
+def test_a_machine_that_changed_its_speed_is_remarked_upon(seconds, warned):
+    rows = [run("no_increase"), run("gradual", seconds=45, seconds_RPL=seconds, flops_total=0.79)]
+    text = verdicts.own_verdict(compare(*rows))
+    expected = f"Mind the clock: re-training, the same work in all regimes, took x {seconds:.2f} as long"
+    assert (expected in text) == warned
+    assert ("By FLOPs growing takes x 0.79." in text) == warned
 
 
 @pytest.mark.parametrize(
