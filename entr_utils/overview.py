@@ -105,7 +105,7 @@ def _error(values: np.ndarray) -> np.ndarray | None:
 
 
 def front(records: list[dict]) -> Figure:
-    """Accuracy over T at the end of each run: every run a point, means with intervals, the Pareto front of the means.
+    """Accuracy over T at the end of each run: every run a point, means, their intervals, the Pareto front of the means.
 
     Hollow: sub-total (before re-training). The front is made of the means of each regime after TTA.
     """
@@ -120,7 +120,9 @@ def front(records: list[dict]) -> Figure:
                 axis.plot(x, y, **(look | RUNS | edge), markersize=8)
                 if part == "total":
                     means.append((float(x.mean()), float(y.mean())))
-                    axis.errorbar(*means[-1], _error(y), _error(x), color=PALETTE[regime], capsize=3)
+                    bars = (_error(y), _error(x)) if len(runs) > 2 else ()  # of two runs they would leave the panel
+                    axis.errorbar(*means[-1], *bars, color=PALETTE[regime], capsize=3, markersize=11,
+                                  marker="+" if len(runs) > 1 else "")  # fmt: skip
         best = pace.front(means)
         if best:
             axis.step(*zip(*best, strict=True), where="post", color="black", linewidth=1, linestyle=":", zorder=1)
@@ -130,7 +132,7 @@ def front(records: list[dict]) -> Figure:
     more = [("before re-training (hollow)", RUNS | hollow("grey") | {"marker": "o"}),
             ("Pareto front", {"linestyle": ":", "color": "black"})]  # fmt: skip
     _legend(figure, _present(records), more, line=False)
-    about = "Every run is a point, its place after TTA; the front is of means; long bars leave the panel."
+    about = "Every run is a point, its place after TTA; + are means, bars from three runs on; the front is of means."
     return foot(figure, records, f"{about} {_seeds(records)}")
 
 

@@ -50,8 +50,8 @@ def headline(comparisons: pd.DataFrame) -> str:
         f"{span(comparisons['clock'], 2)})"
         f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}. "
         f"**Accuracy was shown to be kept within {MARGIN:g} point in {kept} of {cells}** and was lower in {lower} of "
-        f"{cells}{decided(lambda kind: comparisons[f'points{kind}_high'] < 0)} ({_ends(comparisons, 'points', 1)}, in "
-        f"points; one validation image is {span(comparisons['image'])} points{margin}). "
+        f"{cells} ({_ends(comparisons, 'points', 1)}, in points; one validation image is {span(comparisons['image'])} "
+        f"points{margin}){decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}. "
         f"**As was higher in {higher} of {cells}** (x {_ends(comparisons, 'efficiency', 2)})"
         f"{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}{_breaks_even(comparisons)}."
         f"\n\n{_seeds(comparisons['n'])}"
@@ -81,8 +81,8 @@ def _decided(comparisons: pd.DataFrame, excludes: Callable[[str], pd.Series]) ->
     """In how many an interval of this kind says so, the plain one and the corrected one."""
     if comparisons["n"].max() < 2:
         return ""
-    return (f", with a 95% interval that says so in {int(excludes('').sum())} (corrected: "
-            f"{int(excludes('_wide').sum())})")  # fmt: skip
+    plain, corrected = (int(excludes(kind).sum()) for kind in ("", "_wide"))
+    return f", by a 95% interval in {plain}, by the corrected one in {corrected}"
 
 
 def span(values: Iterable[float], digits: int = 1) -> str:

@@ -115,8 +115,8 @@ def test_every_pair_is_drawn_against_the_control():
 
 
 def test_the_front_shows_every_run_however_long_the_bars():
-    """Of two runs whose accuracies differ by .2 the 95% interval is 2.5 wide: the panel stays with the runs."""
-    loaded = [record(), record("gradual", 0, accuracy=0.4), record("gradual", 1, accuracy=0.6)]
+    """Of three runs whose accuracies lie .2 apart the 95% interval is 1.0 wide: the panel stays with the runs."""
+    loaded = [record(), *(record("gradual", seed, accuracy=0.3 + 0.2 * seed) for seed in range(3))]
     axis = overview.front(loaded).axes[0]
     (low, high), accuracies = (
         axis.get_ylim(),

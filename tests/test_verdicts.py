@@ -35,14 +35,15 @@ def test_headline_of_one_seed():
     assert "As was higher in 1 of 2" in text
     assert "Seeds a comparison: 1. No interval can be had from one run" in text
     assert "Both treatments share a control" in text
-    assert "an interval that says so" not in text
+    assert "by a 95% interval" not in text
 
 
 def test_headline_of_many_seeds():
     text = verdicts.headline(FASTER)
     assert "saved time in 1 of 1 comparisons** (T x 0.75 [0.7" in text
-    assert "that says so in 1 (corrected: 1). **Accuracy was shown to be kept within 1 point in 1 of 1**" in text
-    assert "was lower in 0 of 1, with a 95% interval that says so in 0 (corrected: 0)" in text
+    assert "took x 1.00), by a 95% interval in 1, by the corrected one in 1. **Accuracy was shown to be kept" in text
+    assert "kept within 1 point in 1 of 1** and was lower in 0 of 1 (" in text
+    assert "points), by a 95% interval in 0, by the corrected one in 0. **As was higher in" in text
     assert "rises until accuracy has fallen by 25% of itself" in text
     assert "Seeds a comparison: 3." in text
     assert "share a control" in text
