@@ -33,16 +33,17 @@ def variants(table: pd.DataFrame) -> pd.DataFrame:
     return stacked(parts)
 
 
-def questions(table: pd.DataFrame, arms: pd.DataFrame, bench: dict, probes: list[dict]) -> list[dict[str, str]]:
+def questions(table: pd.DataFrame, reckoned: pd.DataFrame, arms: pd.DataFrame, bench: dict,
+              probes: list[dict]) -> list[dict[str, str]]:  # fmt: skip
     """Rows of question and answer.
 
     Args:
         table: from `records.load`.
+        reckoned: its `variants`.
         arms: the same of the runs on the same images split by two rules.
         bench: results/bench/bench.json, {} where there is none.
         probes: linear-probe accuracies of the weights by size (`probe`).
     """
-    reckoned = variants(table)
     rows = [(f"Is As higher {name}?", _rises(reckoned, name)) for name in VARIANTS]
     rows += [(question, answer(table)) for question, answer in FROM_RECORDS.items()]
     rows += [

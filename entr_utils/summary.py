@@ -229,19 +229,26 @@ def of_pace(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
     return captioned(rows, [], "" if rows else "No run of no increase to measure by.")
 
 
-def of_doubts(table: pd.DataFrame, results: str, profile: str) -> Markdown:
-    """What could fool us, question by question."""
+def of_doubts(table: pd.DataFrame, reckoned: pd.DataFrame, results: str, profile: str) -> Markdown:
+    """What could fool us, question by question; `reckoned` is the table's `scrutiny.variants`."""
     arms, bench = read_arms(results, profile), read_bench(results)
-    return as_table(scrutiny.questions(table, arms, bench, read_probes(results, profile)))
+    return as_table(scrutiny.questions(table, reckoned, arms, bench, read_probes(results, profile)))
 
 
-def of_mechanism(loaded: list[dict]) -> Markdown:
-    """Accuracy by dial and regime, what the contrasts answer, what is missing; of each setting on its own."""
+def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
+    """Accuracy by dial and regime, what the contrasts answer, what is missing; of each setting on its own.
+
+    Args:
+        loaded: the records of the mechanism.
+        contrasts: their `mechanism.contrasts`.
+    """
     runs = mechanism.table(loaded)
     parts: list[str] = []
     for (dataset, setting), cell in runs.groupby(["dataset", "setting"], sort=False) if len(runs) else ():
+        found = contrasts[(contrasts["dataset"] == dataset) & (contrasts["setting"] == setting)] if len(
+            contrasts) else contrasts  # fmt: skip
         parts += [f"{dataset}, {setting}:", as_table(_by_regime(mechanism.accuracies(cell))).data,
-                  mechanism.says(mechanism.contrasts(cell))]  # fmt: skip
+                  mechanism.says(found)]  # fmt: skip
     parts += [] if parts else [mechanism.says(pd.DataFrame())]
     return Markdown("\n\n".join(part for part in (*parts, mechanism.missing(runs)) if part))
 
@@ -259,11 +266,11 @@ def _by_regime(shown: pd.DataFrame) -> list[dict]:
 
 
 def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict],
-                controlled: list[dict]) -> Markdown:  # fmt: skip
-    """Which regime for which images and network, and when not to bother; `controlled` are the mechanism's records."""
+                contrasts: pd.DataFrame) -> Markdown:  # fmt: skip
+    """Which regime for which images and network, and when not to bother; `contrasts` are the mechanism's."""
     best = statistics.best(compared)
     rows = verdicts.recommendations(best)
-    detail = mechanism.warning(mechanism.contrasts(mechanism.table(controlled)))
+    detail = mechanism.warning(contrasts)
     bother = [*([detail] if detail else []), *verdicts.when_not(table, best)]
     mind = controls.change_of_mind(best, controls.compared(table))
     return captioned(rows, loaded, "\n\n".join((

@@ -14,7 +14,8 @@ BENCH = {"ceiling": {"environment": {"device": "Abacus"}, "result": CELLS}}
 
 
 def answers(loaded: list[dict], arms: list[dict] = [], bench: dict = {}, probes: list[dict] = []) -> dict[str, str]:  # noqa: B006
-    rows = scrutiny.questions(records.table(loaded), records.table(arms), bench, probes)
+    table = records.table(loaded)
+    rows = scrutiny.questions(table, scrutiny.variants(table), records.table(arms), bench, probes)
     return {row["question"]: row["answer"] for row in rows}
 
 

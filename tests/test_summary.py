@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from by_hand import matrix, record
 
-from entr_utils import records, statistics, summary
+from entr_utils import mechanism, records, scrutiny, statistics, summary
 
 
 def write(loaded: list[dict], folder: Path) -> None:
@@ -18,13 +18,15 @@ def write(loaded: list[dict], folder: Path) -> None:
 def everything(loaded: list[dict], profile: str = "paper") -> dict[str, str]:
     """All that the notebook shows of these records."""
     table, compared = records.table(loaded), statistics.compare(records.table(loaded))
+    reckoned, contrasts = scrutiny.variants(table), mechanism.contrasts(mechanism.table(loaded))
     shown = {
         "verdict": summary.verdict(compared, loaded, profile), "predicted": summary.predicted("results", loaded),
         "table1": summary.table1(loaded), "matrix": summary.matrix(loaded, profile),
         "pace": summary.of_pace(table, loaded), "comparisons": summary.comparisons(compared, loaded),
         "how sure": summary.how_sure(compared, loaded), "claims": summary.of_claims(table, loaded),
-        "controls": summary.of_controls(table, loaded), "doubts": summary.of_doubts(table, "results", profile),
-        "mechanism": summary.of_mechanism(loaded), "recommended": summary.recommended(table, compared, loaded, loaded),
+        "controls": summary.of_controls(table, loaded), "mechanism": summary.of_mechanism(loaded, contrasts),
+        "doubts": summary.of_doubts(table, reckoned, "results", profile),
+        "recommended": summary.recommended(table, compared, loaded, contrasts),
         "probes": summary.probes("results", profile),
     }  # fmt: skip
     return {name: markdown.data for name, markdown in shown.items()}
@@ -98,7 +100,7 @@ def test_the_arms_of_leakage_are_kept_apart(place):
     write(arms, Path("results/leakage"))
     table = records.table(matrix(1))
     assert "by image against by group, in points: steel, no increase +10.0" in summary.of_doubts(
-        table, "results", "paper").data  # fmt: skip
+        table, scrutiny.variants(table), "results", "paper").data  # fmt: skip
     assert summary.read_all("results", "paper")[1] == []
 
 
