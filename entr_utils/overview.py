@@ -144,7 +144,8 @@ def accuracy_over_time(records: list[dict]) -> Figure:
         for (_, regime), runs in _cells(of_panel).items():
             mean, colour = pace.curve(runs), PALETTE[regime]
             axis.plot(mean["spent"], mean["accuracy"], linestyle=LINES[regime], color=colour, linewidth=1.5)
-            axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+            if len(runs) > 2:  # of two runs a band is as high as the panel
+                axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
             ends = {part: [[run[f"{name}_{part}"] for run in runs] for name in ("seconds", "accuracy")]
                     for part in ("subtotal", "total")}  # fmt: skip
             axis.plot(*ends["subtotal"], "x", color=colour, markersize=7)
@@ -155,7 +156,7 @@ def accuracy_over_time(records: list[dict]) -> Figure:
     _legend(figure, _present(records), [("sub-total", {"marker": "x", "color": "grey", "linestyle": "none"})])
     networks = sorted({record["network"] for record in records})
     named = f" A curve a network: {', '.join(networks)}." if len(networks) > 1 else ""
-    return foot(figure, records, f"Marks at the end: after TTA. {_seeds(records)}{named}")
+    return foot(figure, records, f"Marks at the end: after TTA. Bands from three runs on. {_seeds(records)}{named}")
 
 
 def efficiency(records: list[dict]) -> Figure:

@@ -160,7 +160,7 @@ def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     letters = records.letters(loaded)
     rows = [_where(row, letters) | {
         "regime": LABELS[row["treatment"]], "n": row["n"],
-        "T ratio": interval_text(row, "time"), "of it re-training": interval_text(row, "clock"),
+        "T ratio": interval_text(row, "time"), "T ratio, re-training": interval_text(row, "clock"),
         "FLOPs ratio": f"{row['flops']:.2f}",
         "As ratio, sub-total": interval_text(row, "efficiency_subtotal"),
         "As ratio, total": interval_text(row, "efficiency"),
