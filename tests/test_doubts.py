@@ -174,11 +174,12 @@ def test_what_would_change_our_mind_is_watched():
                    n_val=200) for seed in range(3) for regime, accuracy, seconds in
             (("no_increase", 0.8, 1), ("gradual", 0.81, 1), ("short", 0.7, alike))]  # fmt: skip
     more, no_good = lines(bees)
-    assert more.endswith("So far on 1 of 2; short has two seeds or more at that T on 1.")
-    assert no_good.endswith("So far on 0; two seeds or more on 1.")
+    assert more.endswith("So far on 1 of 2; short has 3 seeds at that T on 1.")
+    assert no_good.endswith("So far on 0; 3 seeds on 1.")
     slow = [record(regime, seed, "bees", seconds=seconds * (1 + 0.2 * seed * (regime == "gradual")))
-            for regime, seconds in (("no_increase", 1), ("gradual", 1)) for seed in (0, 1)]  # fmt: skip
-    assert lines(slow)[1].endswith("So far on 1; two seeds or more on 1.")
+            for regime, seconds in (("no_increase", 1), ("gradual", 1)) for seed in (0, 1, 2)]  # fmt: skip
+    assert lines(slow)[1].endswith("So far on 1; 3 seeds on 1.")
+    assert lines(slow[:2] + slow[3:5])[1].endswith("So far on 0; 3 seeds on 0.")
     assert [line.partition("So far on ")[2][0] for line in lines([record()])] == ["0", "0"]
 
 
