@@ -6,15 +6,16 @@ that its T matches gradual's, `reversed` begins large. If small or short has the
 
 import pandas as pd
 
+from entr_utils.evidence import PARTS
 from entr_utils.statistics import CONTROL, MARGIN, MEASURES, best, compare, interval_text, stacked
 from entr_utils.verdicts import said
 
 RIVALS = ("small", "short", "reversed")
 EARLY = ("small", "short")  # those that do less
 AGAINST = (CONTROL, "gradual")
-LESS = {"bees", "ucm"}  # the datasets on which short was planned (`evidence.PARTS`)
+LESS = set(PARTS["3"].datasets)  # on which short was planned
 SHOWN = {name: MEASURES[name] for name in ("time", "efficiency", "points")}
-PLANNED = 3  # seeds: fewer leave every interval open, which would then count against growing
+PLANNED = len(PARTS["3"].seeds)  # as of part 1; fewer leave every interval open, which would count against growing
 MATCHED = 0.05  # short's T is planned to be within so much of gradual's
 
 

@@ -18,6 +18,7 @@ from entr_utils.records import letters, setting, table
 from entr_utils.verdicts import said, span
 
 ACROSS = 3  # panels in a row, as wide as a page on GitHub shows without shrinking them
+BARS = 3  # runs from which an interval is drawn over time: that of two is as large as the panel, and larger
 RUNS: dict[str, Any] = {"alpha": 0.6, "linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.6}
 A, T = "validation accuracy, full size", "seconds of training (T)"
 
@@ -67,7 +68,7 @@ def _seeds(records: list[dict]) -> str:
 
 
 def _show_points(axis: Axes) -> None:
-    """Limits that show every run, and zero seconds: an interval of two runs may be a hundred times as long."""
+    """Limits that show every run, and zero seconds; an interval may reach far beyond."""
     drawn = [line for line in axis.lines if line.get_marker() in MARKERS.values()]
     if not drawn:
         return
@@ -120,7 +121,7 @@ def front(records: list[dict]) -> Figure:
                 axis.plot(x, y, **(look | RUNS | edge), markersize=8)
                 if part == "total":
                     means.append((float(x.mean()), float(y.mean())))
-                    bars = (_error(y), _error(x)) if len(runs) > 2 else ()  # of two runs they would leave the panel
+                    bars = (_error(y), _error(x)) if len(runs) >= BARS else ()
                     axis.errorbar(*means[-1], *bars, color=PALETTE[regime], capsize=3, markersize=11,
                                   marker="+" if len(runs) > 1 else "")  # fmt: skip
         best = pace.front(means)
@@ -144,7 +145,7 @@ def accuracy_over_time(records: list[dict]) -> Figure:
         for (_, regime), runs in _cells(of_panel).items():
             mean, colour = pace.curve(runs), PALETTE[regime]
             axis.plot(mean["spent"], mean["accuracy"], linestyle=LINES[regime], color=colour, linewidth=1.5)
-            if len(runs) > 2:  # of two runs a band is as high as the panel
+            if len(runs) >= BARS:
                 axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
             ends = {part: [[run[f"{name}_{part}"] for run in runs] for name in ("seconds", "accuracy")]
                     for part in ("subtotal", "total")}  # fmt: skip

@@ -19,6 +19,7 @@ import pandas as pd
 
 from entr_utils import UserError, files
 from entr_utils.keys import key_of
+from entr_utils.parameters import of_record
 from entr_utils.regimes import PROFILES, PROTOCOL
 
 SCHEMA_VERSION = 1
@@ -299,14 +300,11 @@ def setting(record: dict) -> str:
 
 def asked_for(record: dict) -> list[str]:
     """In which of size, batch and schedule a run is not what its profile and regime say."""
-    profile, stages = PROFILES[record["profile"]], record["identity"]["stages"]
-    asked = [f"{record['size']} px"] if record["size"] != profile.size else []
-    asked += [f"batch {record['batch']}"] if record["batch"] != profile.batch else []
-    if record["regime"] == "stepwise":
-        switch = next(stage["name"] for stage in stages if stage["size"] == record["size"])
-        asked += [f"full size from {switch}"] if switch != "CMult" else []
-    if record["regime"] == "short" and "matched" not in record:
-        asked.append(f"share {stages[0].get('share', 1.0):g}")
+    profile, given = PROFILES[record["profile"]], of_record(record)
+    asked = [f"{given['size']} px"] if given["size"] != profile.size else []
+    asked += [f"batch {given['batch']}"] if given["batch"] != profile.batch else []
+    asked += [f"full size from {given['switch']}"] if given.get("switch", "CMult") != "CMult" else []
+    asked += [f"share {given['share']:g}"] if "share" in given and "matched" not in record else []
     return asked
 
 

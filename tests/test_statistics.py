@@ -297,7 +297,9 @@ def test_a_schedule_of_its_own_is_no_replicate():
 
 @pytest.mark.parametrize(("other", "said"), [({"batch": 32}, "batch 32"), ({"size": 128}, "128 px")])
 def test_what_was_asked_for_is_said_with_the_setting(other, said):
-    assert records.setting(record() | other).endswith(f", protocol 2, {said}")
+    run = record()
+    run["identity"] |= other
+    assert records.setting(run).endswith(f", protocol 2, {said}")
     assert records.setting(record()).endswith(", protocol 2")
 
 
