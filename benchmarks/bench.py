@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from entr_utils import records
+from entr_utils import files
 from entr_utils.commands import guarded, with_defaults, with_kernel_environment
 from entr_utils.execution import execute
 from entr_utils.runs import NOTEBOOKS
@@ -27,13 +27,13 @@ def read_settings(words: list[str]) -> dict[str, str]:
 
 def read(folder: str | Path) -> dict:
     """The bench so far: part -> environment, seconds, result; empty where none was run."""
-    return records.known(Path(folder) / "bench.json")
+    return files.known(Path(folder) / "bench.json")
 
 
 def keep(folder: Path, part: str, entry: dict) -> None:
     """Put the entry of a part into bench.json, whole or not at all."""
     bench = read(folder) | {part: entry}
-    records.write_json({name: bench[name] for name in PARTS if name in bench}, folder / "bench.json")
+    files.write_json({name: bench[name] for name in PARTS if name in bench}, folder / "bench.json")
 
 
 def measure(part: str, results: str) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from entr_utils import UserError, experiment, records
+from entr_utils import UserError, experiment, reports
 
 FATAL, LEFT_OUT, REPORTED, READ = "fatal", "left out", "reported", "read"
 
@@ -76,7 +76,7 @@ def use(folder: Path, **parameters) -> tuple[str, str]:
     if "groups" not in parameters and not first.images.groups and again.about != about:
         raise AssertionError("read from the cache, it is something else")
     texts = [*about["left_out"], *about["copies"]]
-    if sum(text.partition(": ")[0] in records.not_used(about) for text in texts) < len(texts):
+    if sum(text.partition(": ")[0] in reports.not_used(about) for text in texts) < len(texts):
         raise AssertionError("not in the notebook")
     happened = LEFT_OUT if about["n_left_out"] else REPORTED if about["n_copies"] else READ
     return happened, "; ".join(texts)

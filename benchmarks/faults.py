@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.place import VICTIMS, Place, ends, place
-from entr_utils import UserError, records
+from entr_utils import UserError, files, records
 from entr_utils.commands import guarded, with_defaults
 
 PARTS = ("kills", "moments", "damage", "places", "company", "inputs")
@@ -258,9 +258,9 @@ def keep(folder: Path, part: str, campaign: Campaign, environment: dict, seconds
     entry = {"environment": environment, "seconds": seconds, "words": campaign.words,
              "runs": len(campaign.reference), "rows": campaign.rows, "table": campaign.table}  # fmt: skip
     of = " ".join(word.partition("=")[2] for word in campaign.words if word not in ("PROFILE=tiny", *ONE))
-    known = records.known(path) | {f"{part} ({of})" if of else part: entry}
+    known = files.known(path) | {f"{part} ({of})" if of else part: entry}
     ordered = {name: known[name] for name in sorted(known, key=lambda name: (PARTS.index(name.split()[0]), name))}
-    records.write_json(ordered, path)
+    files.write_json(ordered, path)
     (folder / "README.md").write_text(page(ordered))
 
 

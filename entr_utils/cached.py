@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from entr_utils import UserError, memory, records
+from entr_utils import UserError, files, memory
 from entr_utils.keys import key_of
 
 
@@ -33,7 +33,7 @@ def images(name: str, n: int, size: int, fill: Callable[[np.ndarray], dict]) -> 
     if trouble:
         notes.unlink(missing_ok=True)
         found = _make(array, (n, size, size, 3), fill)
-        records.write_json({"found": found, "sha256": _sha256(array, found)}, notes)
+        files.write_json({"found": found, "sha256": _sha256(array, found)}, notes)
     return np.load(array, mmap_mode="r"), json.loads(notes.read_text())["found"]
 
 

@@ -29,7 +29,7 @@ def missing(table: pd.DataFrame) -> str:
     """Which control regimes have no record, in a sentence; "" where all have."""
     there = set(table["regime"]) if len(table) else set()
     lacking = [regime for regime in RIVALS if regime not in there]
-    return f"No record of these controls yet: {', '.join(lacking)}." if lacking else ""
+    return f"No record of these controls on these images yet: {', '.join(lacking)}." if lacking else ""
 
 
 def change_of_mind(comparisons: pd.DataFrame, found: pd.DataFrame) -> list[str]:
@@ -71,8 +71,8 @@ def says(found: pd.DataFrame) -> str:
     early = found[found["treatment"].isin(EARLY) & (found["against"] == "gradual")]
     early = best(_in_time(early)) if len(early) else early
     if early.empty:
-        return ("Whether As can be won by doing less is open: there is no record of small, or of short at gradual's T, "
-                "beside gradual.")  # fmt: skip
+        return ("Whether As can be won by doing less is open: neither small nor short at gradual's T has run beside "
+                "gradual. Until one has, a higher As is no evidence for growing.")  # fmt: skip
     lines = [f"{said(row['treatment'])} on {row['dataset']}, As x {interval_text(row, 'efficiency')} of gradual's at "
              f"{interval_text(row, 'points', 1)} points (n = {row['n']})" for _, row in early.iterrows()]  # fmt: skip
     more, less = int((early["efficiency_low"] > 1).sum()), int((early["efficiency_high"] < 1).sum())

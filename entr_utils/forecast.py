@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelFitException
 
-from entr_utils import UserError, datasets, images, learning, locks, memory, networks, records, synthetic, timing
+from entr_utils import UserError, datasets, files, images, learning, locks, memory, networks, synthetic, timing
 from entr_utils.augmentation import make_augment, normalise
 from entr_utils.experiment import Experiment
 from entr_utils.keys import slug
@@ -75,11 +75,11 @@ def rates(p: Parameters) -> dict[str, dict[str, float]]:
     steps = [(name, names[name]) for name in [*names][:-2] if name in known]
     if steps and time.time() - _cache(p).stat().st_mtime > LAIN:
         known = _as_of_now(p, known, *steps[-1])
-        records.write_sealed(known, _cache(p))
+        files.write_sealed(known, _cache(p))
     if missing := {name: what for name, what in names.items() if name not in known}:
         found = _probe(p, missing)
         known = (_known(p) if known else {}) | found  # a run may have taught it while the probe waited for the device
-        records.write_sealed(known, _cache(p))
+        files.write_sealed(known, _cache(p))
     return {f"{size} {what}": known[name] for name, (size, what) in names.items()}
 
 
@@ -123,7 +123,7 @@ def _cache(p: Parameters) -> Path:
 
 
 def _known(p: Parameters) -> dict[str, dict[str, float]]:
-    return records.read_sealed(_cache(p))
+    return files.read_sealed(_cache(p))
 
 
 def _measure(network: networks.Network, p: Parameters, size: int, what: str, batch: int) -> dict[str, float]:
@@ -201,13 +201,13 @@ def _resident(n: int, size: int, beside: int = 0) -> int:
 
 def of(experiment: Experiment) -> dict:
     """The forecast of a run that is about to start: the one written to disk where it has started before."""
-    said = records.read_sealed(experiment.path.with_suffix(".forecast"))
+    said = files.read_sealed(experiment.path.with_suffix(".forecast"))
     return said or forecast(experiment.parameters, len(experiment.training), len(experiment.validation))
 
 
 def write(experiment: Experiment, predicted: dict) -> None:
     """Write the forecast of a run to disk, before its first step: made once, read from there ever after."""
-    records.write_sealed(predicted, experiment.path.with_suffix(".forecast"))
+    files.write_sealed(predicted, experiment.path.with_suffix(".forecast"))
 
 
 def learn(experiment: Experiment, record: dict) -> None:
@@ -228,7 +228,7 @@ def learn(experiment: Experiment, record: dict) -> None:
     for name in set(tta):
         known[name]["seconds"] *= off
     try:
-        records.write_sealed(known, path)
+        files.write_sealed(known, path)
     except UserError as error:  # the run is done; only its lesson is lost
         print(f"the next forecasts do not know of this run: {error}", file=sys.stderr)
 

@@ -8,7 +8,7 @@ the last one completes: nothing is cut off. If short wins, stopping early wins, 
 
 from typing import TYPE_CHECKING
 
-from entr_utils import UserError, records
+from entr_utils import UserError, files, records
 
 if TYPE_CHECKING:
     from entr_utils.experiment import Experiment
@@ -52,7 +52,7 @@ def _kept(short: "Experiment") -> dict:
     p = short.parameters
     for path in sorted(short.path.parent.glob(f"{p.dataset}-{p.network}-short-s{p.seed}-*")):
         if path.suffix in (".json", ".trained"):
-            record = records.read_json(path)
+            record = files.read_json(path)
             same = record["identity"]["split_sha256"] == short.identity["split_sha256"]
             if same and records.comparable(record["identity"]) == records.comparable(short.identity):
                 return record.get("matched", {})  # none where its share was given by hand

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from entr_utils import images, locks, records, timing
+from entr_utils import files, images, locks, timing
 from entr_utils.augmentation import normalise
 from entr_utils.experiment import Experiment
 from entr_utils.learning import make_network
@@ -51,5 +51,5 @@ def write_probe(experiment: Experiment) -> Path:
             accuracy = linear_probe(experiment)
         kept = ("dataset", "network", "seed", "weights", "weights_sha256", "data_sha256", "split_sha256", "device")
         probe = {**{name: identity[name] for name in kept}, "n_val": len(experiment.validation), "accuracy": accuracy}
-        records.write_json(probe, path)
+        files.write_json(probe, path)
     return path

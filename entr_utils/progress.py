@@ -20,10 +20,13 @@ def minutes(seconds: float) -> str:
 
 
 class Progress:
-    """A line updated in place: in a notebook one output that is emptied at the end, in a terminal one line."""
+    """A line updated in place: in a notebook one output that is emptied at the end, in a terminal one line.
+
+    `start` is the share that was done before: by a run that was stopped and goes on.
+    """
 
     def __init__(self, text: str) -> None:
-        self.text, self.began, self.handle, self.shown = text, time.monotonic(), None, 0.0
+        self.text, self.began, self.handle, self.shown, self.start = text, time.monotonic(), None, 0.0, 0.0
 
     def update(self, share: float, note: str = "") -> None:
         """Say that `share` (0 to 1) is done."""
@@ -32,10 +35,10 @@ class Progress:
                 file.write(f"{share:.4f}")
             return
         now = time.monotonic()
-        if now - self.began < QUIET_SECONDS or now - self.shown < 0.5 or not share:
+        if now - self.began < QUIET_SECONDS or now - self.shown < 0.5 or share <= self.start:
             return
         self.shown = now
-        left = (now - self.began) * (1 - share) / share
+        left = (now - self.began) * (1 - share) / (share - self.start)
         self._show(f"{self.text}: {share:.0%}{', ' + note if note else ''}, about {minutes(left)} left")
 
     def close(self) -> None:

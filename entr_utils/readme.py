@@ -55,7 +55,7 @@ def write_results(root: Path = ROOT) -> str:
 
 
 def results(root: Path = ROOT) -> str:
-    """The answer so far, from the committed records alone: the verdict, each comparison, claims, controls, weights."""
+    """The answer so far, from the committed records alone: the verdict, what is missing, each comparison, claims."""
     from entr_utils import claims, controls, statistics, summary
 
     folder = str(root / "results")
@@ -63,11 +63,10 @@ def results(root: Path = ROOT) -> str:
     compared = statistics.compare(table)
     parts = [
         summary.verdict(compared, loaded, "paper").data,
+        summary.queue(folder, "paper").data,
         f"![Validation accuracy over seconds of training]({PICTURE})",
         summary.comparisons(compared, loaded).data,
         f"The paper's claims: {claims.tally(claims.judge(table))} {controls.missing(table)}".strip(),
-        "What a linear classifier reads from the frozen weights' features, by image size (validation accuracy):",
-        summary.probes(folder, "paper").data,
         _mechanism(folder),
     ]
     return "\n\n".join(parts)
@@ -78,9 +77,9 @@ def _mechanism(folder: str) -> str:
     from entr_utils import mechanism, records, summary
 
     _, loaded = summary.read_all(folder, "mechanism")
-    says = mechanism.says(mechanism.contrasts(mechanism.table(loaded)))
+    found = summary.of_contrasts(mechanism.contrasts(mechanism.table(loaded))).data
     about = "Why it works, if it does, on images whose class is carried by coarse patterns, by fine texture, or both:"
-    return "\n\n".join([about, says] + [f"<sub>{records.caption(loaded)}</sub>"] * bool(loaded))
+    return "\n\n".join([about, found] + [f"<sub>{records.caption(loaded)}</sub>"] * bool(loaded))
 
 
 def speed(bench: dict) -> str:

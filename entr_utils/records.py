@@ -3,12 +3,9 @@
 No torch here: a laptop without it can read results.
 """
 
-import html
-import json
 import math
 import os
 import re
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,7 +14,7 @@ from string import ascii_uppercase
 import fastjsonschema  # imported in no time; jsonschema takes seconds of every kernel's start
 import pandas as pd
 
-from entr_utils import UserError, files
+from entr_utils import files
 from entr_utils.keys import key_of
 from entr_utils.parameters import of_record
 from entr_utils.regimes import PROFILES, PROTOCOL
@@ -143,12 +140,7 @@ def _flops(record: dict) -> dict[str, float]:
 def write(record: dict, path: Path) -> None:
     """Write a record whole or not at all: its file is the only sign that a run is done."""
     check(record, path)
-    write_json(record, path)
-
-
-def write_json(value: dict, path: Path) -> None:
-    """Write a JSON file whole or not at all. Raises UserError where it cannot be written."""
-    files.write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
+    files.write_json(record, path)
 
 
 def unfinished(path: Path) -> Path:
@@ -164,49 +156,11 @@ def finish(path: Path) -> None:
         path.with_suffix(".forecast").unlink(missing_ok=True)  # it is in the record
 
 
-class Damaged(UserError):
-    """A file that is not what was written."""
-
-
 def read(path: Path) -> dict:
     """A checked record. Raises Damaged naming the file and what is wrong with it, UserError where it cannot be read."""
-    record = read_json(path, "a record")
+    record = files.read_json(path, "a record")
     check(record, path)
     return record
-
-
-def read_json(path: Path, what: str = "a whole file") -> dict:
-    """What `write_json` wrote. Raises Damaged naming the file, UserError where it cannot be read."""
-    try:
-        return json.loads(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
-    except (ValueError, RecursionError) as error:
-        raise Damaged(f"{path}: not {what} ({error}); delete it and run again") from error
-
-
-def known(path: Path) -> dict:
-    """What a JSON file holds so far; {} where there is none. Raises as `read_json` does."""
-    return read_json(path) if path.exists() else {}
-
-
-def write_sealed(value: dict, path: Path) -> None:
-    """As `write_json`, with a checksum of its own."""
-    write_json({"sha256": key_of(value), "value": value}, path)
-
-
-def read_sealed(path: Path) -> dict:
-    """What `write_sealed` wrote; {} where there is none, or where it is damaged: that is said."""
-    if not path.exists():
-        return {}
-    try:
-        sealed = read_json(path)
-        if sealed["sha256"] == key_of(sealed["value"]):
-            return sealed["value"]
-    except (Damaged, KeyError, TypeError):
-        pass
-    print(f"{path}: damaged, or of another version; made again", file=sys.stderr)
-    return {}
 
 
 @cache
@@ -220,7 +174,7 @@ def check(record: dict, path: Path) -> None:
         _validator()(record)
     except fastjsonschema.JsonSchemaValueException as error:
         where, what = "/".join(error.path[1:]) or "the record", error.message.partition(" ")[2]
-        raise Damaged(f"{path}: {where}: {what[:120]}; delete it and run again") from error
+        raise files.Damaged(f"{path}: {where}: {what[:120]}; delete it and run again") from error
     identity, predictions = record["identity"], record["predictions"]
     facts = {"key": key_of(identity), **{name: identity.get(name) for name in KEPT},
              **{f"n_val (predictions of {name})": len(predictions[name]) for name in _PREDICTED}}  # fmt: skip
@@ -233,7 +187,7 @@ def check(record: dict, path: Path) -> None:
     if not wrong and record.get("sha256", _sha256(record)) != _sha256(record):
         wrong = ["the checksum"]
     if wrong:
-        raise Damaged(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
+        raise files.Damaged(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
 
 
 def repeatable(record: dict) -> dict:
@@ -337,22 +291,6 @@ def caption(records: list[dict]) -> str:
     if any("threads" in record["environment"]["device"] for record in records):
         notes.append("Trained on a CPU; the paper used a Colab GPU.")
     for old in sorted({record["protocol"] for record in records} - {PROTOCOL}):
-        notes.append(f"Trained under protocol {old}; today's code is at {PROTOCOL} and would take other seconds.")
+        notes.append(f"T under protocol {old} cannot be compared with T under protocol {PROTOCOL}, today's.")
     notes += [f"{letter}: {where}." for where, letter in letters(records).items()]
     return " ".join(notes)
-
-
-def not_used(about: dict) -> str:
-    """A line each on what of a folder was left out and on identical images, naming a few; none where there is none.
-
-    Args:
-        about: a record, or what it will say of its images (`Experiment.about`).
-    """
-    lines = (("left_out", "Left out"), ("copies", "Identical images, kept on one side of the split"))
-    return "".join(f"- {text}, {about[f'n_{name}']} in all: {_few(about[name], about[f'n_{name}'])}.\n"
-                   for name, text in lines if about[f"n_{name}"])  # fmt: skip
-
-
-def _few(texts: list[str], n: int, most: int = 5) -> str:
-    shown = [html.escape(text).replace("|", "&#124;") for text in texts[:most]]  # a file's name is no markup
-    return "; ".join(shown) + (f"; and {n - most} more" if n > most else "")

@@ -6,6 +6,7 @@ Plain Python: a laptop without torch can read and draw a schedule.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from entr_utils import UserError
@@ -105,6 +106,16 @@ class Regime:
         """
         each = self.lookup(epoch).stage.share * whole
         return math.floor((epoch + 1) * each + 0.5) - math.floor(epoch * each + 0.5)
+
+    def done(self, cost: Callable[[Stage], float], whole: int) -> list[float]:
+        """Shares of the run's work that are done after 0, 1, ... epochs.
+
+        Args:
+            cost: of an image in a stage, in any unit.
+            whole: batches of an epoch, as in `batches`.
+        """
+        each = [cost(self.lookup(epoch).stage) * self.batches(epoch, whole) for epoch in range(self.epochs)]
+        return [sum(each[:epoch]) / sum(each) for epoch in range(self.epochs + 1)]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What the notebook of a run shows: sentences and tables made from an experiment or its record."""
 
+import html
 from collections import Counter
 
 import numpy as np
@@ -35,12 +36,28 @@ def what_runs(experiment) -> Markdown:
         f"**{p.dataset}, {p.network}, {LABELS[p.regime]}, seed {p.seed}**, profile {p.profile} "
         f"({PROFILES[p.profile].purpose}): {state}.\n\n"
         f"- Images: {images.source}; {len(experiment.training)} to train, {len(experiment.validation)} to validate.\n"
-        f"{records.not_used(experiment.about)}"
+        f"{not_used(experiment.about)}"
         f"- Weights: {identity['weights']}. Precision: {identity['precision']}. Device: {identity['device']}.\n"
         f"- {experiment.regime.epochs} epochs, batch {identity['batch']}, learning rate {identity['lr']:g}, "
         f"up to {identity['size']} px.\n"
         f"- {forecast_of(experiment)}"
     )
+
+
+def not_used(about: dict) -> str:
+    """A line each on what of a folder was left out and on identical images, naming a few; none where there is none.
+
+    Args:
+        about: a record, or what it will say of its images (`Experiment.about`).
+    """
+    lines = (("left_out", "Left out"), ("copies", "Identical images, kept on one side of the split"))
+    return "".join(f"- {text}, {about[f'n_{name}']} in all: {_few(about[name], about[f'n_{name}'])}.\n"
+                   for name, text in lines if about[f"n_{name}"])  # fmt: skip
+
+
+def _few(texts: list[str], n: int, most: int = 5) -> str:
+    shown = [html.escape(text).replace("|", "&#124;") for text in texts[:most]]  # a file's name is no markup
+    return "; ".join(shown) + (f"; and {n - most} more" if n > most else "")
 
 
 def forecast_of(experiment) -> str:

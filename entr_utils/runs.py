@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 from tqdm import tqdm
 
-from entr_utils import UserError, datasets, inputs, locks, records
+from entr_utils import UserError, datasets, files, inputs, locks, records
 from entr_utils.commands import guarded, named, start
 from entr_utils.execution import Refused, execute, whole
 from entr_utils.parameters import NETWORKS, Parameters
@@ -153,7 +153,7 @@ def damage(path: Path) -> str:
     try:
         if path.exists():
             records.read(path)
-    except records.Damaged as error:
+    except files.Damaged as error:
         return str(error)
     return ""
 

@@ -1,12 +1,13 @@
 """What the summary shows of many records: sentences and tables. Everything works for any part of the records."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from entr_utils import claims, controls, evidence, mechanism, pace, records, scrutiny, statistics, verdicts
+from entr_utils import claims, controls, evidence, files, mechanism, pace, records, scrutiny, statistics, verdicts
 from entr_utils.datasets import DATASETS
 from entr_utils.figures import ALL, LABELS
 from entr_utils.keys import git
@@ -33,12 +34,12 @@ def read_arms(results: str, profile: str) -> pd.DataFrame:
 
 def read_bench(results: str) -> dict:
     """What `make bench` measured, {} where it did not."""
-    return records.known(Path(results) / "bench" / "bench.json")
+    return files.known(Path(results) / "bench" / "bench.json")
 
 
 def read_probes(results: str, profile: str) -> list[dict]:
     """Linear-probe accuracies of the weights by size, of every probe there is."""
-    return [records.read_json(path) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
+    return [files.read_json(path) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
 
 
 def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdown:
@@ -49,18 +50,12 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     unpaired = statistics.left_out(table)
     alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
-    settings = records.letters(loaded) or {records.setting(first): ""}
-    where = "; ".join(f"{letter}: {setting}".removeprefix(": ") for setting, letter in settings.items())
-    best = statistics.best(compared)
-    chosen = (
-        ""
-        if len(best) == len(compared)
-        else " Of several settings of a dataset and network the one with most pairs of runs, of as many that of the "
-        "newest protocol, is counted above; all are in the tables."
-    )
+    of, best = records.letters(loaded), statistics.best(compared)
+    where = f"settings {', '.join(of.values())} (named below)" if of else records.setting(first)
     return Markdown("\n\n".join((
         verdicts.headline(best), controls.says(controls.compared(table)),
-        f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone}{chosen}",
+        f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone}"
+        f"{verdicts.counted(best, compared, of)}",
         f"What was stand-in: {records.caption(loaded) or 'nothing'}",
     )))  # fmt: skip
 
@@ -81,10 +76,11 @@ def predicted(results: str, loaded: list[dict]) -> Markdown:
         return Markdown(f"The predictions are in {path}; this clone holds no history that says when they were written.")
     last, first = commits[0], commits[-1]
     changed = f", last changed in {last[0]}, {last[1]}" if len(commits) > 1 else ""
-    began = pd.to_datetime(pd.Series([record["environment"]["started"] for record in loaded]), utc=True)
-    after = int((began > pd.Timestamp(first[1])).sum())
+    began = [(record["profile"], pd.Timestamp(record["environment"]["started"])) for record in loaded]
+    after = " and ".join(f"{sum(at > pd.Timestamp(first[1]) for of, at in began if of == profile)} of {n} runs of "
+                         f"profile {profile}" for profile, n in Counter(of for of, _ in began).items())  # fmt: skip
     return Markdown(f"Predictions, margins and the plan of the analysis are in {path}: commit {first[0]}, {first[1]}"
-                    f"{changed}. {after} of these {len(loaded)} runs began after it.")  # fmt: skip
+                    f"{changed}. {after or 'No run'} began after it.")  # fmt: skip
 
 
 def queue(results: str, profile: str) -> Markdown:
@@ -179,9 +175,9 @@ def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
         "regime": LABELS[row["treatment"]], "n": row["n"],
         **{title: _corrected(row, name, digits) for title, name, digits in (
             ("T, corrected", "time", 2), ("As, corrected", "efficiency", 2), ("points, corrected", "points", 1))},
-        **{f"p, {title}": _p(row[f"{name}_p"]) for title, name in (
+        **{f"p, {title}": _number(row[f"{name}_p"], 3) for title, name in (
             ("T", "time"), ("As", "efficiency"), ("points", "points"))},
-        "TOST p": _p(row["tost_p"]), "accuracy": row["kept"], "least margin": _number(row["tost_margin"]),
+        "TOST p": _number(row["tost_p"], 3), "accuracy": row["kept"], "least margin": _number(row["tost_margin"], 1),
         "worth it": verdicts.paid(row),
     } for _, row in compared.iterrows()]  # fmt: skip
     smallest = "; ".join(f"n = {n}: {2 / 2**n:g}" for n in sorted(set(compared["n"])) if n > 1) if len(rows) else ""
@@ -193,12 +189,8 @@ def _corrected(row: pd.Series, name: str, digits: int) -> str:
     return interval_text(row, name, digits, "_wide").partition(" ")[2]
 
 
-def _p(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.3f}"
-
-
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.1f}"
+def _number(value: float, digits: int) -> str:
+    return "" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def of_claims(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
@@ -245,12 +237,21 @@ def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
     runs = mechanism.table(loaded)
     parts: list[str] = []
     for (dataset, setting), cell in runs.groupby(["dataset", "setting"], sort=False) if len(runs) else ():
-        found = contrasts[(contrasts["dataset"] == dataset) & (contrasts["setting"] == setting)] if len(
-            contrasts) else contrasts  # fmt: skip
-        parts += [f"{dataset}, {setting}:", as_table(_by_regime(mechanism.accuracies(cell))).data,
-                  mechanism.says(found)]  # fmt: skip
-    parts += [] if parts else [mechanism.says(pd.DataFrame())]
-    return Markdown("\n\n".join(part for part in (*parts, mechanism.missing(runs)) if part))
+        parts += [_drawn(dataset, setting), as_table(_by_regime(mechanism.accuracies(cell))).data]
+    parts += [of_contrasts(contrasts).data, mechanism.missing(runs)]
+    return Markdown("\n\n".join(part for part in parts if part))
+
+
+def of_contrasts(contrasts: pd.DataFrame) -> Markdown:
+    """What tells coarse first from saving: the mechanism's contrasts of each setting in a table and a sentence."""
+    parts: list[str] = []
+    for (dataset, setting), found in contrasts.groupby(["dataset", "setting"], sort=False) if len(contrasts) else ():
+        parts += [_drawn(dataset, setting), as_table(mechanism.answers(found)).data, mechanism.says(found)]
+    return Markdown("\n\n".join([*parts, mechanism.IN_POINTS] if parts else [mechanism.says(contrasts)]))
+
+
+def _drawn(dataset: str, setting: str) -> str:
+    return f"Drawn in the style of {dataset}, {setting}:"
 
 
 def _by_regime(shown: pd.DataFrame) -> list[dict]:

@@ -61,15 +61,15 @@ class FollowRegime(Callback):
 class KeepLedger(Callback):
     """Time the training of each epoch, then evaluate off the clock; one row an epoch, one a stage."""
 
-    def __init__(
-        self, experiment: Experiment, follow: FollowRegime, photos: Tensor, labels: Tensor, progress: Progress
-    ):
+    def __init__(self, experiment: Experiment, follow: FollowRegime, photos: Tensor, labels: Tensor,
+                 progress: Progress):  # fmt: skip
         self.experiment, self.follow, self.photos, self.labels = experiment, follow, photos, labels
         self.clock, self.progress, self.memory = follow.clock, progress, memory.PeakMemory()
         self.epochs: list[dict] = []
         self.stages: list[dict] = []
         self.predictions: dict[str, Tensor] = {}  # after each stage, at the largest size
         self.failure, self.peak = "", 0
+        self.done: list[float] = []  # share of the run's FLOPs that are done after 0, 1, ... epochs
         self.began, self.counters = time.perf_counter(), timing.counters()
         self.first: dict = {}  # environment and costs of the first attempt, and where those went on that added an epoch
 
@@ -100,7 +100,8 @@ class KeepLedger(Callback):
             raise CancelFitException
 
     def after_batch(self):
-        done = (self.epoch + (self.iter + 1) / self.n_iter) / self.experiment.regime.epochs
+        before, after = self.done[self.epoch : self.epoch + 2]
+        done = before + (after - before) * (self.iter + 1) / self.n_iter
         self.progress.update(done, f"epoch {self.epoch + 1} of {self.experiment.regime.epochs}")
 
     def after_train(self):
@@ -153,6 +154,7 @@ class KeepLedger(Callback):
         self.began = time.perf_counter() - state["wall"]
         self.counters = timing.difference(timing.counters(), state["counted"])
         self.follow.stand(state["epoch"])
+        self.progress.start = self.done[state["epoch"]]
 
     def counted(self) -> dict[str, float | None]:
         """Energy and stolen time since the run began, each None where the machine does not count it."""
@@ -165,10 +167,8 @@ class KeepLedger(Callback):
         return (probabilities.argmax(1) == self.labels).float().mean().item()
 
     def _stage_ends(self) -> bool:
-        regime = self.experiment.regime
-        if self.epoch + 1 == regime.epochs:
-            return True
-        return regime.lookup(self.epoch + 1).stage is not self.follow.moment.stage
+        regime, after = self.experiment.regime, self.epoch + 1
+        return after == regime.epochs or regime.lookup(after).stage is not self.follow.moment.stage
 
     def _close_stage(self, moment: Moment, full: float, small: float) -> None:
         rows = [row for row in self.epochs if row["stage"] == moment.stage.name]
@@ -204,10 +204,8 @@ def train(experiment: Experiment) -> dict:
 
 
 def _trained(experiment: Experiment) -> dict | None:
-    for path in (experiment.path, records.unfinished(experiment.path)):
-        if path.exists():
-            return records.read(path)
-    return None
+    found = next(filter(Path.exists, (experiment.path, records.unfinished(experiment.path))), None)
+    return records.read(found) if found else None
 
 
 def _train(experiment: Experiment, predicted: dict) -> dict:
@@ -252,6 +250,7 @@ def _set_up(experiment: Experiment, predicted: dict) -> tuple[networks.Network, 
     ledger.began = began
     placed = time.perf_counter() - began
     warmup, flops = learning.warm_up(network, experiment, batches)
+    ledger.done = experiment.regime.done(lambda stage: flops[f"{stage.fed(p.size)} {stage.trains}"], batches.whole)
     costs = {
         "warmup_seconds": warmup, "flops_per_image": flops, "prepare_seconds": experiment.prepare_seconds + placed,
         **{f"forecast_{name}": predicted[name] for name in ("seconds", "wall_seconds", "memory")},
@@ -296,8 +295,5 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
             suggested = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(minimum,))
-        return (
-            list(map(float, learner.recorder.lrs)),
-            list(map(float, learner.recorder.losses)),
-            float(suggested.minimum),
-        )
+        recorder = learner.recorder
+        return list(map(float, recorder.lrs)), list(map(float, recorder.losses)), float(suggested.minimum)

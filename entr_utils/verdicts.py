@@ -31,8 +31,18 @@ def paid(row: pd.Series, kind: str = "") -> str:
     return "open"
 
 
+def answer(comparisons: pd.DataFrame) -> str:
+    """Whether growing images paid (`paid`), counted: the answer in a line, before any number."""
+    plain, corrected = (comparisons.apply(paid, axis=1, kind=kind).value_counts() for kind in ("", "_wide"))
+    counts = ", ".join(f"{state} in {plain.get(state, 0)}" for state in ("yes", "no", "open"))
+    wide = " and ".join(f"{state} in {corrected.get(state, 0)}" for state in ("yes", "no"))
+    return (f"**Does it pay? {counts.capitalize()} of {len(comparisons)} comparisons.** Yes is less time and at most "
+            f"{MARGIN:g} point of accuracy lost, no is more time or more accuracy lost, each by a whole 95% interval; "
+            f"by the corrected interval, which allows for other images of the kind, it is {wide}.")  # fmt: skip
+
+
 def headline(comparisons: pd.DataFrame) -> str:
-    """Whether growing images paid, in three sentences: time, accuracy, As; then how many seeds stand behind them.
+    """Whether growing images paid: the `answer`; three sentences on time, accuracy, As; the seeds behind them.
 
     The smallest and the largest value stand there with their intervals. Comparisons are counted, not tested: both
     treatments share a control. Beside the ratio of T stands that of re-training, which only the machine makes differ.
@@ -43,26 +53,57 @@ def headline(comparisons: pd.DataFrame) -> str:
     faster, lower = int((comparisons["time"] < 1).sum()), int((comparisons["points"] < 0).sum())
     higher, kept = int((comparisons["efficiency"] > 1).sum()), int((comparisons["kept"] == "kept").sum())
     can = comparisons["tost_margin"].dropna()
-    margin = f"; the least margin these data could establish is {span(can)} points" if len(can) else ""
+    margin = f"; the {len(can)} with several seeds could show a margin of {span(can)} at best" if len(can) else ""
     return (
-        f"**Growing the images saved time in {faster} of {cells} comparisons** (T x {_ends(comparisons, 'time', 2)}; "
-        f"FLOPs x {span(comparisons['flops'], 2)}; re-training alone, the same work in all regimes, took x "
-        f"{span(comparisons['clock'], 2)})"
-        f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}. "
+        f"{answer(comparisons)}\n\n"
+        f"**Measured T was lower in {faster} of {cells} comparisons** (x {_ends(comparisons, 'time', 2)})"
+        f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}; by design growing needs x "
+        f"{span(comparisons['flops'], 2)} of the FLOPs{_steadiness(comparisons['clock'])}. "
         f"**Accuracy was shown to be kept within {MARGIN:g} point in {kept} of {cells}** and was lower in {lower} of "
-        f"{cells} ({_ends(comparisons, 'points', 1)}, in points; one validation image is {span(comparisons['image'])} "
-        f"points{margin}){decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}. "
+        f"{cells} ({_ends(comparisons, 'points', 1)}, in points; one validation image is {span(comparisons['image'])}"
+        f"{margin}){decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}. "
         f"**As was higher in {higher} of {cells}** (x {_ends(comparisons, 'efficiency', 2)})"
-        f"{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}{_breaks_even(comparisons)}."
+        f"{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}{_breaks_even(comparisons['time'])}."
         f"\n\n{_seeds(comparisons['n'])}"
     )
 
 
-def _breaks_even(comparisons: pd.DataFrame) -> str:
-    saved = 100 * (1 - float(np.exp(np.log(comparisons["time"]).mean())))
-    if saved < 0.5:
+def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) -> str:
+    """Which comparisons the headline counts and what all of them would say; "" where it counts all.
+
+    Args:
+        best, every: `statistics.best` of the comparisons, and the comparisons.
+        letters: of settings, `records.letters`.
+    """
+    if len(best) == len(every):
         return ""
-    return f", which says little by itself: at this T it rises until accuracy has fallen by {saved:.0f}% of itself"
+    cells = best["dataset"] + (" " + best["network"] if len(set(best["network"])) > 1 else "")
+    marks = [f"{letters[str(setting)]} for {', '.join(dict.fromkeys(of))}"
+             for setting, of in cells.groupby(best["setting"], sort=False) if letters]  # fmt: skip
+    which = f" ({'; '.join(marks)})" if marks else ""
+    faster, lower, higher = every["time"] < 1, every["points"] < 0, every["efficiency"] > 1
+    return (f" Counted above is, for each dataset and network, the setting with most pairs of runs, of as many that of "
+            f"the newest protocol{which}. Of all {len(every)} comparisons T was lower in {faster.sum()}, accuracy in "
+            f"{lower.sum()}, and As was higher in {higher.sum()}; all are in the tables.")  # fmt: skip
+
+
+def _steadiness(clock: pd.Series) -> str:
+    """What the ratios of re-training, the same work in all regimes, say of the machine."""
+    took = f"; re-training, the same work in all regimes, took x {span(clock, 2)}"
+    return took if _steady(clock) else f"{took}, so what T saves beyond the FLOPs may be the machine's doing"
+
+
+def _steady(clock: pd.Series) -> bool:
+    return bool(np.log(clock).abs().max() <= np.log(STEADY))
+
+
+def _breaks_even(time: pd.Series) -> str:
+    """What As allows at the mean ratio of T, where that is a saving."""
+    saved = 1 - float(np.exp(np.log(time).mean()))
+    if saved < 0.005:
+        return ""
+    return (f", which says little by itself: at the mean T it is higher until accuracy has fallen by {saved:.0%} of "
+            f"itself, as from 80% to {80 * (1 - saved):.0f}%")  # fmt: skip
 
 
 def _ends(comparisons: pd.DataFrame, name: str, digits: int) -> str:
@@ -124,16 +165,17 @@ def choose(comparisons: pd.DataFrame, kind: str = "") -> tuple[str, bool]:
 
 
 def recommendations(comparisons: pd.DataFrame) -> list[dict[str, str]]:
-    """For each dataset and network: which regime (`choose`), why, how sure; what only means say is called a hint."""
+    """For each dataset and network: which regime (`choose`), why, how sure; what only means say is not decided."""
     rows = []
     for (dataset, network), cell in comparisons.groupby(["dataset", "network"], sort=False):
         use, decided = choose(cell)
         corrected = "" if choose(cell, "_wide") == (use, True) else ", not by the corrected interval"
-        sure = f"decided at 95%{corrected}" if decided else "open: a hint, no more"
+        sure = f"decided at 95%{corrected}" if decided else "open"
+        what = said(use) if decided else f"not decided; the means favour {said(use)}"
         why = "; ".join(f"{said(row['treatment'])}: T x {interval_text(row, 'time')}, "
                         f"{interval_text(row, 'points', 1)} points" for _, row in cell.iterrows())  # fmt: skip
         sure = f"{sure} (n = {span(cell['n'], 0)})"
-        rows.append({"dataset": dataset, "network": network, "use": said(use), "why": why, "how sure": sure})
+        rows.append({"dataset": dataset, "network": network, "use": what, "why": why, "how sure": sure})
     return rows
 
 
@@ -183,7 +225,7 @@ def own_verdict(comparisons: pd.DataFrame) -> str:
 def _clock(comparisons: pd.DataFrame) -> str:
     """A warning where the machine itself was faster for some runs than for others."""
     clock = comparisons["clock"]
-    if np.log(clock).abs().max() <= np.log(STEADY):
+    if _steady(clock):
         return ""
     return (f" Mind the clock: re-training, the same work in all regimes, took x {span(clock, 2)} as long, so the "
             "machine changed its speed between these runs. By FLOPs growing takes x "

@@ -38,7 +38,7 @@ from PIL import Image
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from entr_utils import UserError, experiment, forecast, learning, locks, memory, networks, records, runs, training
+from entr_utils import UserError, experiment, files, forecast, learning, locks, memory, networks, runs, training
 
 ROOT = Path(__file__).parents[1]
 TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
@@ -144,7 +144,7 @@ class Watch(Callback):
 
     def before_batch(self):
         if not self.run.forecast:
-            self.run.forecast = records.read_sealed(self.run.experiment.path.with_suffix(".forecast"))
+            self.run.forecast = files.read_sealed(self.run.experiment.path.with_suffix(".forecast"))
 
     def after_epoch(self):
         self.before_fit()

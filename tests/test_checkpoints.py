@@ -110,6 +110,16 @@ def test_a_shortened_run_goes_on_too(run, tmp_path, stop):
     assert [row["epoch"] for row in record["attempts"]] == [1]
 
 
+def test_what_is_left_is_reckoned_from_where_it_goes_on(run, stop, monkeypatch):
+    """One of four epochs of equal cost was done before: the first step makes 5 of 16, the last one all."""
+    stop(run, 6)
+    told = []
+    monkeypatch.setattr(training.Progress, "update", lambda line, share, note="": told.append((line.start, share)))
+    training.train(run)
+    assert {start for start, _ in told} == {0.25}
+    assert [share for _, share in told] == pytest.approx([step / 16 for step in range(5, 17)])
+
+
 def test_a_run_may_be_stopped_again_and_again(run, stop, whole):
     """Once in every epoch, and once with nothing trained since the checkpoint: such an attempt left nothing behind."""
     for batches in (6, 1, 3, 5):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from by_hand import matrix, record
 
-from entr_utils import controls, mechanism, pace, records, regimes, scrutiny, statistics
+from entr_utils import controls, mechanism, pace, records, regimes, scrutiny, statistics, summary
 
 CONTROLS = ("no_increase", "gradual", "small", "short", "reversed")
 CELLS = [{"binds": "arithmetic", "loading_ms": 1.0, "loop_ms": 100.0},
@@ -116,7 +116,7 @@ def test_bench_and_probes_answer_where_they_are():
 
 def test_controls_that_were_not_run_are_named():
     table = records.table([record()])
-    assert controls.missing(table) == "No record of these controls yet: small, short, reversed."
+    assert controls.missing(table) == "No record of these controls on these images yet: small, short, reversed."
     assert controls.missing(records.table(matrix(1, regimes=CONTROLS))) == ""
     assert controls.compared(table).empty
     assert "is open" in controls.says(controls.compared(table))
@@ -258,9 +258,13 @@ def test_accuracy_by_dial_and_regime():
 def test_contrasts_answer_by_dial():
     """Blurred loses 20 points where detail carries the class, and nothing where it does not."""
     loaded = dialled({"no_increase": 0.9, "blurred": 0.7}) + dialled({"no_increase": 0.9, "blurred": 0.9}, "coarse")
-    text = mechanism.says(mechanism.contrasts(mechanism.table(loaded)))
-    assert text.startswith("- Coarse first, at no saving (blurred against no increase), in points: coarse +0.0 [")
-    assert "fine -20.0 [-22.5, -17.5] (n = 3): more accurate on 0, less on 1 of 2 dials" in text
+    found = mechanism.contrasts(mechanism.table(loaded))
+    assert mechanism.says(found) == ("By 95% intervals: coarse first, at no saving (blurred against no increase): more "
+                                     "accurate on 0, less on 1 of 2 kinds of image.")  # fmt: skip
+    (row,) = mechanism.answers(found)
+    assert row["compared"] == "blurred against no increase"
+    assert row["coarse"].startswith("+0.0 [")
+    assert (row["fine"], row["both"], row["n"]) == ("**-20.0 [-22.5, -17.5]**", "", "3")
 
 
 def test_what_was_only_trained_small_is_tested_small_too():
@@ -270,9 +274,10 @@ def test_what_was_only_trained_small_is_tested_small_too():
         run["stages"][-1]["accuracy_train_size"] = run["accuracy_total"]
     found = mechanism.contrasts(mechanism.table(loaded))
     assert found["points"].round(6).tolist() == [-40, -35]
-    text = mechanism.says(found)
-    assert "- Never large (small against no increase), in points: fine -40.0" in text
-    assert "- Never large, and tested at its own size (small against no increase), in points: fine -35.0" in text
+    rows = mechanism.answers(found)
+    assert [row["what"] for row in rows] == ["never large", "never large, and tested at its own size"]
+    assert [row["fine"][:7] for row in rows] == ["**-40.0", "**-35.0"]
+    assert "gradual, blurred and cropped have not run beside" in mechanism.says(found)  # small tells nothing of it
     shown = mechanism.accuracies(mechanism.table(dialled({"small": 0.5}, seeds=1)))
     assert shown["own"].tolist() == [pytest.approx(0.55)]
 
@@ -287,6 +292,17 @@ def test_when_detail_carries_the_class(gradual, dial, warned):
     assert ("gradual against no increase was -40.0 [-42.5, -37.5] points (n = 3)" in said) == warned
 
 
+def test_settings_are_not_mixed():
+    """Two machines: of each its own table and its own count."""
+    runs = dialled({"no_increase": 0.9, "blurred": 0.7})
+    other = [record(run["regime"], run["seed"], accuracy=run["accuracy_total"], dial="fine", profile="mechanism",
+                    weights="none", largest=64, device="Slate, 1 threads") for run in runs]  # fmt: skip
+    text = summary.of_contrasts(mechanism.contrasts(mechanism.table(runs + other))).data
+    assert text.count("less on 1 of 1 kinds of image") == 2
+    assert "Drawn in the style of steel, Slate, 1 threads" in text
+    assert "Drawn in the style of steel, Abacus, 9 threads" in text
+
+
 def test_contrasts_of_one_run_decide_nothing():
     text = mechanism.says(mechanism.contrasts(mechanism.table(dialled({"no_increase": 0.9, "gradual": 0.7}, seeds=1))))
     assert "one run each, nothing is decided" in text
@@ -295,7 +311,8 @@ def test_contrasts_of_one_run_decide_nothing():
 def test_the_mechanism_says_what_is_missing():
     none = mechanism.table([])
     assert mechanism.accuracies(none).empty
-    assert "no record" in mechanism.says(mechanism.contrasts(none))
+    assert mechanism.answers(mechanism.contrasts(none)) == []
+    assert "have not run beside what they are compared with" in mechanism.says(mechanism.contrasts(none))
     assert mechanism.missing(none) == "No record of the mechanism's runs yet."
     part = mechanism.missing(mechanism.table(dialled(dict.fromkeys(regimes.MECHANISM, 0.8))))
     assert part.startswith("No record yet of: coarse: no increase, small")

@@ -11,6 +11,7 @@ import torch
 
 from entr_utils import UserError, datasets, experiment, forecast, images, learning, memory, records, runs, training
 from entr_utils.augmentation import normalise
+from entr_utils.files import read_sealed, write_sealed
 from entr_utils.parameters import Parameters
 from entr_utils.progress import minutes
 
@@ -108,7 +109,7 @@ def test_fewer_images_than_a_batch(known):
 
 def rates_file() -> dict:
     (path,) = (memory.CACHE / "rates").iterdir()
-    return records.read_sealed(path)
+    return read_sealed(path)
 
 
 def test_rates_are_measured_once(by_hand, monkeypatch):
@@ -232,8 +233,8 @@ def test_a_forecast_is_written_once(run, monkeypatch):
     path = run.path.with_suffix(".forecast")
     assert not path.exists()
     forecast.write(run, asked)
-    assert records.read_sealed(path) == asked
-    records.write_sealed(asked | {"seconds": 123.0}, path)
+    assert read_sealed(path) == asked
+    write_sealed(asked | {"seconds": 123.0}, path)
     with monkeypatch.context() as patch:
         patch.setattr(forecast, "forecast", lambda *arguments: pytest.fail("made again"))
         assert forecast.of(run)["seconds"] == 123.0
@@ -336,7 +337,7 @@ def test_a_lesson_that_cannot_be_kept_costs_no_run(run, monkeypatch, capsys):
     def full(value, path):
         raise UserError(f"{path}: cannot be written (No space left on device)")
 
-    monkeypatch.setattr(records, "write_sealed", full)
+    monkeypatch.setattr("entr_utils.files.write_sealed", full)
     forecast.learn(run, ended(run))
     assert "the next forecasts do not know of this run" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ import os
 import pytest
 from conftest import ROOT
 
-from entr_utils import records
+from entr_utils import records, reports
 from entr_utils.keys import key_of, slug
 from entr_utils.regimes import PROTOCOL
 
@@ -29,7 +29,7 @@ def test_what_is_written_is_read(record, tmp_path):
 
 def test_a_record_says_that_nothing_was_left_out(record):
     assert [record[name] for name in ("n_left_out", "left_out", "n_copies", "copies")] == [0, [], 0, []]
-    assert records.not_used(record) == ""
+    assert reports.not_used(record) == ""
 
 
 def test_only_the_record_is_left(record, tmp_path):

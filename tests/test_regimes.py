@@ -78,6 +78,14 @@ def test_lookup_beyond_the_end(profile, beyond):
         schedule.lookup(beyond)
 
 
+def test_work_is_counted_by_what_an_image_costs():
+    """By hand: 14 epochs of the head at 1, 7 of all layers at 3 make 35; short leaves out the same share of each."""
+    for name, share in (("no_increase", 1.0), ("short", 0.5)):
+        done = make_regime(name, PAPER, share=share).done(lambda stage: {"head": 1, "all": 3}[stage.trains], whole=10)
+        assert len(done) == 22
+        assert [done[i] for i in (0, 1, 14, 15, 21)] == pytest.approx([0, 1 / 35, 14 / 35, 17 / 35, 1])
+
+
 def test_the_head_learns_alone_until_rpl():
     stages = make_regime("no_increase", PAPER, pretrained=True).stages
     assert [stage.trains for stage in stages[:4]] == ["head", "head", "head", "all"]

@@ -51,8 +51,8 @@ def test_any_part_of_the_records_can_be_shown(loaded, recwarn):
 def test_what_is_missing_is_said():
     shown = everything([record()])
     assert "Nothing to compare yet" in shown["verdict"]
-    assert "No record of these controls yet: small, short, reversed." in shown["controls"]
-    assert "no record of the mechanism" in shown["mechanism"]
+    assert "No record of these controls on these images yet: small, short, reversed." in shown["controls"]
+    assert "No record of the mechanism" in shown["mechanism"]
     assert "not enough data" in shown["claims"]
     assert "no record of this" in shown["doubts"]
 
@@ -75,8 +75,8 @@ def test_several_seeds_show_intervals_and_tests():
 def test_mixed_settings_are_told_apart_and_counted_once():
     loaded = matrix(3, ("steel",)) + matrix(1, ("steel",), protocol=1)
     shown = everything(loaded)
-    assert "saved time in 2 of 2 comparisons" in shown["verdict"]
-    assert "the one with most pairs of runs, of as many that of the newest protocol, is counted" in shown["verdict"]
+    assert "Measured T was lower in 2 of 2 comparisons" in shown["verdict"]
+    assert "with most pairs of runs, of as many that of the newest protocol (B for steel). Of all 4" in shown["verdict"]
     assert shown["comparisons"].count("| steel |") == 4
     assert "| A | steel" in shown["comparisons"]
     assert "| B | steel" in shown["comparisons"]
@@ -84,7 +84,7 @@ def test_mixed_settings_are_told_apart_and_counted_once():
 
 def test_the_first_screen_says_whether_as_was_won_by_doing_less():
     assert "As rewards stopping early here" in everything(matrix(2, regimes=REGIMES))["verdict"]
-    assert "no record of small, or of short" in everything(matrix(2))["verdict"]
+    assert "neither small nor short at gradual's T has run beside" in everything(matrix(2))["verdict"]
 
 
 def test_records_of_all_regimes_are_read_in_order(place):
@@ -124,7 +124,7 @@ def test_predictions_are_cited_by_their_commit(place, monkeypatch):
     said = summary.predicted("results", runs).data
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     assert f"commit {head.strip()}, 2025-06-01" in said
-    assert "2 of these 3 runs began after it" in said
+    assert "2 of 3 runs of profile paper began after it" in said
     assert "changed" not in said
     Path("results/predictions.md").write_text("It will snow.\n")
     git("commit", "-qam", "changed my mind")

@@ -23,15 +23,28 @@ def test_paid(compared, expected):
     assert verdicts.paid(compared.iloc[0]) == expected
 
 
+def test_the_answer_counts_what_intervals_say():
+    """By hand, of three seeds: FASTER's points reach 4.30 x 0.1 x sqrt(1/3 + 1/9) = 0.29 below 0, WORSE's 0.44 above
+    -3.03, so both stay decided by the corrected interval."""
+    text = verdicts.answer(pd.concat([FASTER, WORSE, MIXED, ONE], ignore_index=True))
+    assert text.startswith("**Does it pay? Yes in 1, no in 1, open in 2 of 4 comparisons.**")
+    assert "at most 1 point of accuracy lost" in text
+    assert text.endswith("it is yes in 1 and no in 1.")
+
+
+def test_headline_begins_with_the_answer():
+    assert verdicts.headline(ONE).startswith("**Does it pay? Yes in 0, no in 0, open in 1 of 1 comparisons.**")
+
+
 def test_headline_of_one_seed():
     """Two treatments: one faster and as accurate, one slower and five images worse."""
     rows = [run("no_increase"), run("gradual", seconds=45, efficiency_total=1.2, flops_total=0.8),
             run("stepwise", seconds=66, accuracy=0.75, flops_total=0.9, seconds_RPL=1.25)]  # fmt: skip
     text = verdicts.headline(compare(*rows))
-    assert "saved time in 1 of 2 comparisons** (T x 0.75 with gradual on steel to 1.10 with stepwise on steel; " in text
-    assert "FLOPs x 0.80 to 0.90; re-training alone, the same work in all regimes, took x 1.00 to 1.25)" in text
+    assert "T was lower in 1 of 2 comparisons** (x 0.75 with gradual on steel to 1.10 with stepwise on steel); " in text
+    assert "x 0.80 to 0.90 of the FLOPs; re-training, the same work in all regimes, took x 1.00 to 1.25, so what" in text
     assert "kept within 1 point in 0 of 2** and was lower in 1 of 2 (-5.0 with stepwise on steel" in text
-    assert "one validation image is 1.0 points)" in text
+    assert "in points; one validation image is 1.0)" in text
     assert "As was higher in 1 of 2" in text
     assert "Seeds a comparison: 1. No interval can be had from one run" in text
     assert "Both treatments share a control" in text
@@ -40,11 +53,12 @@ def test_headline_of_one_seed():
 
 def test_headline_of_many_seeds():
     text = verdicts.headline(FASTER)
-    assert "saved time in 1 of 1 comparisons** (T x 0.75 [0.7" in text
-    assert "took x 1.00), by a 95% interval in 1, by the corrected one in 1. **Accuracy was shown to be kept" in text
+    assert "T was lower in 1 of 1 comparisons** (x 0.75 [0.7" in text
+    assert "with gradual on steel), by a 95% interval in 1, by the corrected one in 1; by design growing" in text
+    assert "took x 1.00. **Accuracy was shown to be kept" in text  # a steady machine is not remarked upon
     assert "kept within 1 point in 1 of 1** and was lower in 0 of 1 (" in text
-    assert "points), by a 95% interval in 0, by the corrected one in 0. **As was higher in" in text
-    assert "rises until accuracy has fallen by 25% of itself" in text
+    assert "at best), by a 95% interval in 0, by the corrected one in 0. **As was higher in" in text
+    assert "higher until accuracy has fallen by 25% of itself, as from 80% to 60%" in text
     assert "Seeds a comparison: 3." in text
     assert "share a control" in text
 
@@ -56,6 +70,18 @@ def test_headline_names_comparisons_of_one_run_among_others():
     assert "Seeds a comparison: 1 to 2." in text
     assert "1 of them stand on one run" in text
     assert "with gradual on steel, resnet34" in text
+
+
+def test_what_is_not_counted_is_said():
+    """Two settings: of A a seed more, so A is counted; B's treatment is slower and less accurate."""
+    a = [run(regime, seed, seconds) for regime, seconds in (("no_increase", 60), ("gradual", 45)) for seed in (0, 1)]
+    b = [run("no_increase", setting="two", comparable="b"),
+         run("gradual", seconds=66, accuracy=0.7, setting="two", comparable="b")]  # fmt: skip
+    every = compare(*a, *b)
+    text = verdicts.counted(statistics.best(every), every, {"one": "A", "two": "B"})
+    assert "newest protocol (A for steel). Of all 2 comparisons T was lower in 1, accuracy in 1, and As was" in text
+    assert "(A" not in verdicts.counted(statistics.best(every), every, {})
+    assert verdicts.counted(every, every, {}) == ""
 
 
 def test_nothing_to_say():
@@ -70,7 +96,8 @@ def test_nothing_to_say():
 @pytest.mark.parametrize(
     ("compared", "use", "sure"),
     [(FASTER, "gradual", "decided at 95% (n = 3)"), (WORSE, "no increase", "decided at 95% (n = 3)"),
-     (MIXED, "gradual", "open: a hint, no more (n = 3)"), (ONE, "gradual", "open: a hint, no more (n = 1)")],
+     (MIXED, "not decided; the means favour gradual", "open (n = 3)"),
+     (ONE, "not decided; the means favour gradual", "open (n = 1)")],
 )  # fmt: skip
 def test_recommendations(compared, use, sure):
     (row,) = verdicts.recommendations(compared)

@@ -1,0 +1,51 @@
+"""One line that says how far something is."""
+
+import pytest
+
+from entr_utils.progress import CHANNEL, Progress, minutes
+
+
+@pytest.fixture
+def minute_old(monkeypatch):
+    """A progress that began a minute ago, and the lines it shows."""
+    monkeypatch.delenv(CHANNEL, raising=False)
+    progress, lines = Progress("training"), []
+    progress.began -= 60
+    monkeypatch.setattr(progress, "_show", lines.append)
+    return progress, lines
+
+
+def test_what_is_left_follows_from_what_was_done(minute_old):
+    progress, lines = minute_old
+    progress.update(0.75, "epoch 3 of 4")
+    assert lines == ["training: 75%, epoch 3 of 4, about 20 s left"]
+
+
+def test_a_run_that_goes_on_counts_from_where_it_was(minute_old):
+    """A quarter took this minute, so the last quarter takes another; before anything is done nothing is foretold."""
+    progress, lines = minute_old
+    progress.start = 0.5
+    progress.update(0.5)
+    assert lines == []
+    progress.update(0.75)
+    assert lines == ["training: 75%, about 60 s left"]
+
+
+def test_what_is_over_in_five_seconds_shows_nothing(minute_old):
+    progress, lines = minute_old
+    progress.began += 57
+    progress.update(0.5)
+    assert lines == []
+
+
+def test_a_parent_process_is_told_the_share(minute_old, tmp_path, monkeypatch):
+    progress, lines = minute_old
+    monkeypatch.setenv(CHANNEL, str(tmp_path / "channel"))
+    progress.update(0.25)
+    assert (tmp_path / "channel").read_text() == "0.2500"
+    assert lines == []
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(89, "89 s"), (91, "2 min"), (3590, "1 h 0 min"), (4800, "1 h 20 min")])
+def test_minutes(seconds, said):
+    assert minutes(seconds) == said
