@@ -18,7 +18,7 @@ from entr_utils.records import letters, setting, table
 from entr_utils.verdicts import said, span
 
 ACROSS = 3  # panels in a row, as wide as a page on GitHub shows without shrinking them
-BARS = 3  # runs from which an interval is drawn over time: that of two is as large as the panel, and larger
+BARS = 3  # runs from which an interval is drawn: that of two is as large as the panel, and larger
 RUNS: dict[str, Any] = {"alpha": 0.6, "linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.6}
 A, T = "validation accuracy, full size", "seconds of training (T)"
 
@@ -174,14 +174,15 @@ def efficiency(records: list[dict]) -> Figure:
                 look = {"color": PALETTE[regime], "marker": MARKERS[regime]}
                 axis.plot(np.full(len(y), x), y, **look, **RUNS, markersize=8)
                 if len(y) > 1:
-                    axis.errorbar(x + 0.05, y.mean(), _error(y), color=PALETTE[regime], capsize=3, marker="_")
+                    reach = _error(y) if len(y) >= BARS else None
+                    axis.errorbar(x + 0.05, y.mean(), reach, color=PALETTE[regime], capsize=3, marker="_")
         axis.set_xticks(range(len(places)), [f"{network}\n{part.replace('sub', 'sub-')}" for network, part in places],
                         fontsize=9)  # fmt: skip
         axis.margins(y=0.12)
         axis.set(ylim=(0, None), xlim=(-0.5, max(0.5, len(places) - 0.5)))
     figure.axes[0].set_ylabel("As = sqrt(A / T), T in minutes")
     _legend(figure, _present(records), line=False)
-    return foot(figure, records, f"Every run is a point. {_seeds(records)}")
+    return foot(figure, records, f"Every run is a point; dashes are means, bars from three runs on. {_seeds(records)}")
 
 
 def against_control(records: list[dict]) -> Figure:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import once_for_all
 
-from entr_utils import checkpoints, experiment, files, records, regimes, training
+from entr_utils import UserError, checkpoints, experiment, files, regimes, training
 from entr_utils.checkpoints import Attempts, Store
 from entr_utils.records import repeatable
 
@@ -316,7 +316,7 @@ def test_a_full_disk_costs_checkpoints_not_the_run(run, monkeypatch, capsys, who
 
     def full(path, *parts):
         if path.suffix == ".checkpoint":
-            raise records.UserError(f"{path}: cannot be written (No space left on device)")
+            raise UserError(f"{path}: cannot be written (No space left on device)")
         write(path, *parts)
 
     monkeypatch.setattr(files, "write_whole", full)

@@ -88,6 +88,12 @@ def test_figure_4_shows_every_run():
     assert drawn == {round(run[f"efficiency_{part}"], 6) for run in loaded for part in ("subtotal", "total")}
 
 
+def test_bars_are_drawn_from_three_runs_on():
+    """The 95% interval of two runs is 6.4 times as wide as they lie apart: it would hide them."""
+    drawn = [len(overview.efficiency(matrix(seeds, ("steel",))).axes[0].collections) for seeds in (2, 3)]
+    assert drawn == [0, 2 * 3]  # sub-total and total of three regimes
+
+
 def test_one_panel_a_dataset_and_setting():
     loaded = matrix(1, ("steel", "bees")) + matrix(1, ("steel",), device="Tesla T4")
     titles = [axis.get_title() for axis in overview.accuracy_over_time(loaded).axes]

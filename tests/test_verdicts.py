@@ -42,7 +42,7 @@ def test_headline_of_one_seed():
             run("stepwise", seconds=66, accuracy=0.75, flops_total=0.9, seconds_RPL=1.25)]  # fmt: skip
     text = verdicts.headline(compare(*rows))
     assert "T was lower in 1 of 2 comparisons** (x 0.75 with gradual on steel to 1.10 with stepwise on steel); " in text
-    assert "x 0.80 to 0.90 of the FLOPs; re-training, the same work in all regimes, took x 1.00 to 1.25, so what" in text
+    assert "x 0.80 to 0.90 of the FLOPs; re-training, the same work in all regimes, took x 1.00 to 1.25, so" in text
     assert "kept within 1 point in 0 of 2** and was lower in 1 of 2 (-5.0 with stepwise on steel" in text
     assert "in points; one validation image is 1.0)" in text
     assert "As was higher in 1 of 2" in text
