@@ -24,8 +24,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks.place import VICTIMS, Place, ends, place
-from entr_utils import UserError, files, records
+from entr_utils import UserError, files
 from entr_utils.commands import guarded, with_defaults
+from entr_utils.keys import short_commit
 
 PARTS = ("kills", "moments", "damage", "places", "company", "inputs")
 ONE = ("DATASETS=steel", "REGIMES=no_increase", "SIZE=32")  # where a single small run tells as much as nine
@@ -286,7 +287,7 @@ def page(known: dict) -> str:
 def _where(entry: dict) -> str:
     env = entry["environment"]
     what = f"matrices of {entry['runs']} ({' '.join(entry['words'])})" if entry["runs"] else "no run"
-    return f"{what} on {env['device']}, torch {env['torch']}, commit {records.short_commit(env)}"
+    return f"{what} on {env['device']}, torch {env['torch']}, commit {short_commit(env)}"
 
 
 def main(arguments: list[str]) -> int:

@@ -23,3 +23,9 @@ def git(folder: Path, *words: str) -> str:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def short_commit(environment: dict) -> str:
+    """The commit a run was made at, in ten digits, and whether files had changed since."""
+    commit = environment["commit"]
+    return f"{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}"

@@ -98,10 +98,10 @@ def _present(records: list[dict]) -> list[str]:
 
 
 def _error(values: np.ndarray) -> np.ndarray | None:
-    """Reach of the 95% interval of the mean for matplotlib's error bars; None for one run."""
-    low, high = statistics.t_interval(values)
-    if np.isnan(low):
+    """Reach of the 95% interval of the mean for matplotlib's error bars; None for fewer than BARS runs."""
+    if len(values) < BARS:
         return None
+    low, high = statistics.t_interval(values)
     return np.array([[max(0.0, values.mean() - low)], [max(0.0, high - values.mean())]])  # equal values: no -1e-17
 
 
@@ -121,8 +121,7 @@ def front(records: list[dict]) -> Figure:
                 axis.plot(x, y, **(look | RUNS | edge), markersize=8)
                 if part == "total":
                     means.append((float(x.mean()), float(y.mean())))
-                    bars = (_error(y), _error(x)) if len(runs) >= BARS else ()
-                    axis.errorbar(*means[-1], *bars, color=PALETTE[regime], capsize=3, markersize=11,
+                    axis.errorbar(*means[-1], _error(y), _error(x), color=PALETTE[regime], capsize=3, markersize=11,
                                   marker="+" if len(runs) > 1 else "")  # fmt: skip
         best = pace.front(means)
         if best:
@@ -174,8 +173,7 @@ def efficiency(records: list[dict]) -> Figure:
                 look = {"color": PALETTE[regime], "marker": MARKERS[regime]}
                 axis.plot(np.full(len(y), x), y, **look, **RUNS, markersize=8)
                 if len(y) > 1:
-                    reach = _error(y) if len(y) >= BARS else None
-                    axis.errorbar(x + 0.05, y.mean(), reach, color=PALETTE[regime], capsize=3, marker="_")
+                    axis.errorbar(x + 0.05, y.mean(), _error(y), color=PALETTE[regime], capsize=3, marker="_")
         axis.set_xticks(range(len(places)), [f"{network}\n{part.replace('sub', 'sub-')}" for network, part in places],
                         fontsize=9)  # fmt: skip
         axis.margins(y=0.12)

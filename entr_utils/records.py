@@ -148,6 +148,12 @@ def unfinished(path: Path) -> Path:
     return path.with_suffix(".trained")
 
 
+def trained(path: Path) -> dict | None:
+    """The record of a run that has trained, its notebook whole or not; None where there is none. Raises as `read`."""
+    found = next(filter(Path.exists, (path, unfinished(path))), None)
+    return read(found) if found else None
+
+
 def finish(path: Path) -> None:
     """Declare a run done: its record gets its name. The last cell of a notebook does this, so that a run whose
     notebook failed after training is not done, but need not be trained again either."""
@@ -260,12 +266,6 @@ def asked_for(record: dict) -> list[str]:
     asked += [f"full size from {given['switch']}"] if given.get("switch", "CMult") != "CMult" else []
     asked += [f"share {given['share']:g}"] if "share" in given and "matched" not in record else []
     return asked
-
-
-def short_commit(environment: dict) -> str:
-    """The commit a run was made at, in ten digits, and whether files had changed since."""
-    commit = environment["commit"]
-    return f"{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}"
 
 
 def letters(records: list[dict]) -> dict[str, str]:

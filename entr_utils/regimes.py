@@ -8,6 +8,7 @@ Plain Python: a laptop without torch can read and draw a schedule.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from entr_utils import UserError
 
@@ -115,7 +116,8 @@ class Regime:
             whole: batches of an epoch, as in `batches`.
         """
         each = [cost(self.lookup(epoch).stage) * self.batches(epoch, whole) for epoch in range(self.epochs)]
-        return [sum(each[:epoch]) / sum(each) for epoch in range(self.epochs + 1)]
+        spent = [*accumulate(each, initial=0.0)]
+        return [share / spent[-1] for share in spent]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from IPython.display import Markdown
 from entr_utils import records, verdicts
 from entr_utils.datasets import DATASETS
 from entr_utils.figures import LABELS
+from entr_utils.keys import short_commit
 from entr_utils.progress import minutes
 from entr_utils.regimes import PROFILES
 
@@ -64,10 +65,9 @@ def forecast_of(experiment) -> str:
     """What a run will take, before it starts; what was said and what it took, once it is done."""
     from entr_utils import forecast
 
-    done = next((path for path in (experiment.path, records.unfinished(experiment.path)) if path.exists()), None)
-    if not done:
+    record = records.trained(experiment.path)
+    if not record:
         return forecast.sentence(forecast.of(experiment))
-    record = records.read(done)
     if "forecast_seconds" not in record:
         return "No forecast was made of this run."
     return f"Forecast: {minutes(record['forecast_seconds'])} of T; it took {minutes(record['seconds_total'])}."
@@ -166,7 +166,7 @@ def environment(record: dict) -> Markdown:
     return Markdown(
         f"Device: {env['device']}, processor: {env['cpu']}, precision: {record['precision']}. "
         f"Python {env['python']}, torch {env['torch']}, torchvision {env['torchvision']}, fastai {env['fastai']}. "
-        f"Commit {records.short_commit(env)}, started {env['started']}, "
+        f"Commit {short_commit(env)}, started {env['started']}, "
         f"load {env['load']:.2f}, {minutes(record['wall_seconds'])} of wall time{_disturbed(record)}.\n\n"
         f"Split: {record['split']}. Weights sha256 {record['weights_sha256'][:12]}, data sha256 "
         f"{record['data_sha256'][:12]}, run key {record['key'][:12]}, protocol {record['protocol']}."

@@ -188,12 +188,12 @@ def train(experiment: Experiment) -> dict:
     Returns the record (see `records.SCHEMA`), written beside `experiment.path` until `records.finish` gives it its
     name. Raises UserError where the loss is not a number; then nothing is written.
     """
-    if record := _trained(experiment):
+    if record := records.trained(experiment.path):
         checkpoints.Store(experiment).remove()  # of a run that was stopped between its record and this
         checkpoints.Attempts(experiment.path).end()
         return record
     with locks.device():  # whoever has it takes memory that will be free again
-        if record := _trained(experiment):  # by the process that had the device
+        if record := records.trained(experiment.path):  # by the process that had the device
             return record
         predicted = forecast.of(experiment)
         forecast.check_fits(predicted)
@@ -201,11 +201,6 @@ def train(experiment: Experiment) -> dict:
         record = _train(experiment, predicted)
     forecast.learn(experiment, record)
     return record
-
-
-def _trained(experiment: Experiment) -> dict | None:
-    found = next(filter(Path.exists, (experiment.path, records.unfinished(experiment.path))), None)
-    return records.read(found) if found else None
 
 
 def _train(experiment: Experiment, predicted: dict) -> dict:

@@ -50,8 +50,7 @@ def headline(comparisons: pd.DataFrame) -> str:
     if comparisons.empty:
         return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
     cells, decided = len(comparisons), partial(_decided, comparisons)
-    faster, lower = int((comparisons["time"] < 1).sum()), int((comparisons["points"] < 0).sum())
-    higher, kept = int((comparisons["efficiency"] > 1).sum()), int((comparisons["kept"] == "kept").sum())
+    (faster, lower, higher), kept = _directions(comparisons), int((comparisons["kept"] == "kept").sum())
     can = comparisons["tost_margin"].dropna()
     margin = f"; the {len(can)} with several seeds could show a margin of {span(can)} at best" if len(can) else ""
     return (
@@ -81,10 +80,17 @@ def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) ->
     marks = [f"{letters[str(setting)]} for {', '.join(dict.fromkeys(of))}"
              for setting, of in cells.groupby(best["setting"], sort=False) if letters]  # fmt: skip
     which = f" ({'; '.join(marks)})" if marks else ""
-    faster, lower, higher = every["time"] < 1, every["points"] < 0, every["efficiency"] > 1
+    faster, lower, higher = _directions(every)
     return (f" Counted above is, for each dataset and network, the setting with most pairs of runs, of as many that of "
-            f"the newest protocol{which}. Of all {len(every)} comparisons T was lower in {faster.sum()}, accuracy in "
-            f"{lower.sum()}, and As was higher in {higher.sum()}; all are in the tables.")  # fmt: skip
+            f"the newest protocol{which}. Of all {len(every)} comparisons T was lower in {faster}, accuracy in "
+            f"{lower}, and As was higher in {higher}; all are in the tables.")  # fmt: skip
+
+
+def _directions(comparisons: pd.DataFrame) -> tuple[int, int, int]:
+    """In how many T was lower, accuracy lower, As higher."""
+    ways = comparisons["time"] < 1, comparisons["points"] < 0, comparisons["efficiency"] > 1
+    faster, lower, higher = (int(way.sum()) for way in ways)
+    return faster, lower, higher
 
 
 def _steadiness(clock: pd.Series) -> str:
