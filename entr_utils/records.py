@@ -23,21 +23,21 @@ SCHEMA_VERSION = 1
 DRAWN_FOR_MECHANISM = "Images drawn by formula, so that what carries the class is known: evidence on them alone."
 _NUMBER, _WHOLE, _TEXT, _SHARE = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}, {
     "type": "number", "minimum": 0, "maximum": 1}  # fmt: skip
-_POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+_POSITIVE, _COUNTED = {"type": "number", "exclusiveMinimum": 0}, {"type": ["number", "null"]}
 
 
 def _object(optional: tuple[str, ...] = (), **properties) -> dict:
     return {"type": "object", "properties": properties, "required": sorted({*properties} - {*optional})}
 
 
-def _rows(**properties) -> dict:
-    return {"type": "array", "items": _object(**properties), "minItems": 1}
+def _rows(optional: tuple[str, ...] = (), **properties) -> dict:
+    return {"type": "array", "items": _object(optional, **properties), "minItems": 1}
 
 
 # What older records do not have.
 LATER = ("prepare_seconds", "forecast_seconds", "forecast_wall_seconds", "forecast_memory", "checkpoint_seconds",
          "seconds_repeated", "stolen_seconds", "attempts", "sha256", "n_left_out", "left_out", "n_copies",
-         "copies", "matched")  # fmt: skip
+         "copies", "matched", "processor_seconds")  # fmt: skip
 
 _CLASSES = {"type": "array", "items": _WHOLE, "minItems": 1}
 _TEXTS = {"type": "array", "items": _TEXT}
@@ -55,14 +55,15 @@ SCHEMA = {"additionalProperties": False} | _object(  # a flipped bit in a name i
     efficiency_total_with_warmup=_NUMBER, flops_subtotal=_POSITIVE, flops_total=_POSITIVE,
     flops_per_image={"type": "object"}, warmup_seconds={"type": "object"}, wall_seconds=_POSITIVE,
     prepare_seconds=_NUMBER, forecast_seconds=_POSITIVE, forecast_wall_seconds=_POSITIVE, forecast_memory=_POSITIVE,
-    energy_joules={"type": ["number", "null"]}, stolen_seconds={"type": ["number", "null"]},
+    energy_joules=_COUNTED, stolen_seconds=_COUNTED,
     checkpoint_seconds=_NUMBER, seconds_repeated=_NUMBER, sha256=_TEXT,
     attempts={"type": "array", "items": _object(started=_TEXT, commit=_TEXT, load=_NUMBER, epoch=_WHOLE)},
-    stages=_rows(name=_TEXT, size=_WHOLE, epochs=_WHOLE, trains=_TEXT, lr={"type": "array"}, images=_WHOLE,
+    stages=_rows(LATER, name=_TEXT, size=_WHOLE, epochs=_WHOLE, trains=_TEXT, lr={"type": "array"}, images=_WHOLE,
                  seconds=_POSITIVE, eval_seconds=_NUMBER, images_per_second=_POSITIVE, accuracy_full_size=_SHARE,
-                 accuracy_train_size=_SHARE, peak_memory=_WHOLE),
-    epochs=_rows(epoch=_WHOLE, stage=_TEXT, cycle=_WHOLE, size=_WHOLE, loss=_NUMBER, seconds=_POSITIVE,
-                 resize_seconds=_NUMBER, images=_WHOLE, accuracy=_SHARE, eval_seconds=_NUMBER),
+                 accuracy_train_size=_SHARE, peak_memory=_WHOLE, processor_seconds=_COUNTED),
+    epochs=_rows(LATER, epoch=_WHOLE, stage=_TEXT, cycle=_WHOLE, size=_WHOLE, loss=_NUMBER, seconds=_POSITIVE,
+                 resize_seconds=_NUMBER, images=_WHOLE, accuracy=_SHARE, eval_seconds=_NUMBER,
+                 processor_seconds=_COUNTED),
     predictions=_object((), **_PREDICTED),
     environment=_object(device=_TEXT, cpu=_TEXT, threads=_WHOLE, python=_TEXT, torch=_TEXT, torchvision=_TEXT,
                         fastai=_TEXT, commit=_TEXT, started=_TEXT, load=_NUMBER),
@@ -199,7 +200,7 @@ def check(record: dict, path: Path) -> None:
 def repeatable(record: dict) -> dict:
     """All of a record that does not depend on how fast the machine was: bit for bit the same whenever the run is made
     again on the same processor with as many threads, however often it was stopped."""
-    measured = {"seconds", "eval_seconds", "resize_seconds", "images_per_second", "peak_memory"}
+    measured = {"seconds", "eval_seconds", "resize_seconds", "processor_seconds", "images_per_second", "peak_memory"}
     names = ("identity", "key", "predictions", "flops_per_image", "flops_total", "class_names", "n_train", "n_val",
              "accuracy_subtotal", "accuracy_rpl", "accuracy_total")  # fmt: skip
     rows = {part: [{name: row[name] for name in row if name not in measured} for row in record[part]]
@@ -232,6 +233,7 @@ def table(records: list[dict]) -> pd.DataFrame:
             "n_classes": len(record["class_names"]),
             "warmup_total": sum(record["warmup_seconds"].values()),
             "eval_seconds": sum(stage["eval_seconds"] for stage in record["stages"]),
+            "processor_seconds": sum(stage.get("processor_seconds") or math.nan for stage in record["stages"]),
         }
         stages = {stage["name"]: stage for stage in record["stages"]}
         row |= {f"seconds_{name}": stages[name]["seconds"] for name in ("RPL", "TTA")}

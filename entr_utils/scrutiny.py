@@ -14,6 +14,7 @@ VARIANTS = {  # what As is made of -> (accuracy, cost) from a row of `records.ta
     "with T in seconds, as it is": lambda run: (run["accuracy_total"], run["seconds_total"]),
     "with T as FLOPs": lambda run: (run["accuracy_total"], run["flops_total"]),
     "with T as energy": lambda run: (run["accuracy_total"], run["energy_joules"]),
+    "with T as processor seconds": lambda run: (run["accuracy_total"], run["processor_seconds"]),
     "with warm-up in T": lambda run: (run["accuracy_total"], run["seconds_total"] + run["warmup_total"]),
     "with evaluation in T": lambda run: (run["accuracy_total"], run["seconds_total"] + run["eval_seconds"]),
     "without TTA": lambda run: (run["accuracy_rpl"], run["seconds_total"] - run["seconds_TTA"]),
@@ -100,6 +101,17 @@ def _clock(table: pd.DataFrame) -> str:
             f"with {said(off['treatment'])} on {off['dataset']} (x {interval_text(off, 'clock')}; {off['setting']}). "
             "Where it is not 1 the machine changed its speed between runs, and the ratio of FLOPs says more of what "
             "was saved than that of T")  # fmt: skip
+
+
+def _processor(table: pd.DataFrame) -> str:
+    """Seconds of the wall hold what a host gives to others; those of the processor hardly do."""
+    counted = table[table["processor_seconds"].notna()] if len(table) else table
+    rows = best(compare(counted, measures={"processor": ("processor_seconds", True), "time": MEASURES["time"]}))
+    if rows.empty:
+        return NONE
+    each = "; ".join(f"{row['dataset']}, {said(row['treatment'])} x {interval_text(row, 'processor')} (T x "
+                     f"{interval_text(row, 'time')}, n = {row['n']})" for _, row in rows.iterrows())  # fmt: skip
+    return f"of the runs that counted it: {each}"
 
 
 def _groups(table: pd.DataFrame) -> str:
@@ -198,6 +210,7 @@ FROM_RECORDS: dict[str, Callable[[pd.DataFrame], str]] = {
     "Did it matter which regime ran first?": _order,
     "Was the machine busy?": _load,
     "How exact is the clock?": _clock,
+    "Is processor time saved, too?": _processor,
     "How much is one validation image?": _images,
     "Can relatives of a validation image be in training?": _groups,
     "Was the learning rate tuned for one side?": _rates,

@@ -104,6 +104,15 @@ def flops_per_image(model: nn.Module, size: int, train: bool) -> float:
     return counter.get_total_flops() / 2
 
 
+def processor_seconds(since: float) -> float | None:
+    """Processor time of all threads of this process since its clock (`time.process_time`) stood at `since`.
+
+    What the host of a virtual machine gives to others is in seconds, but hardly in this. None on a GPU, whose work it
+    does not count.
+    """
+    return None if device().type == "cuda" else time.process_time() - since
+
+
 def energy_joules() -> float | None:
     """The device's energy counter, or None where it has none or does not let us read it.
 

@@ -29,6 +29,7 @@ class FollowRegime(Callback):
 
     def before_epoch(self):
         moment, p = self.experiment.regime.lookup(self.epoch), self.experiment.parameters
+        self.worked = time.process_time()  # resizing counts, as in T
         self.batches.epoch = self.epoch
         self.batches.length = self.experiment.regime.batches(self.epoch, self.batches.whole)
         self.resize_seconds = 0.0
@@ -106,6 +107,7 @@ class KeepLedger(Callback):
 
     def after_train(self):
         seconds = self.clock.stop("train") + self.follow.resize_seconds
+        worked = timing.processor_seconds(self.follow.worked)
         moment, size = self.follow.moment, self.follow.batches.pixels.shape[1]
         loss = self.summed_loss.item() / self.n_iter
         self._stop_at_bad_loss()
@@ -114,7 +116,7 @@ class KeepLedger(Callback):
         accuracy = self._accuracy(probabilities)
         self.epochs.append({
             "epoch": self.epoch, "stage": moment.stage.name, "cycle": moment.cycle, "size": size, "loss": loss,
-            "seconds": seconds, "resize_seconds": self.follow.resize_seconds,
+            "seconds": seconds, "resize_seconds": self.follow.resize_seconds, "processor_seconds": worked,
             "images": self.n_iter * self.follow.batches.batch, "accuracy": accuracy,
         })  # fmt: skip
         if self._stage_ends():
@@ -173,12 +175,13 @@ class KeepLedger(Callback):
     def _close_stage(self, moment: Moment, full: float, small: float) -> None:
         rows = [row for row in self.epochs if row["stage"] == moment.stage.name]
         seconds, seen = sum(row["seconds"] for row in rows), sum(row["images"] for row in rows)
+        worked = [row.get("processor_seconds") for row in rows]  # a checkpoint of before did not count it
         lr = self.experiment.identity["lr"]
         self.stages.append({
             "name": moment.stage.name, "size": rows[0]["size"], "epochs": len(rows), "trains": moment.stage.trains,
             "lr": [lr * factor for factor in moment.stage.lr], "images": seen, "seconds": seconds,
-            "images_per_second": seen / seconds, "accuracy_full_size": full, "accuracy_train_size": small,
-            "peak_memory": max(self.peak, self.memory.read()),
+            "processor_seconds": None if None in worked else sum(worked), "images_per_second": seen / seconds,
+            "accuracy_full_size": full, "accuracy_train_size": small, "peak_memory": max(self.peak, self.memory.read()),
         })  # fmt: skip
 
 
@@ -258,9 +261,11 @@ def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> Non
     """Test-time augmentation, on the clock; off it the same at the size last trained at, where that is another."""
     photos, batch, last = ledger.photos, ledger.experiment.identity["batch"], ledger.follow.moment.stage
     ledger.memory.reset()
+    since = time.process_time()
     ledger.clock.start()
     probabilities = learning.predict_averaged(network, photos, batch, augment)
-    seconds, accuracy = ledger.clock.stop("tta"), ledger._accuracy(probabilities)
+    seconds, worked = ledger.clock.stop("tta"), timing.processor_seconds(since)
+    accuracy = ledger._accuracy(probabilities)
     ledger.predictions["TTA"] = probabilities.argmax(1)
     peak, small, aside = ledger.memory.read(), accuracy, 0.0
     if last.size < 1:
@@ -271,8 +276,9 @@ def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> Non
     passed = (1 + learning.TTA_PASSES) * len(photos)
     ledger.stages.append({
         "name": "TTA", "size": photos.shape[1], "epochs": 0, "trains": "nothing", "lr": [0.0, 0.0, 0.0],
-        "images": passed, "seconds": seconds, "eval_seconds": aside, "images_per_second": passed / seconds,
-        "accuracy_full_size": accuracy, "accuracy_train_size": small, "peak_memory": peak,
+        "images": passed, "seconds": seconds, "processor_seconds": worked, "eval_seconds": aside,
+        "images_per_second": passed / seconds, "accuracy_full_size": accuracy, "accuracy_train_size": small,
+        "peak_memory": peak,
     })  # fmt: skip
 
 

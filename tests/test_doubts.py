@@ -26,7 +26,7 @@ def find(found: dict[str, str], words: str) -> str:
 
 def test_without_records_every_doubt_has_no_record():
     found = answers([])
-    assert len(found) == 17
+    assert len(found) == 19
     assert set(found.values()) == {"no record of this"}
 
 
@@ -56,6 +56,20 @@ def test_as_is_reckoned_in_every_way():
     assert "with T as energy" not in ratio  # not counted on this device
     assert find(answers(loaded), "as energy") == "no record of this"
     assert control["accuracy_total"] == gradual["accuracy_total"]
+
+
+def test_processor_seconds_count_where_they_were_counted():
+    """Of two seeds the older did not count them: only the other is compared, T beside it from the same pair."""
+    loaded = [record(regime, seed) for seed in (0, 1) for regime in ("no_increase", "gradual")]
+    for one, worked in zip(loaded[2:], (30.0, 20.0), strict=True):
+        one["stages"] = [stage | {"processor_seconds": worked} for stage in one["stages"]]
+    ratio = scrutiny.variants(records.table(loaded)).set_index("variant").loc["with T as processor seconds"]
+    assert ratio["n"] == 1
+    assert ratio["ratio"] == pytest.approx(1.5**0.5)  # of equal accuracy
+    time = loaded[3]["seconds_total"] / loaded[2]["seconds_total"]
+    assert f"gradual x 0.67 (T x {time:.2f}, n = 1)" in find(answers(loaded), "processor time saved")
+    loaded[3]["stages"][0]["processor_seconds"] = None  # one epoch of a checkpoint of before, or a GPU
+    assert find(answers(loaded), "processor time saved") == "no record of this"
 
 
 def test_energy_counts_where_it_was_measured():

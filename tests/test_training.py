@@ -63,6 +63,17 @@ class TestRecord:
         assert record["seconds_total"] == pytest.approx(sum(seconds.values()))
         assert record["wall_seconds"] > record["seconds_total"] + sum(record["warmup_seconds"].values())
 
+    def test_processor_seconds_add_up(self, regime, trained):
+        record, worked = trained(regime).record, defaultdict(list)
+        for row in record["epochs"]:
+            worked[row["stage"]].append(row["processor_seconds"])
+        kept = {stage["name"]: stage["processor_seconds"] for stage in record["stages"]}
+        if timing.device().type == "cuda":  # its work is not the processor's
+            assert set(kept.values()) == {None}
+            return
+        assert {name: sum(rows) for name, rows in worked.items()} == {name: kept[name] for name in STEPS[:4]}
+        assert min(kept.values()) > 0
+
     def test_predictions_give_the_accuracies(self, regime, trained):
         record = trained(regime).record
         kept = record["predictions"]
