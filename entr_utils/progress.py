@@ -8,6 +8,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 QUIET_SECONDS = 5.0
+BELIEF = 180.0  # seconds of a forecast that weigh as much as what was seen: a first minute is no sample of the rest
 CHANNEL = "ENTR_PROGRESS"  # names a file: then the share done goes there, for a parent process to show
 
 
@@ -19,13 +20,21 @@ def minutes(seconds: float) -> str:
     return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60} min"
 
 
+def seconds_left(to_do: float, done: float, passed: float) -> float:
+    """What a forecast of `to_do` seconds is worth after `passed` seconds in which `done` of its seconds were done: at
+    first it is believed, later it is scaled by how far off it was so far."""
+    return to_do * (passed + BELIEF) / (done + BELIEF)
+
+
 class Progress:
     """A line updated in place: in a notebook one output that is emptied at the end, in a terminal one line.
 
-    `start` is the share that was done before: by a run that was stopped and goes on.
+    `start` is the share that was done before: by a run that was stopped and goes on. `expected` are the seconds that
+    were forecast for all of it; without them what is left follows from what was done alone.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, expected: float = 0.0) -> None:
+        self.expected = expected
         self.text, self.began, self.handle, self.shown, self.start = text, time.monotonic(), None, 0.0, 0.0
 
     def update(self, share: float, note: str = "") -> None:
@@ -38,8 +47,13 @@ class Progress:
         if now - self.began < QUIET_SECONDS or now - self.shown < 0.5 or share <= self.start:
             return
         self.shown = now
-        left = (now - self.began) * (1 - share) / (share - self.start)
+        left = self._left(share, now - self.began)
         self._show(f"{self.text}: {share:.0%}{', ' + note if note else ''}, about {minutes(left)} left")
+
+    def _left(self, share: float, passed: float) -> float:
+        if not self.expected:
+            return passed * (1 - share) / (share - self.start)
+        return seconds_left((1 - share) * self.expected, (share - self.start) * self.expected, passed)
 
     def close(self) -> None:
         """Take the line away."""

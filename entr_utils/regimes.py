@@ -108,14 +108,15 @@ class Regime:
         each = self.lookup(epoch).stage.share * whole
         return math.floor((epoch + 1) * each + 0.5) - math.floor(epoch * each + 0.5)
 
-    def done(self, cost: Callable[[Stage], float], whole: int) -> list[float]:
+    def done(self, cost: Callable[[Stage], float], whole: int, beside: float = 0.0) -> list[float]:
         """Shares of the run's work that are done after 0, 1, ... epochs.
 
         Args:
-            cost: of an image in a stage, in any unit.
+            cost: of a batch in a stage, in any unit.
             whole: batches of an epoch, as in `batches`.
+            beside: what every epoch costs beside them.
         """
-        each = [cost(self.lookup(epoch).stage) * self.batches(epoch, whole) for epoch in range(self.epochs)]
+        each = [cost(self.lookup(epoch).stage) * self.batches(epoch, whole) + beside for epoch in range(self.epochs)]
         spent = [*accumulate(each, initial=0.0)]
         return [share / spent[-1] for share in spent]
 

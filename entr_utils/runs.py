@@ -21,7 +21,7 @@ from entr_utils import UserError, datasets, files, inputs, locks, records
 from entr_utils.commands import guarded, named, start
 from entr_utils.execution import Refused, execute, whole
 from entr_utils.parameters import NETWORKS, Parameters
-from entr_utils.progress import minutes
+from entr_utils.progress import minutes, seconds_left
 from entr_utils.regimes import REGIMES, rotated
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def train_all(todo: list["Experiment"]) -> int:
     """Execute the runs one after the other under one progress bar. Returns 0, 1 where a run failed, else 2 where one
     was refused for what it was given."""
     codes, weights = [0], expect(todo)
-    bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed} so far, about {remaining} left"
+    bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed} so far{postfix}"
     interval = 1 if sys.stderr.isatty() else 60
     with tqdm(total=sum(weights), bar_format=bar_format, disable=not todo, mininterval=interval) as bar:
         for experiment, cost in zip(todo, weights, strict=True):
@@ -209,6 +209,7 @@ def train_all(todo: list["Experiment"]) -> int:
 
             def done(share: float, before: float = before, cost: float = cost) -> None:
                 now = min(START_SECONDS / 2, time.monotonic() - began) + share * (cost - START_SECONDS)  # noqa: B023
+                bar.set_postfix_str(_about_left(bar, before + now), refresh=False)
                 bar.update(max(0.0, before + now - bar.n))
 
             try:
@@ -225,6 +226,11 @@ def train_all(todo: list["Experiment"]) -> int:
                 bar.write(f"  {name}: FAILED, {error}")
             bar.update(before + cost - bar.n)
     return first_named(*codes)
+
+
+def _about_left(bar: tqdm, done: float) -> str:
+    left = seconds_left(bar.total - done, done - bar.initial, bar.format_dict["elapsed"])
+    return f"about {minutes(left)} left"
 
 
 def where(experiment: "Experiment") -> str:

@@ -176,10 +176,10 @@ class KeepLedger(Callback):
         rows = [row for row in self.epochs if row["stage"] == moment.stage.name]
         seconds, seen = sum(row["seconds"] for row in rows), sum(row["images"] for row in rows)
         worked = [row.get("processor_seconds") for row in rows]  # a checkpoint of before did not count it
-        lr = self.experiment.identity["lr"]
         self.stages.append({
             "name": moment.stage.name, "size": rows[0]["size"], "epochs": len(rows), "trains": moment.stage.trains,
-            "lr": [lr * factor for factor in moment.stage.lr], "images": seen, "seconds": seconds,
+            "lr": [self.experiment.identity["lr"] * factor for factor in moment.stage.lr],
+            "images": seen, "seconds": seconds,
             "processor_seconds": None if None in worked else sum(worked), "images_per_second": seen / seconds,
             "accuracy_full_size": full, "accuracy_train_size": small, "peak_memory": max(self.peak, self.memory.read()),
         })  # fmt: skip
@@ -242,13 +242,14 @@ def _set_up(experiment: Experiment, predicted: dict) -> tuple[networks.Network, 
     batches = learning.make_batches(experiment)
     test_photos, test_labels = learning.place(experiment, experiment.validation)
     network = learning.make_network(experiment)
-    progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}")
+    progress = Progress(f"training {p.dataset}, {p.network}, {p.regime}, seed {p.seed}", predicted["wall_seconds"])
     follow = FollowRegime(experiment, batches.pixels, batches, timing.Clock())
     ledger = KeepLedger(experiment, follow, test_photos, test_labels, progress)
     ledger.began = began
     placed = time.perf_counter() - began
     warmup, flops = learning.warm_up(network, experiment, batches)
-    ledger.done = experiment.regime.done(lambda stage: flops[f"{stage.fed(p.size)} {stage.trains}"], batches.whole)
+    ledger.done = experiment.regime.done(lambda stage: batches.batch * flops[f"{stage.fed(p.size)} {stage.trains}"],
+                                         batches.whole, beside=len(test_photos) * flops["forward"])  # fmt: skip
     costs = {
         "warmup_seconds": warmup, "flops_per_image": flops, "prepare_seconds": experiment.prepare_seconds + placed,
         **{f"forecast_{name}": predicted[name] for name in ("seconds", "wall_seconds", "memory")},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from entr_utils.progress import CHANNEL, Progress, minutes
+from entr_utils.progress import CHANNEL, Progress, minutes, seconds_left
 
 
 @pytest.fixture
@@ -29,6 +29,19 @@ def test_a_run_that_goes_on_counts_from_where_it_was(minute_old):
     assert lines == []
     progress.update(0.75)
     assert lines == ["training: 75%, about 60 s left"]
+
+
+def test_a_forecast_is_believed_until_enough_was_seen(minute_old):
+    """Of 200 s forecast 2 were done in a minute, most of it start-up: not another 99 minutes."""
+    progress, lines = minute_old
+    progress.expected = 200.0
+    progress.update(0.01)
+    assert lines == ["training: 1%, about 4 min left"]  # 198 s x (60 + 180) / (2 + 180) = 261 s
+
+
+def test_a_forecast_that_was_wrong_is_scaled():
+    assert seconds_left(1000, 0, 0) == 1000
+    assert seconds_left(1000, 100_000, 200_000) == pytest.approx(2000, rel=0.01)
 
 
 def test_what_is_over_in_five_seconds_shows_nothing(minute_old):

@@ -86,6 +86,13 @@ def test_work_is_counted_by_what_an_image_costs():
         assert [done[i] for i in (0, 1, 14, 15, 21)] == pytest.approx([0, 1 / 35, 14 / 35, 17 / 35, 1])
 
 
+def test_what_an_epoch_costs_beside_counts_as_well():
+    """By hand: the 35 of before in batches of 10, and 2 beside each of 21 epochs, make 392."""
+    each = {"head": 1, "all": 3}
+    done = make_regime("gradual", PAPER).done(lambda stage: each[stage.trains], whole=10, beside=2)
+    assert [done[i] for i in (1, 14, 15)] == pytest.approx([12 / 392, 168 / 392, 200 / 392])
+
+
 def test_the_head_learns_alone_until_rpl():
     stages = make_regime("no_increase", PAPER, pretrained=True).stages
     assert [stage.trains for stage in stages[:4]] == ["head", "head", "head", "all"]
