@@ -63,8 +63,9 @@ def results(root: Path = ROOT) -> str:
     compared = statistics.compare(table)
     parts = [
         summary.verdict(compared, loaded, "paper").data,
-        summary.queue(folder, "paper").data,
         f"![Validation accuracy over seconds of training]({PICTURE})",
+        summary.reading(compared, loaded).data,
+        summary.queue(folder, "paper").data,
         summary.comparisons(compared, loaded).data,
         f"The paper's claims: {claims.tally(claims.judge(table))} {controls.missing(table)}".strip(),
         _mechanism(folder),

@@ -43,21 +43,28 @@ def read_probes(results: str, profile: str) -> list[dict]:
 
 
 def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdown:
-    """The first screen: whether growing images paid, by how much, on what, with what caveats."""
+    """The first screen: whether growing images paid, by how much, on what; `reading` says what else must be known."""
     if not loaded:
         return Markdown(f"No records of profile {profile} yet: `make all PROFILE={profile}` makes them.")
     table, first = records.table(loaded), loaded[0]
     unpaired = statistics.left_out(table)
     alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
-    of, best = records.letters(loaded), statistics.best(compared)
+    of = records.letters(loaded)
     where = f"settings {', '.join(of.values())} (named below)" if of else records.setting(first)
-    return Markdown("\n\n".join((
-        verdicts.headline(best), controls.says(controls.compared(table)),
-        f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone}"
-        f"{verdicts.counted(best, compared, of)}",
+    return Markdown("\n".join((
+        verdicts.headline(statistics.best(compared)),
+        f"- **Controls.** {controls.says(controls.compared(table))}\n",
+        f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone}\n",
         f"What was stand-in: {records.caption(loaded) or 'nothing'}",
     )))  # fmt: skip
+
+
+def reading(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
+    """How to read the `verdict`: what its words mean, what intervals are of, what is not counted in it."""
+    best = statistics.best(compared)
+    lines = [*verdicts.caveats(best), verdicts.counted(best, compared, records.letters(loaded))]
+    return Markdown("\n".join(["How to read it:\n", *(f"- {line}" for line in lines if line)]) if len(best) else "")
 
 
 def _listed(loaded: list[dict], name: str) -> str:

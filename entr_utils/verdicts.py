@@ -33,38 +33,52 @@ def paid(row: pd.Series, kind: str = "") -> str:
 
 def answer(comparisons: pd.DataFrame) -> str:
     """Whether growing images paid (`paid`), counted: the answer in a line, before any number."""
-    plain, corrected = (comparisons.apply(paid, axis=1, kind=kind).value_counts() for kind in ("", "_wide"))
-    counts = ", ".join(f"{state} in {plain.get(state, 0)}" for state in ("yes", "no", "open"))
-    wide = " and ".join(f"{state} in {corrected.get(state, 0)}" for state in ("yes", "no"))
-    return (f"**Does it pay? {counts.capitalize()} of {len(comparisons)} comparisons.** Yes is less time and at most "
-            f"{MARGIN:g} point of accuracy lost, no is more time or more accuracy lost, each by a whole 95% interval; "
-            f"by the corrected interval, which allows for other images of the kind, it is {wide}.")  # fmt: skip
+    states = comparisons.apply(paid, axis=1).value_counts()
+    counts = ", ".join(f"{state} in {states.get(state, 0)}" for state in ("yes", "no", "open"))
+    return f"**Does it pay? {counts.capitalize()} of {len(comparisons)} comparisons.**"
 
 
 def headline(comparisons: pd.DataFrame) -> str:
-    """Whether growing images paid: the `answer`; three sentences on time, accuracy, As; the seeds behind them.
+    """Whether growing images paid: the `answer`, then a sentence each on time, accuracy and As.
 
-    The smallest and the largest value stand there with their intervals. Comparisons are counted, not tested: both
-    treatments share a control. Beside the ratio of T stands that of re-training, which only the machine makes differ.
+    The smallest and the largest value stand there with their intervals. What has to be known beside is in `caveats`.
     """
     if comparisons.empty:
         return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
     cells, decided = len(comparisons), partial(_decided, comparisons)
     (faster, lower, higher), kept = _directions(comparisons), int((comparisons["kept"] == "kept").sum())
+    return "\n".join((
+        f"{answer(comparisons)}\n",
+        f"- **Time.** Measured T was lower in {faster} of {cells}, from x {_ends(comparisons, 'time', 2)}"
+        f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}.",
+        f"- **Accuracy** was lower in {lower} of {cells}, from {_ends(comparisons, 'points', 1)}, in points"
+        f"{decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}; it was shown to be kept within {MARGIN:g} "
+        f"point in {kept}.",
+        f"- **As** was higher in {higher} of {cells}, from x {_ends(comparisons, 'efficiency', 2)}"
+        f"{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}.",
+    ))  # fmt: skip
+
+
+def caveats(comparisons: pd.DataFrame) -> list[str]:
+    """What has to be known to read the `headline`, a sentence or two each.
+
+    Comparisons are counted, not tested: both treatments share a control. Beside the ratio of T stands that of
+    re-training, which only the machine makes differ.
+    """
+    if comparisons.empty:
+        return []
+    states = comparisons.apply(paid, axis=1, kind="_wide").value_counts()
+    wide = " and ".join(f"{state} in {states.get(state, 0)}" for state in ("yes", "no"))
     can = comparisons["tost_margin"].dropna()
-    margin = f"; the {len(can)} with several seeds could show a margin of {span(can)} at best" if len(can) else ""
-    return (
-        f"{answer(comparisons)}\n\n"
-        f"**Measured T was lower in {faster} of {cells} comparisons** (x {_ends(comparisons, 'time', 2)})"
-        f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}; by design growing needs x "
-        f"{span(comparisons['flops'], 2)} of the FLOPs{_steadiness(comparisons['clock'])}. "
-        f"**Accuracy was shown to be kept within {MARGIN:g} point in {kept} of {cells}** and was lower in {lower} of "
-        f"{cells} ({_ends(comparisons, 'points', 1)}, in points; one validation image is {span(comparisons['image'])}"
-        f"{margin}){decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}. "
-        f"**As was higher in {higher} of {cells}** (x {_ends(comparisons, 'efficiency', 2)})"
-        f"{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}{_breaks_even(comparisons['time'])}."
-        f"\n\n{_seeds(comparisons['n'])}"
-    )
+    margin = f"; the {len(can)} comparisons of several seeds could show a margin of {span(can)} at best" if len(can) else ""
+    return [
+        f"Yes is less time and at most {MARGIN:g} point of accuracy lost, no is more time or more accuracy lost, each "
+        f"by a whole 95% interval; by the corrected interval, which allows for other images of the kind, it is {wide}.",
+        _seeds(comparisons["n"]),
+        f"By design growing needs x {span(comparisons['flops'], 2)} of the FLOPs{_steadiness(comparisons['clock'])}.",
+        f"One validation image is {span(comparisons['image'])} points{margin}.",
+        *_breaks_even(comparisons["time"]),
+    ]  # fmt: skip
 
 
 def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) -> str:
@@ -81,7 +95,7 @@ def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) ->
              for setting, of in cells.groupby(best["setting"], sort=False) if letters]  # fmt: skip
     which = f" ({'; '.join(marks)})" if marks else ""
     faster, lower, higher = _directions(every)
-    return (f" Counted above is, for each dataset and network, the setting with most pairs of runs, of as many that of "
+    return (f"Counted above is, for each dataset and network, the setting with most pairs of runs, of as many that of "
             f"the newest protocol{which}. Of all {len(every)} comparisons T was lower in {faster}, accuracy in "
             f"{lower}, and As was higher in {higher}; all are in the tables.")  # fmt: skip
 
@@ -103,13 +117,13 @@ def _steady(clock: pd.Series) -> bool:
     return bool(np.log(clock).abs().max() <= np.log(STEADY))
 
 
-def _breaks_even(time: pd.Series) -> str:
+def _breaks_even(time: pd.Series) -> list[str]:
     """What As allows at the mean ratio of T, where that is a saving."""
     saved = 1 - float(np.exp(np.log(time).mean()))
     if saved < 0.005:
-        return ""
-    return (f", which says little by itself: at the mean T it is higher until accuracy has fallen by {saved:.0%} of "
-            f"itself, as from 80% to {80 * (1 - saved):.0f}%")  # fmt: skip
+        return []
+    return [f"A higher As says little by itself: at the mean T it is higher until accuracy has fallen by {saved:.0%} "
+            f"of itself, as from 80% to {80 * (1 - saved):.0f}%."]  # fmt: skip
 
 
 def _ends(comparisons: pd.DataFrame, name: str, digits: int) -> str:
@@ -129,7 +143,7 @@ def _decided(comparisons: pd.DataFrame, excludes: Callable[[str], pd.Series]) ->
     if comparisons["n"].max() < 2:
         return ""
     plain, corrected = (int(excludes(kind).sum()) for kind in ("", "_wide"))
-    return f", by a 95% interval in {plain}, by the corrected one in {corrected}"
+    return f" (by a 95% interval in {plain}, by the corrected one in {corrected})"
 
 
 def span(values: Iterable[float], digits: int = 1) -> str:

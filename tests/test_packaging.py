@@ -238,7 +238,8 @@ def test_the_committed_summary_is_of_the_committed_records():
     notebook = json.loads((ROOT / "results" / "paper" / "summary.ipynb").read_text())
     shown = "\n".join("".join(output["data"].get("text/markdown", "")) for cell in notebook["cells"]
                       for output in cell.get("outputs", []) if "data" in output)  # fmt: skip
-    for part in (summary.verdict(compared, loaded, "paper"), summary.comparisons(compared, loaded)):
+    for part in (summary.verdict(compared, loaded, "paper"), summary.reading(compared, loaded),
+                 summary.comparisons(compared, loaded)):  # fmt: skip
         assert part.data in shown
     assert all(cell.get("execution_count") for cell in notebook["cells"] if cell["cell_type"] == "code")
 

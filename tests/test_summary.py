@@ -20,7 +20,8 @@ def everything(loaded: list[dict], profile: str = "paper") -> dict[str, str]:
     table, compared = records.table(loaded), statistics.compare(records.table(loaded))
     reckoned, contrasts = scrutiny.variants(table), mechanism.contrasts(mechanism.table(loaded))
     shown = {
-        "verdict": summary.verdict(compared, loaded, profile), "predicted": summary.predicted("results", loaded),
+        "verdict": summary.verdict(compared, loaded, profile), "reading": summary.reading(compared, loaded),
+        "predicted": summary.predicted("results", loaded),
         "table1": summary.table1(loaded), "matrix": summary.matrix(loaded, profile),
         "pace": summary.of_pace(table, loaded), "comparisons": summary.comparisons(compared, loaded),
         "how sure": summary.how_sure(compared, loaded), "claims": summary.of_claims(table, loaded),
@@ -61,7 +62,7 @@ def test_one_run_shows_the_point_and_no_interval():
     shown = everything(matrix(1))
     assert "[" not in shown["comparisons"]
     assert "no interval from one run" in shown["comparisons"]
-    assert "No interval can be had from one run" in shown["verdict"]
+    assert "No interval can be had from one run" in shown["reading"]
 
 
 def test_several_seeds_show_intervals_and_tests():
@@ -75,8 +76,8 @@ def test_several_seeds_show_intervals_and_tests():
 def test_mixed_settings_are_told_apart_and_counted_once():
     loaded = matrix(3, ("steel",)) + matrix(1, ("steel",), protocol=1)
     shown = everything(loaded)
-    assert "Measured T was lower in 2 of 2 comparisons" in shown["verdict"]
-    assert "with most pairs of runs, of as many that of the newest protocol (B for steel). Of all 4" in shown["verdict"]
+    assert "Measured T was lower in 2 of 2" in shown["verdict"]
+    assert "with most pairs of runs, of as many that of the newest protocol (B for steel). Of all 4" in shown["reading"]
     assert shown["comparisons"].count("| steel |") == 4
     assert "| A | steel" in shown["comparisons"]
     assert "| B | steel" in shown["comparisons"]
