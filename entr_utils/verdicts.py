@@ -70,13 +70,13 @@ def caveats(comparisons: pd.DataFrame) -> list[str]:
     states = comparisons.apply(paid, axis=1, kind="_wide").value_counts()
     wide = " and ".join(f"{state} in {states.get(state, 0)}" for state in ("yes", "no"))
     can = comparisons["tost_margin"].dropna()
-    margin = f"; the {len(can)} comparisons of several seeds could show a margin of {span(can)} at best" if len(can) else ""
+    margin = f" Comparisons of several seeds could show a margin of {span(can)} points at best." if len(can) else ""
     return [
         f"Yes is less time and at most {MARGIN:g} point of accuracy lost, no is more time or more accuracy lost, each "
         f"by a whole 95% interval; by the corrected interval, which allows for other images of the kind, it is {wide}.",
         _seeds(comparisons["n"]),
         f"By design growing needs x {span(comparisons['flops'], 2)} of the FLOPs{_steadiness(comparisons['clock'])}.",
-        f"One validation image is {span(comparisons['image'])} points{margin}.",
+        f"One validation image is {span(comparisons['image'])} points.{margin}",
         *_breaks_even(comparisons["time"]),
     ]  # fmt: skip
 
