@@ -14,6 +14,7 @@ RIVALS = ("small", "short", "reversed")
 EARLY = ("small", "short")  # those that do less
 AGAINST = (CONTROL, "gradual")
 LESS = set(PARTS["3"].datasets)  # on which short was planned
+OWN = {"time": MEASURES["time"], "efficiency": ("own", True), "points": ("train_size_TTA", False)}
 SHOWN = {name: MEASURES[name] for name in ("time", "efficiency", "points")}
 PLANNED = len(PARTS["3"].seeds)  # as of part 1; fewer leave every interval open, which would count against growing
 MATCHED = 0.05  # short's T is planned to be within so much of gradual's
@@ -53,8 +54,8 @@ def change_of_mind(comparisons: pd.DataFrame, found: pd.DataFrame) -> list[str]:
         f"and ucm. So far on {len(better & LESS)} of 2; short has {PLANNED} seeds at that T on "
         f"{len(set(short['dataset']) & LESS)}.",
         "Growing is no good at all if, on two of the three datasets, the interval of the ratio of T includes 1, or "
-        f"accuracy falls by more than {MARGIN:g} point with an interval below 0. So far on {len(no_use)}; {PLANNED} "
-        f"seeds on {len(ran)}.",
+        f"accuracy falls by more than {MARGIN:g} point with an interval below 0. Judged from {PLANNED} seeds on, which "
+        f"{len(ran)} datasets have: so on {len(no_use)}.",
     ]
 
 
@@ -85,16 +86,31 @@ def says(found: pd.DataFrame) -> str:
 
 
 def own_size(table: pd.DataFrame) -> list[str]:
-    """Small evaluated at its own size and at full size, both after TTA: a line a dataset, network and setting."""
+    """Small evaluated at its own size and at full size, both after TTA: a line a dataset, network and setting; at its
+    own size also against gradual of the same seeds, at full size."""
     runs = table[table["regime"] == "small"] if len(table) else table
-    cells = runs.groupby(["dataset", "network", "setting"], sort=False) if len(runs) else ()
-    several = len(runs) and len(set(runs["setting"])) > 1
-    return [
-        f"Small on {dataset}, {network}{f' ({setting})' if several else ''}: accuracy "
-        f"{cell['train_size_TTA'].mean():.3f} at its own size, {cell['accuracy_total'].mean():.3f} at full size "
-        f"(n = {len(cell)})."
-        for (dataset, network, setting), cell in cells
-    ]
+    if runs.empty:
+        return []
+    own = table.assign(own=(table["train_size_TTA"] / table["seconds_total"]) ** 0.5)
+    beside = compare(own, ("small",), "gradual", OWN)
+    several, lines = len(set(runs["setting"])) > 1, []
+    for (dataset, network, setting), found in runs.groupby(["dataset", "network", "setting"], sort=False):
+        cell = (dataset, network, setting)
+        lines.append(
+            f"Small on {dataset}, {network}{f' ({setting})' if several else ''}: accuracy "
+            f"{found['train_size_TTA'].mean():.3f} at its own size, {found['accuracy_total'].mean():.3f} at full size "
+            f"(n = {len(found)}).{''.join(_small(row) for _, row in beside.iterrows() if _is(row, cell))}"
+        )
+    return lines
+
+
+def _is(row: pd.Series, cell: tuple) -> bool:
+    return (row["dataset"], row["network"], row["setting"]) == cell
+
+
+def _small(row: pd.Series) -> str:
+    time, ratio, points = (interval_text(row, name, digits) for name, digits in zip(OWN, (2, 2, 1), strict=True))
+    return f" Tested at its own size: T x {time} of gradual's, {points} points, As x {ratio} (n = {row['n']})."
 
 
 def matched(table: pd.DataFrame) -> str:

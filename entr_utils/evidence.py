@@ -53,7 +53,7 @@ class Part:
 PARTS = {
     "1": Part("the paper's regimes, three datasets, 3 seeds", ("steel", "ucm", "bees"), REGIMES, (0, 1, 2)),
     "2": Part("steel and bees to 5 seeds", ("steel", "bees"), REGIMES, (3, 4)),
-    "3": Part("controls: small, reversed, short", ("bees", "ucm"), ("small", "reversed", "short"), (0, 1, 2)),
+    "3": Part("controls on bees and ucm, 3 seeds", ("bees", "ucm"), ("small", "reversed", "short"), (0, 1, 2)),
     "4": Part("the mechanism: coarse, fine and both, 5 seeds", ("steel",), MECHANISM, (0, 1, 2, 3, 4),
               tuple({"data": data, "weights": "none"} for data in ("synthetic-coarse", "synthetic-fine", "synthetic")),
               "mechanism", notebooks=False),
@@ -145,7 +145,7 @@ def _do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
     wanted = [Parameters(dataset, **(given | cell)).checked() for dataset, cell in cells(part)]
     print(part.title)
     usable, problem = inputs.ready(wanted)
-    ready, problems = _prepared(usable)
+    ready, problems = runs.prepare_all(usable)
     for experiment in ready:
         runs.put_aside(experiment)
     todo = [experiment for experiment in ready if not _done(experiment, part)]
@@ -158,17 +158,6 @@ def _do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
     without = sorted({run.dataset for run in wanted} - {run.dataset for run in usable})
     lacking = [*problems, *(f"{dataset} cannot be used" for dataset in without)]
     return runs.first_named(trained, 1 if problems else 0, problem), "; ".join([line, *lacking])
-
-
-def _prepared(wanted: list[Parameters]) -> tuple[list["Experiment"], list[str]]:
-    """The runs that can be planned, and a line on each that cannot (short, before what it is matched to)."""
-    ready, problems = [], []
-    for run in wanted:
-        try:
-            ready.append(runs.prepare(run))
-        except UserError as error:
-            problems.append(str(error))
-    return ready, list(dict.fromkeys(problems))
 
 
 def _done(experiment: "Experiment", part: Part) -> bool:

@@ -113,6 +113,9 @@ def prepare(dataset: str, **parameters) -> Experiment:
         return Experiment(mine, loaded, training, validation, regime, identity, time.perf_counter() - began)
 
     if p.regime != "short" or p.share:
+        whole = len(training) // min(p.batch, len(training))
+        if p.regime == "short" and p.share * whole < 1:
+            raise UserError(f"share={p.share:g}: less than one of the {whole} batches of an epoch")
         return run()
     matched = matching.plan(run(), run(regime="no_increase"), run(regime="gradual"))
     return replace(run(share=matched["share"]), matched=matched)

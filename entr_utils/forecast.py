@@ -109,7 +109,9 @@ def _fitting(network: networks.Network, p: Parameters, size: int, what: str) -> 
 
 def _as_of_now(p: Parameters, known: dict, name: str, what: tuple[int, str]) -> dict[str, dict[str, float]]:
     """All rates of the cache, faster or slower by as much as a few steps of one kind are."""
-    changed = _probe(p, {name: what})[name]["seconds"] / known[name]["seconds"]
+    measured = _probe(p, {name: what})[name]["seconds"]
+    known = _known(p) or known  # a run may have taught it while the probe waited for the device
+    changed = measured / known[name]["seconds"]
     factor = changed if max(changed, 1 / changed) > NOISE else 1.0
     return {name: rate | {kind: rate[kind] * factor for kind in ("seconds", "resize") if kind in rate}
             for name, rate in known.items()}  # fmt: skip

@@ -54,6 +54,7 @@ def _kept(short: "Experiment") -> dict:
         if path.suffix in (".json", ".trained"):
             record = files.read_json(path)
             same = record["identity"]["split_sha256"] == short.identity["split_sha256"]
-            if same and records.comparable(record["identity"]) == records.comparable(short.identity):
-                return record.get("matched", {})  # none where its share was given by hand
+            same = same and records.comparable(record["identity"]) == records.comparable(short.identity)
+            if same and "matched" in record:  # not where its share was given by hand
+                return record["matched"]
     return {}

@@ -30,8 +30,9 @@ CONTRASTS = {  # (regime, against, accuracy) -> the question that their differen
 }
 TELLING = [("gradual", CONTROL, FULL), ("blurred", CONTROL, FULL), ("cropped", "gradual", FULL)]  # coarse, or cheap
 IN_POINTS = (
-    "In points of accuracy, with 95% intervals paired by seed; bold where 0 lies outside. What is trained small last "
-    "can fail at full size for that alone, so it is tested at its own size, too."
+    "In points of accuracy, with 95% intervals paired by seed; bold where 0 lies outside, with a star where the "
+    "corrected interval, for other images of the kind, holds it. What is trained small last can fail at full size for "
+    "that alone, so it is tested at its own size, too."
 )
 
 
@@ -111,8 +112,12 @@ def _names(rows: pd.DataFrame) -> str:
 
 
 def _points(row: pd.Series) -> str:
-    text = interval_text(row, "points", 1)
-    return f"**{text}**" if row["points_low"] > 0 or row["points_high"] < 0 else text
+    text, star = interval_text(row, "points", 1), "" if _excludes_0(row, "_wide") else "\\*"
+    return f"**{text}**{star}" if _excludes_0(row) else text
+
+
+def _excludes_0(row: pd.Series, kind: str = "") -> bool:
+    return bool(row[f"points{kind}_low"] > 0 or row[f"points{kind}_high"] < 0)
 
 
 def warning(found: pd.DataFrame) -> str:
@@ -130,7 +135,7 @@ def missing(runs: pd.DataFrame) -> str:
     """Which regimes have no record on which dials; "" where all have."""
     there = set(zip(runs["dial"], runs["regime"], strict=True)) if len(runs) else set()
     lacking = {carried: [said(regime) for regime in MECHANISM if (carried, regime) not in there] for carried in DIALS}
-    if len(there) == len(DIALS) * len(MECHANISM):
+    if there and not any(lacking.values()):
         return ""
     each = "; ".join(f"{carried}: {', '.join(names)}" for carried, names in lacking.items() if names)
     return f"No record yet of: {each}." if there else "No record of the mechanism's runs yet."

@@ -1,6 +1,6 @@
 """Figures over many runs: what growing costs and gives, with every run as a point and 95% intervals over seeds.
 
-Panels are datasets, and settings where there are several. An interval needs two runs; one run is a point. No torch.
+Panels are datasets, and settings where there are several. An interval is drawn from three runs on. No torch.
 """
 
 from collections import Counter
@@ -63,8 +63,16 @@ def _seeds(records: list[dict]) -> str:
     if not sizes:
         return "No runs yet."
     spread = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{max(sizes)}"
-    bars = "bars and bands are 95% intervals of the mean." if max(sizes) > 1 else "no interval from one run."
+    bars = "no interval is drawn of fewer than three."
+    if max(sizes) >= BARS:
+        bars = "bars and bands, from three runs on, are 95% intervals of the mean."
     return f"n = {spread} runs a regime and network; {bars}"
+
+
+def _band(axis: Axes, mean: pd.DataFrame, runs: list[dict], colour: str) -> None:
+    """The 95% band around a curve (`pace.curve`), from BARS runs on."""
+    if len(runs) >= BARS:
+        axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
 
 
 def _show_points(axis: Axes) -> None:
@@ -132,7 +140,7 @@ def front(records: list[dict]) -> Figure:
     more = [("before re-training (hollow)", RUNS | hollow("grey") | {"marker": "o"}),
             ("Pareto front", {"linestyle": ":", "color": "black"})]  # fmt: skip
     _legend(figure, _present(records), more, line=False)
-    about = "Every run is a point, its place after TTA; + are means, bars from three runs on; the front is of means."
+    about = "Every run is a point, its place after TTA; + are means, and the front is of means."
     return foot(figure, records, f"{about} {_seeds(records)}")
 
 
@@ -144,8 +152,7 @@ def accuracy_over_time(records: list[dict]) -> Figure:
         for (_, regime), runs in _cells(of_panel).items():
             mean, colour = pace.curve(runs), PALETTE[regime]
             axis.plot(mean["spent"], mean["accuracy"], linestyle=LINES[regime], color=colour, linewidth=1.5)
-            if len(runs) >= BARS:
-                axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+            _band(axis, mean, runs, colour)
             ends = {part: [[run[f"{name}_{part}"] for run in runs] for name in ("seconds", "accuracy")]
                     for part in ("subtotal", "total")}  # fmt: skip
             axis.plot(*ends["subtotal"], "x", color=colour, markersize=7)
@@ -156,7 +163,7 @@ def accuracy_over_time(records: list[dict]) -> Figure:
     _legend(figure, _present(records), [("sub-total", {"marker": "x", "color": "grey", "linestyle": "none"})])
     networks = sorted({record["network"] for record in records})
     named = f" A curve a network: {', '.join(networks)}." if len(networks) > 1 else ""
-    return foot(figure, records, f"Marks at the end: after TTA. Bands from three runs on. {_seeds(records)}{named}")
+    return foot(figure, records, f"Marks at the end: after TTA. {_seeds(records)}{named}")
 
 
 def efficiency(records: list[dict]) -> Figure:
@@ -180,7 +187,7 @@ def efficiency(records: list[dict]) -> Figure:
         axis.set(ylim=(0, None), xlim=(-0.5, max(0.5, len(places) - 0.5)))
     figure.axes[0].set_ylabel("As = sqrt(A / T), T in minutes")
     _legend(figure, _present(records), line=False)
-    return foot(figure, records, f"Every run is a point; dashes are means, bars from three runs on. {_seeds(records)}")
+    return foot(figure, records, f"Every run is a point; dashes are means. {_seeds(records)}")
 
 
 def against_control(records: list[dict]) -> Figure:
@@ -257,7 +264,7 @@ def figure1(records: list[dict], of: str = "flops") -> Figure:
         for (_, regime), runs in _cells(shown).items():
             mean, colour = pace.curve(runs, of), PALETTE[regime]
             axis.plot(mean["spent"], mean["accuracy"], linestyle=LINES[regime], color=colour)
-            axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+            _band(axis, mean, runs, colour)
             ends = [(run[f"{of}_total"], run["accuracy_total"]) for run in runs]
             axis.plot(*zip(*ends, strict=True), marker=MARKERS[regime], color=colour, **RUNS, markersize=7)
             if regime == "small":

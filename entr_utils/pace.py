@@ -59,6 +59,23 @@ def to_the_controls_accuracy(table: pd.DataFrame, records: list[dict]) -> pd.Dat
     return found.reset_index()[names]
 
 
+def says(found: pd.DataFrame, counted: pd.DataFrame) -> str:
+    """How often growing got to the control's accuracy sooner, in a sentence: the hypothesis to the letter.
+
+    Args:
+        found: from `to_the_controls_accuracy`.
+        counted: comparisons, as from `statistics.best`.
+    """
+    if counted.empty:
+        return "Nothing to compare yet."
+    control = found[found["regime"] == CONTROL]
+    grown = found.merge(counted[[*CELL, "treatment"]], left_on=[*CELL, "regime"], right_on=[*CELL, "treatment"])
+    both = grown.merge(control, on=CELL, suffixes=("", "_control"))
+    sooner, never = int((both["seconds"] < both["seconds_control"]).sum()), int(np.isinf(both["seconds"]).sum())
+    return (f"As accurate as no increase is at its last epoch, before TTA, growing was sooner in {sooner} of "
+            f"{len(both)} and never in {never} (medians over seeds).")  # fmt: skip
+
+
 def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """The Pareto front of (seconds, accuracy): those for which no other is both as fast and as accurate, by seconds."""
     kept: list[tuple[float, float]] = []

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from tqdm import tqdm
+
 Item = TypeVar("Item")
 QUIET_SECONDS = 5.0
 BELIEF = 180.0  # seconds of a forecast that weigh as much as what was seen: a first minute is no sample of the rest
@@ -23,7 +25,8 @@ def minutes(seconds: float) -> str:
 def seconds_left(to_do: float, done: float, passed: float) -> float:
     """What a forecast of `to_do` seconds is worth after `passed` seconds in which `done` of its seconds were done: at
     first it is believed, later it is scaled by how far off it was so far."""
-    return to_do * (passed + BELIEF) / (done + BELIEF)
+    belief = min(BELIEF, (to_do + done) / 2)
+    return to_do * (passed + belief) / (done + belief) if belief else 0.0
 
 
 class Progress:
@@ -71,6 +74,43 @@ class Progress:
                 self.handle = display(content, raw=True, display_id=True)
         elif sys.stderr.isatty():
             print(f"\r{line:<100}", end="" if line else "\r", file=sys.stderr, flush=True)
+
+
+class Bar:
+    """One bar over several runs, in seconds of their forecasts; with it, what is left of all (`seconds_left`)."""
+
+    def __init__(self, forecasts: list[float]) -> None:
+        form = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed} so far{postfix}"
+        often = 1 if sys.stderr.isatty() else 60
+        self.bar = tqdm(total=sum(forecasts), bar_format=form, disable=not forecasts, mininterval=often)
+
+    def begin(self, name: str, forecast: float, start: float) -> None:
+        """The next run, of which `start` seconds are its start and end, which it says nothing of."""
+        self.before, self.forecast, self.start = self.bar.n, forecast, start
+        self.began, self.share = time.monotonic(), 0.0
+        self.bar.set_description_str(name, refresh=False)
+
+    def update(self, share: float) -> None:
+        """Say that `share` (0 to 1) of the run is done. What the first word of it says was done before, elsewhere."""
+        if share and not self.share:
+            self.bar.initial += share * (self.forecast - self.start)
+        self.share = max(self.share, share)
+        now = min(self.start / 2, time.monotonic() - self.began) + self.share * (self.forecast - self.start)
+        self._move(self.before + now)
+
+    def end(self, worked: bool = True) -> None:
+        """The run is over. One that failed takes its forecast with it, else it would count as done in no time."""
+        if worked:
+            self._move(self.before + self.forecast)
+        else:
+            self.bar.total -= self.before + self.forecast - self.bar.n
+
+    def _move(self, done: float) -> None:
+        step = max(0.0, done - self.bar.n)
+        done = self.bar.n + step
+        left = seconds_left(self.bar.total - done, done - self.bar.initial, self.bar.format_dict["elapsed"])
+        self.bar.set_postfix_str(f"about {minutes(left)} left", refresh=False)
+        self.bar.update(step)
 
 
 def track(items: Sequence[Item] | Iterable[Item], total: int, text: str) -> Iterator[Item]:

@@ -135,7 +135,8 @@ def _points(accuracy: dict) -> str:
 
 def _phases(result: dict) -> str:
     said = [f"{100 * run['overhead']:.0f}% of a {name} run" for name, run in result.items() if run]
-    return f"Everything but start-up, training and evaluation took {' and '.join(said)} (at most 10% required)."
+    met = _said(all(run["met"] for run in result.values() if run))
+    return f"Everything but start-up, training and evaluation took {' and '.join(said)} (at most 10% required: {met})."
 
 
 def _precision(result: dict) -> str:
@@ -150,7 +151,12 @@ def _forecast(result: dict) -> str:
     kinds = "; ".join(f"{profile} {100 * one['median']:.0f}%, n = {one['n']}"
                       for profile, one in result["profiles"].items())  # fmt: skip
     return (f"Forecasts of T were off by {100 * result['median']:.0f}% in the median of {result['n']} runs ({kinds}; "
-            f"at most 10% required), {100 * result['share']:.0f}% of them within 20% (90% required).")  # fmt: skip
+            f"at most 10% required: {_said(result['median'] <= 0.1)}), {100 * result['share']:.0f}% of them within "
+            f"20% (90% required: {_said(result['share'] >= 0.9)}).")  # fmt: skip
+
+
+def _said(met: bool) -> str:
+    return "met" if met else "missed"
 
 
 def _write_block(readme: Path, name: str, text: str) -> None:

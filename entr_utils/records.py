@@ -151,8 +151,12 @@ def unfinished(path: Path) -> Path:
 
 def trained(path: Path) -> dict | None:
     """The record of a run that has trained, its notebook whole or not; None where there is none. Raises as `read`."""
-    found = next(filter(Path.exists, (path, unfinished(path))), None)
-    return read(found) if found else None
+    return read(path if path.exists() else unfinished(path)) if has_trained(path) else None
+
+
+def has_trained(path: Path) -> bool:
+    """Whether a run has trained, its notebook whole or not."""
+    return path.exists() or unfinished(path).exists()
 
 
 def finish(path: Path) -> None:

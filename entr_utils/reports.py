@@ -31,7 +31,7 @@ def captioned(rows: list[dict], loaded: list[dict], text: str = "") -> Markdown:
 def what_runs(experiment) -> Markdown:
     """What will be run on what, before it starts."""
     identity, images, p = experiment.identity, experiment.images, experiment.parameters
-    done = experiment.path.exists()
+    done = records.has_trained(experiment.path)
     state = f"done before, read from its record {experiment.path.name}" if done else "to be trained now"
     return Markdown(
         f"**{p.dataset}, {p.network}, {LABELS[p.regime]}, seed {p.seed}**, profile {p.profile} "
@@ -75,7 +75,7 @@ def forecast_of(experiment) -> str:
 
 def what_runs_all(runs: list) -> Markdown:
     """What will be run on what, for all regimes and seeds of a user's own images."""
-    first, waiting = runs[0], sum(not run.path.exists() for run in runs)
+    first, waiting = runs[0], sum(not records.has_trained(run.path) for run in runs)
     each = "\n".join(
         f"- {LABELS[run.parameters.regime]}, seed {run.parameters.seed}: {forecast_of(run)}" for run in runs
     )
@@ -90,7 +90,7 @@ def own_verdict(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
 
 def recommended(compared: pd.DataFrame, loaded: list[dict]) -> dict:
     """The first record of the regime the verdict recommends."""
-    regime = verdicts.recommend(compared)
+    regime, _ = verdicts.choose(compared)
     return next(record for record in loaded if record["regime"] == regime)
 
 

@@ -8,20 +8,18 @@ calls this; so can a cluster's scheduler, one run at a time.
 """
 
 import os
-import sys
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from tqdm import tqdm
 
 from entr_utils import UserError, datasets, files, inputs, locks, records
 from entr_utils.commands import guarded, named, start
 from entr_utils.execution import Refused, execute, whole
 from entr_utils.parameters import NETWORKS, Parameters
-from entr_utils.progress import minutes, seconds_left
+from entr_utils.progress import Bar, minutes
 from entr_utils.regimes import REGIMES, rotated
 
 if TYPE_CHECKING:
@@ -96,15 +94,16 @@ def work(settings: dict[str, str], again: bool = False) -> int:
     with locks.results(folder):
         sweep(folder)
         ready, problem = inputs.ready(runs)
-        prepared = list(map(prepare, ready))
+        prepared, problems = prepare_all(ready)
+        print("".join(f"  {line}\n" for line in problems), end="")
         todo = list(filter(drawable if again else to_do, prepared))
         damaged = again and len(todo) < sum(experiment.path.exists() for experiment in prepared)
-        done, cannot = len(ready) - len(todo), len(runs) - len(ready)
+        done, cannot = len(prepared) - len(todo), len(runs) - len(prepared)
         print(f"  {len(runs)} runs: {done} done, {len(todo)} to do, {cannot} cannot run")
         trained = train_all(todo)
-        probe_weights(ready)
+        probe_weights([experiment.parameters for experiment in prepared])
         drawn = summarise(settings, changed=bool(todo))
-    return first_named(trained, drawn, problem, inputs.REFUSED if damaged else 0)
+    return first_named(trained, drawn, problem, inputs.REFUSED if damaged or problems else 0)
 
 
 def first_named(*codes: int) -> int:
@@ -185,11 +184,22 @@ def prepare(run: Parameters) -> "Experiment":
     return experiment.prepare(parameters.pop("dataset"), **parameters)
 
 
+def prepare_all(wanted: list[Parameters]) -> tuple[list["Experiment"], list[str]]:
+    """The runs that can be planned, and a line on each that cannot (short, before what it is matched to)."""
+    ready, problems = [], []
+    for run in wanted:
+        try:
+            ready.append(prepare(run))
+        except UserError as error:
+            problems.append(str(error))
+    return ready, list(dict.fromkeys(problems))
+
+
 def expect(todo: list["Experiment"]) -> list[float]:
     """Say what the runs to be trained will take; wall seconds of each, of one to be drawn again its start alone."""
     from entr_utils import forecast
 
-    new = {experiment.key: forecast.of(experiment) for experiment in todo if not experiment.path.exists()}
+    new = {experiment.key: forecast.of(experiment) for experiment in todo if not records.has_trained(experiment.path)}
     if new:
         print(forecast.table((run.parameters, new[run.key]) for run in todo if run.key in new))
     return [new[run.key]["wall_seconds"] if run.key in new else START_SECONDS for run in todo]
@@ -198,39 +208,29 @@ def expect(todo: list["Experiment"]) -> list[float]:
 def train_all(todo: list["Experiment"]) -> int:
     """Execute the runs one after the other under one progress bar. Returns 0, 1 where a run failed, else 2 where one
     was refused for what it was given."""
-    codes, weights = [0], expect(todo)
-    bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed} so far{postfix}"
-    interval = 1 if sys.stderr.isatty() else 60
-    with tqdm(total=sum(weights), bar_format=bar_format, disable=not todo, mininterval=interval) as bar:
-        for experiment, cost in zip(todo, weights, strict=True):
-            p, before, began = experiment.parameters, bar.n, time.monotonic()
+    codes, forecasts = [0], expect(todo)
+    bar = Bar(forecasts)
+    with bar.bar:
+        for experiment, seconds in zip(todo, forecasts, strict=True):
+            p, began = experiment.parameters, time.monotonic()
             name = f"{p.dataset} {p.network} {p.regime} s{p.seed}"
-            bar.set_description_str(name, refresh=False)
-
-            def done(share: float, before: float = before, cost: float = cost) -> None:
-                now = min(START_SECONDS / 2, time.monotonic() - began) + share * (cost - START_SECONDS)  # noqa: B023
-                bar.set_postfix_str(_about_left(bar, before + now), refresh=False)
-                bar.update(max(0.0, before + now - bar.n))
-
+            bar.begin(name, seconds, START_SECONDS)
             try:
                 output = experiment.path.with_suffix(".ipynb")
-                execute(NOTEBOOKS / f"{p.dataset}.ipynb", notebook_parameters(p), output, done)
+                execute(NOTEBOOKS / f"{p.dataset}.ipynb", notebook_parameters(p), output, bar.update)
                 if not experiment.path.exists():
                     raise RuntimeError("the notebook ended without a record")
-                bar.write(f"  {name}: done in {minutes(time.monotonic() - began)}")
+                bar.bar.write(f"  {name}: done in {minutes(time.monotonic() - began)}")
             except KeyboardInterrupt:
-                bar.write(f"  {name}: stopped; {where(experiment)}")
+                bar.bar.write(f"  {name}: stopped; {where(experiment)}")
                 raise
             except RuntimeError as error:
                 codes.append(inputs.REFUSED if isinstance(error, Refused) else 1)
-                bar.write(f"  {name}: FAILED, {error}")
-            bar.update(before + cost - bar.n)
+                bar.bar.write(f"  {name}: FAILED, {error}")
+                bar.end(worked=False)
+            else:
+                bar.end()
     return first_named(*codes)
-
-
-def _about_left(bar: tqdm, done: float) -> str:
-    left = seconds_left(bar.total - done, done - bar.initial, bar.format_dict["elapsed"])
-    return f"about {minutes(left)} left"
 
 
 def where(experiment: "Experiment") -> str:

@@ -106,7 +106,8 @@ def compare(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control
         measures: name -> (column of the table, whether a ratio is meant).
     Returns columns TOGETHER, treatment, n, n_val, image (points one validation image is worth), for each measure the
     mean, `_low` and `_high` (95%), `_wide_low` and `_wide_high` (corrected), `_p`: ratios treatment / control from
-    logarithms, accuracy differences in percentage points; and `equivalence` of "points".
+    logarithms, accuracy differences in percentage points; `equivalence` of "points"; of "clock" `unsteady`, the
+        factor by which a pair's re-training differed at most.
     """
     both = pairs(table, treatments, control)
     cells = both.groupby([*TOGETHER, "regime"], sort=False) if len(both) else ()
@@ -147,6 +148,8 @@ def _row(both: pd.DataFrame, measures: dict[str, tuple[str, bool]]) -> dict:
         row |= _measure(name, values, share, 0.0 if ratio else row["image"])
         if name == "points":
             row |= equivalence(values, row["image"])
+        if name == "clock":  # of pairs: one fast and one slow leave a mean of 1
+            row["unsteady"] = float(np.exp(np.abs(values).max()))
     return row
 
 

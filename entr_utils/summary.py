@@ -49,13 +49,17 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     table, first = records.table(loaded), loaded[0]
     unpaired = statistics.left_out(table)
     alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
+    if other := _uncounted(table, compared):
+        alone += f" {other} of them are of settings that are not counted above."
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
-    of = records.letters(loaded)
+    of, best = records.letters(loaded), statistics.best(compared)
     where = f"settings {', '.join(of.values())} (named below)" if of else records.setting(first)
+    arrival = pace.says(pace.to_the_controls_accuracy(table, loaded), best)
     return Markdown("\n".join((
-        verdicts.headline(statistics.best(compared)),
-        f"- **Controls.** {controls.says(controls.compared(table))}\n",
-        f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone}\n",
+        verdicts.headline(best), f"- **Time to accuracy.** {arrival}",
+        f"- **Controls.** {' '.join([controls.says(controls.compared(table)), *controls.own_size(table)])}\n",
+        f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone} "
+        f"Images: {_sizes(loaded)}.\n",
         f"What was stand-in: {records.caption(loaded) or 'nothing'}",
     )))  # fmt: skip
 
@@ -65,6 +69,23 @@ def reading(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     best = statistics.best(compared)
     lines = [*verdicts.caveats(best), verdicts.counted(best, compared, records.letters(loaded))]
     return Markdown("\n".join(["How to read it:\n", *(f"- {line}" for line in lines if line)]) if len(best) else "")
+
+
+def _uncounted(table: pd.DataFrame, compared: pd.DataFrame) -> int:
+    """How many runs `statistics.best` leaves out of the verdict, in favour of another setting."""
+    cell = ["dataset", "network", "setting"]
+    if compared.empty:
+        return 0
+    counted = {*statistics.best(compared)[cell].itertuples(index=False, name=None)}
+    others = {*compared[cell].itertuples(index=False, name=None)} - counted
+    return sum(row in others for row in table[cell].itertuples(index=False, name=None))
+
+
+def _sizes(loaded: list[dict]) -> str:
+    """Images of each dataset, and how many the paper had of it."""
+    each = {record["data_sha256"]: (record["dataset"], record["n_train"] + record["n_val"]) for record in loaded}
+    return ", ".join(f"{dataset} {n}{f' (the paper: {DATASETS[dataset].images})' if dataset in DATASETS else ''}"
+                     for dataset, n in each.values())  # fmt: skip
 
 
 def _listed(loaded: list[dict], name: str) -> str:
@@ -87,7 +108,7 @@ def predicted(results: str, loaded: list[dict]) -> Markdown:
     after = " and ".join(f"{sum(at > pd.Timestamp(first[1]) for of, at in began if of == profile)} of {n} runs of "
                          f"profile {profile}" for profile, n in Counter(of for of, _ in began).items())  # fmt: skip
     return Markdown(f"Predictions, margins and the plan of the analysis are in {path}: commit {first[0]}, {first[1]}"
-                    f"{changed}. {after or 'No run'} began after it.")  # fmt: skip
+                    f"{changed}. {after or 'No run'} began after the first of these.")  # fmt: skip
 
 
 def queue(results: str, profile: str) -> Markdown:
@@ -98,7 +119,8 @@ def queue(results: str, profile: str) -> Markdown:
     parts = evidence.PARTS.values()
     for part, (done, of, device) in zip(parts, evidence.states(results, parts), strict=True):
         lines.append(f"- {part.title}: {done} of {of} done{f' on {device}' if done else ''}")
-    return Markdown("What was planned (`make evidence`), under today's protocol:\n\n" + "\n".join(lines))
+    about = "What was planned (`make evidence`), all with ResNet18, and is done under today's protocol:"
+    return Markdown("\n".join([f"{about}\n", *lines]))
 
 
 def table1(loaded: list[dict]) -> Markdown:
@@ -186,10 +208,12 @@ def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
             ("T", "time"), ("As", "efficiency"), ("points", "points"))},
         "TOST p": _number(row["tost_p"], 3), "accuracy": row["kept"], "least margin": _number(row["tost_margin"], 1),
         "worth it": verdicts.paid(row),
-    } for _, row in compared.iterrows()]  # fmt: skip
+    } for _, row in compared.iterrows() if row["n"] > 1]  # fmt: skip
     smallest = "; ".join(f"n = {n}: {2 / 2**n:g}" for n in sorted(set(compared["n"])) if n > 1) if len(rows) else ""
     said = f"The smallest p that sign flips can give is 2 / 2^n ({smallest})." if smallest else ""
-    return captioned(rows, [], said or "No interval and no test from one run.")
+    alone = len(compared) - len(rows)
+    single = f"{alone} of {len(compared)} comparisons stand on one run: no interval and no test." if alone else ""
+    return captioned(rows, [], f"{said} {single}".strip() or "Nothing to compare yet.")
 
 
 def _corrected(row: pd.Series, name: str, digits: int) -> str:
@@ -243,8 +267,8 @@ def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
     """
     runs = mechanism.table(loaded)
     parts: list[str] = []
-    for (dataset, setting), cell in runs.groupby(["dataset", "setting"], sort=False) if len(runs) else ():
-        parts += [_drawn(dataset, setting), as_table(_by_regime(mechanism.accuracies(cell))).data]
+    for drawn, cell in runs.groupby(_DRAWN, sort=False) if len(runs) else ():
+        parts += [_drawn(*drawn), as_table(_by_regime(mechanism.accuracies(cell))).data]
     parts += [of_contrasts(contrasts).data, mechanism.missing(runs)]
     return Markdown("\n\n".join(part for part in parts if part))
 
@@ -252,13 +276,16 @@ def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
 def of_contrasts(contrasts: pd.DataFrame) -> Markdown:
     """What tells coarse first from saving: the mechanism's contrasts of each setting in a table and a sentence."""
     parts: list[str] = []
-    for (dataset, setting), found in contrasts.groupby(["dataset", "setting"], sort=False) if len(contrasts) else ():
-        parts += [_drawn(dataset, setting), as_table(mechanism.answers(found)).data, mechanism.says(found)]
+    for drawn, found in contrasts.groupby(_DRAWN, sort=False) if len(contrasts) else ():
+        parts += [_drawn(*drawn), as_table(mechanism.answers(found)).data, mechanism.says(found)]
     return Markdown("\n\n".join([*parts, mechanism.IN_POINTS] if parts else [mechanism.says(contrasts)]))
 
 
-def _drawn(dataset: str, setting: str) -> str:
-    return f"Drawn in the style of {dataset}, {setting}:"
+_DRAWN = ["dataset", "network", "setting"]
+
+
+def _drawn(dataset: str, network: str, setting: str) -> str:
+    return f"Drawn in the style of {dataset}, {network}, {setting}:"
 
 
 def _by_regime(shown: pd.DataFrame) -> list[dict]:

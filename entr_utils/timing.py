@@ -104,13 +104,13 @@ def flops_per_image(model: nn.Module, size: int, train: bool) -> float:
     return counter.get_total_flops() / 2
 
 
-def processor_seconds(since: float) -> float | None:
-    """Processor time of all threads of this process since its clock (`time.process_time`) stood at `since`.
+def processor_seconds(since: float | None = 0.0) -> float | None:
+    """Processor time of all threads of this process since this was `since`.
 
-    What the host of a virtual machine gives to others is in seconds, but hardly in this. None on a GPU, whose work it
-    does not count.
+    What the host of a virtual machine gives to others is in seconds, but hardly in this, where the guest's kernel tells
+    the two apart (`stolen_seconds`). None on a GPU, whose work it does not count.
     """
-    return None if device().type == "cuda" else time.process_time() - since
+    return None if device().type == "cuda" or since is None else time.process_time() - since
 
 
 def energy_joules() -> float | None:

@@ -29,7 +29,7 @@ class FollowRegime(Callback):
 
     def before_epoch(self):
         moment, p = self.experiment.regime.lookup(self.epoch), self.experiment.parameters
-        self.worked = time.process_time()  # resizing counts, as in T
+        self.worked = timing.processor_seconds()  # resizing counts, as in T
         self.batches.epoch = self.epoch
         self.batches.length = self.experiment.regime.batches(self.epoch, self.batches.whole)
         self.resize_seconds = 0.0
@@ -262,7 +262,7 @@ def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> Non
     """Test-time augmentation, on the clock; off it the same at the size last trained at, where that is another."""
     photos, batch, last = ledger.photos, ledger.experiment.identity["batch"], ledger.follow.moment.stage
     ledger.memory.reset()
-    since = time.process_time()
+    since = timing.processor_seconds()
     ledger.clock.start()
     probabilities = learning.predict_averaged(network, photos, batch, augment)
     seconds, worked = ledger.clock.stop("tta"), timing.processor_seconds(since)

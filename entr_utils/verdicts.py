@@ -35,7 +35,8 @@ def answer(comparisons: pd.DataFrame) -> str:
     """Whether growing images paid (`paid`), counted: the answer in a line, before any number."""
     states = comparisons.apply(paid, axis=1).value_counts()
     counts = ", ".join(f"{state} in {states.get(state, 0)}" for state in ("yes", "no", "open"))
-    return f"**Does it pay? {counts.capitalize()} of {len(comparisons)} comparisons.**"
+    said = counts.capitalize() if states.get("open", 0) < len(comparisons) else f"Not answered yet: {counts}"
+    return f"**Does it pay? {said} of {len(comparisons)} comparisons.**"
 
 
 def headline(comparisons: pd.DataFrame) -> str:
@@ -47,14 +48,16 @@ def headline(comparisons: pd.DataFrame) -> str:
         return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
     cells, decided = len(comparisons), partial(_decided, comparisons)
     (faster, lower, higher), kept = _directions(comparisons), int((comparisons["kept"] == "kept").sum())
+    before = int((comparisons["points_subtotal"] < 0).sum())
     return "\n".join((
         f"{answer(comparisons)}\n",
-        f"- **Time.** Measured T was lower in {faster} of {cells}, from x {_ends(comparisons, 'time', 2)}"
+        f"- **Time.** By design growing needs x {span(comparisons['flops'], 2)} of the FLOPs. Measured T was lower in "
+        f"{faster} of {cells}: x {_ends(comparisons, 'time', 2)}"
         f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}.",
-        f"- **Accuracy** was lower in {lower} of {cells}, from {_ends(comparisons, 'points', 1)}, in points"
-        f"{decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}; it was shown to be kept within {MARGIN:g} "
-        f"point in {kept}.",
-        f"- **As** was higher in {higher} of {cells}, from x {_ends(comparisons, 'efficiency', 2)}"
+        f"- **Accuracy** after re-training was lower in {lower} of {cells}: {_ends(comparisons, 'points', 1)}, in "
+        f"points{decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}; it was shown to be kept within "
+        f"{MARGIN:g} point in {kept}. Before re-training it was lower in {before}.",
+        f"- **As** was higher in {higher} of {cells}: x {_ends(comparisons, 'efficiency', 2)}"
         f"{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}.",
     ))  # fmt: skip
 
@@ -70,12 +73,12 @@ def caveats(comparisons: pd.DataFrame) -> list[str]:
     states = comparisons.apply(paid, axis=1, kind="_wide").value_counts()
     wide = " and ".join(f"{state} in {states.get(state, 0)}" for state in ("yes", "no"))
     can = comparisons["tost_margin"].dropna()
-    margin = f" Comparisons of several seeds could show a margin of {span(can)} points at best." if len(can) else ""
+    margin = f" With the seeds there are, losses below {span(can)} points cannot be ruled out." if len(can) else ""
     return [
         f"Yes is less time and at most {MARGIN:g} point of accuracy lost, no is more time or more accuracy lost, each "
         f"by a whole 95% interval; by the corrected interval, which allows for other images of the kind, it is {wide}.",
         _seeds(comparisons["n"]),
-        f"By design growing needs x {span(comparisons['flops'], 2)} of the FLOPs{_steadiness(comparisons['clock'])}.",
+        _steadiness(comparisons),
         f"One validation image is {span(comparisons['image'])} points.{margin}",
         *_breaks_even(comparisons["time"]),
     ]  # fmt: skip
@@ -94,9 +97,10 @@ def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) ->
     marks = [f"{letters[str(setting)]} for {', '.join(dict.fromkeys(of))}"
              for setting, of in cells.groupby(best["setting"], sort=False) if letters]  # fmt: skip
     which = f" ({'; '.join(marks)})" if marks else ""
-    faster, lower, higher = _directions(every)
+    others = every.drop(best.index)
+    faster, lower, higher = _directions(others)
     return (f"Counted above is, for each dataset and network, the setting with most pairs of runs, of as many that of "
-            f"the newest protocol{which}. Of all {len(every)} comparisons T was lower in {faster}, accuracy in "
+            f"the newest protocol{which}. Of the {len(others)} other comparisons T was lower in {faster}, accuracy in "
             f"{lower}, and As was higher in {higher}; all are in the tables.")  # fmt: skip
 
 
@@ -107,14 +111,17 @@ def _directions(comparisons: pd.DataFrame) -> tuple[int, int, int]:
     return faster, lower, higher
 
 
-def _steadiness(clock: pd.Series) -> str:
+def _steadiness(comparisons: pd.DataFrame) -> str:
     """What the ratios of re-training, the same work in all regimes, say of the machine."""
-    took = f"; re-training, the same work in all regimes, took x {span(clock, 2)}"
-    return took if _steady(clock) else f"{took}, so what T saves beyond the FLOPs may be the machine's doing"
+    took = f"Re-training, the same work in all regimes, took x {span(comparisons['clock'], 2)}"
+    if _steady(comparisons):
+        return f"{took}."
+    return (f"{took} (single pairs differed by up to x {comparisons['unsteady'].max():.2f}): what T saves beyond the "
+            "FLOPs may be the machine's doing.")  # fmt: skip
 
 
-def _steady(clock: pd.Series) -> bool:
-    return bool(np.log(clock).abs().max() <= np.log(STEADY))
+def _steady(comparisons: pd.DataFrame) -> bool:
+    return bool(comparisons["unsteady"].max() <= STEADY)
 
 
 def _breaks_even(time: pd.Series) -> list[str]:
@@ -127,23 +134,27 @@ def _breaks_even(time: pd.Series) -> list[str]:
 
 
 def _ends(comparisons: pd.DataFrame, name: str, digits: int) -> str:
-    """The smallest and largest of a measure, interval and cell: "0.78 with gradual on steel to 0.87 with ..."."""
+    """The smallest and largest of a measure, interval and cell: "0.78 with gradual on steel to 0.87 with ...".
+
+    Beside a T that the machine's own changes of speed have part in stands what re-training took there.
+    """
     order = comparisons.sort_values(name, kind="stable")
     ends = [order.iloc[0], order.iloc[-1]] if len(order) > 1 else [order.iloc[0]]
     network = len(set(comparisons["network"])) > 1
     return " to ".join(
         f"{interval_text(row, name, digits)} with {said(row['treatment'])} on {row['dataset']}"
         + (f", {row['network']}" if network else "")
+        + (f" (the same work: x {row['clock']:.2f})" if name == "time" and row["unsteady"] > STEADY else "")
         for row in ends
     )
 
 
 def _decided(comparisons: pd.DataFrame, excludes: Callable[[str], pd.Series]) -> str:
-    """In how many an interval of this kind says so, the plain one and the corrected one."""
+    """In how many an interval of this kind says so, the plain one and the corrected one; "" where none can."""
     if comparisons["n"].max() < 2:
         return ""
     plain, corrected = (int(excludes(kind).sum()) for kind in ("", "_wide"))
-    return f" (by a 95% interval in {plain}, by the corrected one in {corrected})"
+    return f" (by a 95% interval in {plain}, corrected {corrected})"
 
 
 def span(values: Iterable[float], digits: int = 1) -> str:
@@ -203,6 +214,9 @@ def when_not(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
     """When growing images is not worth the bother, as far as these records say."""
     lines = []
     control = table[table["regime"] == CONTROL] if len(table) else table
+    if len(comparisons):  # seconds of different settings are not averaged
+        there = comparisons[["dataset", "setting"]].drop_duplicates()
+        control = control.merge(there, on=["dataset", "setting"])
     if len(control):
         left = 100 * (control["seconds_subtotal"] / control["seconds_total"]).groupby(control["dataset"]).mean()
         each = ", ".join(f"{dataset} {share:.0f}%" for dataset, share in left.items())
@@ -213,11 +227,11 @@ def when_not(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
     if len(comparisons):
         more = int((comparisons["points_low"] > 0).sum())
         lines.append(
-            f"When accuracy is what counts. Growing was shown to be more accurate in {more} of {len(comparisons)} "
-            f"comparisons, and less accurate in {int((comparisons['points_high'] < 0).sum())}."
+            f"When accuracy is what counts: growing was shown to be more accurate in {more} of {len(comparisons)} "
+            f"comparisons (less accurate in {int((comparisons['points_high'] < 0).sum())})."
         )
     return [*lines, "When loading binds: these seconds are of images that lie decoded on the device. Where each step "
-            "waits for a disk or a JPEG decoder, a smaller image saves less."]  # fmt: skip
+            "waits for a disk or a JPEG decoder, a smaller image should save less (not measured here)."]  # fmt: skip
 
 
 def own_verdict(comparisons: pd.DataFrame) -> str:
@@ -244,9 +258,8 @@ def own_verdict(comparisons: pd.DataFrame) -> str:
 
 def _clock(comparisons: pd.DataFrame) -> str:
     """A warning where the machine itself was faster for some runs than for others."""
-    clock = comparisons["clock"]
-    if _steady(clock):
+    if _steady(comparisons):
         return ""
-    return (f" Mind the clock: re-training, the same work in all regimes, took x {span(clock, 2)} as long, so the "
-            "machine changed its speed between these runs. By FLOPs growing takes x "
-            f"{span(comparisons['flops'], 2)}.")  # fmt: skip
+    return (f" Mind the clock: re-training, the same work in all regimes, differed by up to x "
+            f"{comparisons['unsteady'].max():.2f} between paired runs, so the machine changed its speed. By FLOPs "
+            f"growing takes x {span(comparisons['flops'], 2)}.")  # fmt: skip

@@ -268,6 +268,23 @@ def test_wrong_shares(wrong, refused):
     refused(Parameters("steel", regime="short", share=wrong).checked, f"share={wrong!r}", "at most 1")
 
 
+def test_a_share_of_less_than_a_batch_is_refused(tmp_path, refused):
+    """77 images make four batches of 16."""
+    refused(lambda: prepare(tmp_path, "short", share=0.2), "share=0.2", "less than one of the 4 batches")
+    assert prepare(tmp_path, "short", share=0.25).parameters.share == 0.25
+
+
+def test_a_share_given_by_hand_hides_no_plan(measured, tmp_path, by_hand):
+    """Both runs are there; measured again, the matched one stays what it was, whichever is read first."""
+    measured(no_increase=8.0, gradual=6.0)
+    run = prepare(tmp_path, "short")
+    training.train(run)
+    for share in (0.5, 0.25):
+        training.train(prepare(tmp_path, "short", share=share))
+    measured(no_increase=8.0, gradual=5.0)
+    assert prepare(tmp_path, "short").key == run.key
+
+
 def test_what_a_control_does_is_in_its_key(tmp_path):
     """And nothing but regime and stages keeps it from being compared."""
     runs = [prepare(tmp_path, regime, share=0.5) for regime in (*REGIMES, *CONTROLS)]

@@ -140,7 +140,7 @@ def test_the_summary(made):
     text = check_rendered(path)
     (record,) = (record for record in records.read_all(made.results) if record["regime"] == "gradual")
     first = text_of(outputs(path)[0])
-    assert first.strip().startswith("**Does it pay? Yes in 0, no in 0, open in 1 of 1 comparisons.**")
+    assert first.strip().startswith("**Does it pay? Not answered yet: yes in 0, no in 0, open in 1 of 1 comparisons.**")
     assert "2 runs (dataset steel; network resnet18; regime no increase, gradual; seed 0)" in first
     assert "a demonstration, not evidence" in first
     assert f"{record['accuracy_total']:.3f}" in text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from entr_utils.progress import CHANNEL, Progress, minutes, seconds_left
+from entr_utils.progress import CHANNEL, Bar, Progress, minutes, seconds_left
 
 
 @pytest.fixture
@@ -36,12 +36,58 @@ def test_a_forecast_is_believed_until_enough_was_seen(minute_old):
     progress, lines = minute_old
     progress.expected = 200.0
     progress.update(0.01)
-    assert lines == ["training: 1%, about 4 min left"]  # 198 s x (60 + 180) / (2 + 180) = 261 s
+    assert lines == ["training: 1%, about 5 min left"]  # 198 s x (60 + 100) / (2 + 100) = 311 s
 
 
 def test_a_forecast_that_was_wrong_is_scaled():
     assert seconds_left(1000, 0, 0) == 1000
     assert seconds_left(1000, 100_000, 200_000) == pytest.approx(2000, rel=0.01)
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    """A bar over three runs of an hour each, and a clock to be turned by hand."""
+    now = [0.0]
+    monkeypatch.setattr("entr_utils.progress.time.monotonic", lambda: now[0])
+    bar = Bar([3600.0] * 3)
+    monkeypatch.setattr(type(bar.bar), "format_dict", property(lambda self: {"elapsed": now[0]}))
+    yield bar, now
+    bar.bar.disable = True
+
+
+def test_a_run_that_was_half_done_counts_for_nothing_that_took_time(bar):
+    """A minute in, a minute's worth was done: the rest of the forecasts is left, not a tenth of it."""
+    bar, now = bar
+    bar.begin("one", 3600, 0)
+    bar.update(0.5)
+    now[0] = 60
+    bar.update(0.5 + 60 / 3600)
+    assert bar.bar.postfix == f"about {minutes(2.5 * 3600 - 60)} left"
+
+
+def test_a_run_that_failed_takes_its_forecast_with_it(bar):
+    bar, now = bar
+    bar.begin("one", 3600, 0)
+    now[0] = 3
+    bar.end(worked=False)
+    bar.begin("two", 3600, 0)
+    bar.update(1e-9)
+    now[0] = 6
+    bar.update(3 / 3600)
+    assert bar.bar.total == 7200
+    assert bar.bar.postfix == f"about {minutes((7200 - 3) * 186 / 183)} left"
+
+
+def test_a_word_that_was_not_heard_takes_nothing_back(bar):
+    """The file that the share comes through may be read while it is empty."""
+    bar, now = bar
+    bar.begin("one", 3600, 0)
+    for share in (0.001, 0.25, 0.0):
+        now[0] = 900
+        bar.update(share)
+    assert bar.bar.n == pytest.approx(900)
+    bar.end()
+    assert bar.bar.n == pytest.approx(3600)
 
 
 def test_what_is_over_in_five_seconds_shows_nothing(minute_old):

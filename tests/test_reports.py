@@ -2,7 +2,9 @@
 
 import copy
 
-from entr_utils import overview, progress, records, reports, statistics, summary
+from by_hand import compare, run
+
+from entr_utils import experiment, overview, progress, records, reports, statistics, summary, verdicts
 
 
 def test_caveats_stand_beside_every_number(trained):
@@ -64,6 +66,16 @@ def test_a_forecast_stands_beside_what_the_run_took(trained):
     assert progress.minutes(record["seconds_total"]) in said
 
 
+def test_the_regime_shown_is_the_one_that_the_verdict_names():
+    """Gradual paid by intervals; stepwise is faster by the mean alone."""
+    rows = [run("no_increase", seed, n_val=2000) for seed in range(3)]
+    rows += [run("gradual", seed, seconds, n_val=2000) for seed, seconds in enumerate((47, 48, 49))]
+    rows += [run("stepwise", seed, seconds, n_val=2000) for seed, seconds in enumerate((30, 42, 62))]
+    compared, loaded = compare(*rows), [{"regime": regime} for regime in ("no_increase", "gradual", "stepwise")]
+    assert "**Use gradual**" in verdicts.own_verdict(compared)
+    assert reports.recommended(compared, loaded) == {"regime": "gradual"}
+
+
 def test_a_profile_without_records_says_so():
     table, loaded = summary.read_all("nowhere", "paper")
     assert "make all PROFILE=paper" in summary.verdict(statistics.compare(table), loaded, "paper").data
@@ -107,9 +119,11 @@ def test_the_environment_names_commit_key_and_checksums(trained):
         assert part in text
 
 
-def test_what_runs_says_whether_it_is_done(trained, tmp_path):
-    one = trained("gradual")
-    text = reports.what_runs(one.experiment).data
+def test_what_runs_says_whether_it_is_done(trained, tmp_path, by_hand):
+    """One that has trained is not trained again, whether its notebook is whole or not."""
+    assert "done before, read from its record" in reports.what_runs(trained("gradual").experiment).data
+    new = experiment.prepare("steel", profile="tiny", regime="gradual", results=str(tmp_path))
+    text = reports.what_runs(new).data
     assert "steel, resnet18, gradual, seed 0" in text
     assert "to be trained now" in text
     assert "4 epochs, batch 16" in text

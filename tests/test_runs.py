@@ -253,6 +253,15 @@ def test_a_failed_run_is_said_and_the_rest_goes_on(kernel, capsys):
     assert [path.name.partition("-")[0] for path in Path("results").rglob("*.json")] == ["bees"]
 
 
+def test_what_cannot_be_planned_yet_does_not_stop_the_rest(kernel, capsys):
+    """Short is planned from the records of its partners, which this command trains first."""
+    assert make("DATASETS=steel", "REGIMES=short no_increase gradual") == 2
+    assert kernel.asked == [("steel", "no_increase"), ("steel", "gradual"), ("summary", "")]
+    out = capsys.readouterr().out
+    assert "regime='short': needs the records of no_increase and gradual" in out
+    assert "3 runs: 0 done, 2 to do, 1 cannot run" in out
+
+
 def test_a_run_that_is_refused_exits_with_2(kernel, capsys):
     """What a kernel alone can find out: a loss that becomes NaN, a checkpoint of another run."""
     kernel.broken, kernel.reason = ("steel",), execution.Refused("UserError: loss is not a number")

@@ -77,7 +77,10 @@ def test_mixed_settings_are_told_apart_and_counted_once():
     loaded = matrix(3, ("steel",)) + matrix(1, ("steel",), protocol=1)
     shown = everything(loaded)
     assert "Measured T was lower in 2 of 2" in shown["verdict"]
-    assert "with most pairs of runs, of as many that of the newest protocol (B for steel). Of all 4" in shown["reading"]
+    assert "On what: 12 runs" in shown["verdict"]
+    assert "3 of them are of settings that are not counted above." in shown["verdict"]
+    assert "Images: steel 1000 (the paper: 1460)." in shown["verdict"]
+    assert "that of the newest protocol (B for steel). Of the 2 other comparisons T was lower in 2" in shown["reading"]
     assert shown["comparisons"].count("| steel |") == 4
     assert "| A | steel" in shown["comparisons"]
     assert "| B | steel" in shown["comparisons"]
@@ -125,7 +128,7 @@ def test_predictions_are_cited_by_their_commit(place, monkeypatch):
     said = summary.predicted("results", runs).data
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     assert f"commit {head.strip()}, 2025-06-01" in said
-    assert "2 of 3 runs of profile paper began after it" in said
+    assert "2 of 3 runs of profile paper began after the first of these." in said
     assert "changed" not in said
     Path("results/predictions.md").write_text("It will snow.\n")
     git("commit", "-qam", "changed my mind")

@@ -207,7 +207,8 @@ def clockwork(monkeypatch, narrow):
 
         return slow
 
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now.seconds,
+                                                         process_time=lambda: 2 * now.seconds))  # fmt: skip
     monkeypatch.setattr(images, "resize", takes(10, images.resize))
     monkeypatch.setattr(learning, "predict", takes(1000, learning.predict))
     monkeypatch.setattr(learning, "functional",
@@ -219,6 +220,7 @@ def test_what_t_is(run, clockwork):
     record = training.train(run)
     stages = record["stages"]
     assert [stage["seconds"] for stage in stages] == [10 + 4] * 4 + [5 * 1000]
+    assert [stage["processor_seconds"] for stage in stages] == [2 * stage["seconds"] for stage in stages]
     assert [stage["eval_seconds"] for stage in stages] == [1000 + 10 + 1000] * 4 + [0]  # at full and training size
     assert record["warmup_seconds"] == {"32 all": 11, "48 all": 11, "64 all": 11, "80 all": 11}
     assert record["seconds_subtotal"] == 3 * 14
