@@ -278,7 +278,10 @@ def of_contrasts(contrasts: pd.DataFrame) -> Markdown:
     parts: list[str] = []
     for drawn, found in contrasts.groupby(_DRAWN, sort=False) if len(contrasts) else ():
         parts += [_drawn(*drawn), as_table(mechanism.answers(found)).data, mechanism.says(found)]
-    return Markdown("\n\n".join([*parts, mechanism.IN_POINTS] if parts else [mechanism.says(contrasts)]))
+    if not parts:
+        return Markdown(mechanism.says(contrasts))
+    image = f"One validation image is {verdicts.span(contrasts['image'])} points."
+    return Markdown("\n\n".join([*parts, f"{mechanism.IN_POINTS} {image}"]))
 
 
 _DRAWN = ["dataset", "network", "setting"]

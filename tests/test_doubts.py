@@ -335,6 +335,7 @@ def test_settings_are_not_mixed():
                     weights="none", largest=64, device="Slate, 1 threads") for run in runs]  # fmt: skip
     text = summary.of_contrasts(mechanism.contrasts(mechanism.table(runs + other))).data
     assert text.count("less on 1 of 1 kinds of image") == 2
+    assert text.endswith("One validation image is 1.0 points.")
     assert "Drawn in the style of steel, resnet18, Slate, 1 threads" in text
     assert "Drawn in the style of steel, resnet18, Abacus, 9 threads" in text
 
