@@ -7,7 +7,7 @@ that its T matches gradual's, `reversed` begins large. If small or short has the
 import pandas as pd
 
 from entr_utils.evidence import PARTS
-from entr_utils.statistics import CONTROL, MARGIN, MEASURES, best, compare, interval_text, stacked
+from entr_utils.statistics import CONTROL, MARGIN, MEASURES, PLACE, best, compare, interval_text, stacked
 from entr_utils.verdicts import said
 
 RIVALS = ("small", "short", "reversed")
@@ -94,18 +94,14 @@ def own_size(table: pd.DataFrame) -> list[str]:
     own = table.assign(own=(table["train_size_TTA"] / table["seconds_total"]) ** 0.5)
     beside = compare(own, ("small",), "gradual", OWN)
     several, lines = len(set(runs["setting"])) > 1, []
-    for (dataset, network, setting), found in runs.groupby(["dataset", "network", "setting"], sort=False):
-        cell = (dataset, network, setting)
+    for (dataset, network, setting), found in runs.groupby(PLACE, sort=False):
+        here = beside[(beside[PLACE] == [dataset, network, setting]).all(axis=1)] if len(beside) else beside
         lines.append(
             f"Small on {dataset}, {network}{f' ({setting})' if several else ''}: accuracy "
             f"{found['train_size_TTA'].mean():.3f} at its own size, {found['accuracy_total'].mean():.3f} at full size "
-            f"(n = {len(found)}).{''.join(_small(row) for _, row in beside.iterrows() if _is(row, cell))}"
+            f"(n = {len(found)}).{''.join(_small(row) for _, row in here.iterrows())}"
         )
     return lines
-
-
-def _is(row: pd.Series, cell: tuple) -> bool:
-    return (row["dataset"], row["network"], row["setting"]) == cell
 
 
 def _small(row: pd.Series) -> str:

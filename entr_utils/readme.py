@@ -151,8 +151,8 @@ def _forecast(result: dict) -> str:
     kinds = "; ".join(f"{profile} {100 * one['median']:.0f}%, n = {one['n']}"
                       for profile, one in result["profiles"].items())  # fmt: skip
     return (f"Forecasts of T were off by {100 * result['median']:.0f}% in the median of {result['n']} runs ({kinds}; "
-            f"at most 10% required: {_said(result['median'] <= 0.1)}), {100 * result['share']:.0f}% of them within "
-            f"20% (90% required: {_said(result['share'] >= 0.9)}).")  # fmt: skip
+            f"at most 10% required: {_said(result['median_met'])}), {100 * result['share']:.0f}% of them within "
+            f"20% (90% required: {_said(result['share_met'])}).")  # fmt: skip
 
 
 def _said(met: bool) -> str:

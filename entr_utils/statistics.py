@@ -15,6 +15,7 @@ TREATMENTS = ("gradual", "stepwise")  # the paper's two ways of growing images
 MARGIN = 1.0  # points: the loss of accuracy that would not matter, set beforehand (results/predictions.md)
 PAIR = ["seed", "split_sha256"]  # what a treatment and its control share: split, order of images, initial head
 CELL = ["dataset", "network", "weights", "setting"]
+PLACE = ["dataset", "network", "setting"]  # where runs were made: one table, count or line each
 TOGETHER = [*CELL, "comparable", "split_rule"]  # runs that may be compared; their regimes and seeds differ
 MEASURES = {  # name -> (column, is a ratio); re-training is the same work in all, so its ratio tells of the machine
     "time": ("seconds_total", True), "clock": ("seconds_RPL", True), "time_subtotal": ("seconds_subtotal", True),

@@ -14,7 +14,7 @@ from entr_utils.keys import git
 from entr_utils.parameters import NETWORKS
 from entr_utils.regimes import REGIMES
 from entr_utils.reports import as_table, captioned
-from entr_utils.statistics import interval_text
+from entr_utils.statistics import PLACE, interval_text
 
 
 def read_all(results: str, profile: str) -> tuple[pd.DataFrame, list[dict]]:
@@ -49,10 +49,10 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     table, first = records.table(loaded), loaded[0]
     unpaired = statistics.left_out(table)
     alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
-    if other := _uncounted(table, compared):
-        alone += f" {other} of them are of settings that are not counted above."
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
     of, best = records.letters(loaded), statistics.best(compared)
+    if other := _uncounted(table, best, compared):
+        alone += f" {other} of them are of settings that are not counted above."
     where = f"settings {', '.join(of.values())} (named below)" if of else records.setting(first)
     arrival = pace.says(pace.to_the_controls_accuracy(table, loaded), best)
     return Markdown("\n".join((
@@ -71,14 +71,12 @@ def reading(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     return Markdown("\n".join(["How to read it:\n", *(f"- {line}" for line in lines if line)]) if len(best) else "")
 
 
-def _uncounted(table: pd.DataFrame, compared: pd.DataFrame) -> int:
+def _uncounted(table: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame) -> int:
     """How many runs `statistics.best` leaves out of the verdict, in favour of another setting."""
-    cell = ["dataset", "network", "setting"]
     if compared.empty:
         return 0
-    counted = {*statistics.best(compared)[cell].itertuples(index=False, name=None)}
-    others = {*compared[cell].itertuples(index=False, name=None)} - counted
-    return sum(row in others for row in table[cell].itertuples(index=False, name=None))
+    counted, every, runs = ([*rows[PLACE].itertuples(index=False, name=None)] for rows in (best, compared, table))
+    return sum(run in {*every} - {*counted} for run in runs)
 
 
 def _sizes(loaded: list[dict]) -> str:
@@ -267,7 +265,7 @@ def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
     """
     runs = mechanism.table(loaded)
     parts: list[str] = []
-    for drawn, cell in runs.groupby(_DRAWN, sort=False) if len(runs) else ():
+    for drawn, cell in runs.groupby(PLACE, sort=False) if len(runs) else ():
         parts += [_drawn(*drawn), as_table(_by_regime(mechanism.accuracies(cell))).data]
     parts += [of_contrasts(contrasts).data, mechanism.missing(runs)]
     return Markdown("\n\n".join(part for part in parts if part))
@@ -276,15 +274,12 @@ def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
 def of_contrasts(contrasts: pd.DataFrame) -> Markdown:
     """What tells coarse first from saving: the mechanism's contrasts of each setting in a table and a sentence."""
     parts: list[str] = []
-    for drawn, found in contrasts.groupby(_DRAWN, sort=False) if len(contrasts) else ():
+    for drawn, found in contrasts.groupby(PLACE, sort=False) if len(contrasts) else ():
         parts += [_drawn(*drawn), as_table(mechanism.answers(found)).data, mechanism.says(found)]
     if not parts:
         return Markdown(mechanism.says(contrasts))
     image = f"One validation image is {verdicts.span(contrasts['image'])} points."
     return Markdown("\n\n".join([*parts, f"{mechanism.IN_POINTS} {image}"]))
-
-
-_DRAWN = ["dataset", "network", "setting"]
 
 
 def _drawn(dataset: str, network: str, setting: str) -> str:

@@ -33,10 +33,16 @@ def paid(row: pd.Series, kind: str = "") -> str:
 
 def answer(comparisons: pd.DataFrame) -> str:
     """Whether growing images paid (`paid`), counted: the answer in a line, before any number."""
-    states = comparisons.apply(paid, axis=1).value_counts()
-    counts = ", ".join(f"{state} in {states.get(state, 0)}" for state in ("yes", "no", "open"))
-    said = counts.capitalize() if states.get("open", 0) < len(comparisons) else f"Not answered yet: {counts}"
+    states = _states(comparisons)
+    counts = ", ".join(f"{state} in {n}" for state, n in states.items())
+    said = counts.capitalize() if states["open"] < len(comparisons) else f"Not answered yet: {counts}"
     return f"**Does it pay? {said} of {len(comparisons)} comparisons.**"
+
+
+def _states(comparisons: pd.DataFrame, kind: str = "") -> dict[str, int]:
+    """How many comparisons each answer of `paid` is given by."""
+    found = comparisons.apply(paid, axis=1, kind=kind)
+    return {state: int((found == state).sum()) for state in ("yes", "no", "open")}
 
 
 def headline(comparisons: pd.DataFrame) -> str:
@@ -70,13 +76,13 @@ def caveats(comparisons: pd.DataFrame) -> list[str]:
     """
     if comparisons.empty:
         return []
-    states = comparisons.apply(paid, axis=1, kind="_wide").value_counts()
-    wide = " and ".join(f"{state} in {states.get(state, 0)}" for state in ("yes", "no"))
+    wide = _states(comparisons, "_wide")
     can = comparisons["tost_margin"].dropna()
     margin = f" With the seeds there are, losses below {span(can)} points cannot be ruled out." if len(can) else ""
     return [
         f"Yes is less time and at most {MARGIN:g} point of accuracy lost, no is more time or more accuracy lost, each "
-        f"by a whole 95% interval; by the corrected interval, which allows for other images of the kind, it is {wide}.",
+        f"by a whole 95% interval; by the corrected interval, which allows for other images of the kind, it is "
+        f"yes in {wide['yes']} and no in {wide['no']}.",
         _seeds(comparisons["n"]),
         _steadiness(comparisons),
         f"One validation image is {span(comparisons['image'])} points.{margin}",

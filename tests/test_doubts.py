@@ -206,6 +206,7 @@ def test_what_would_change_our_mind_is_watched():
     assert lines(slow)[1].endswith("which 1 datasets have: so on 1.")
     assert lines(slow[:2] + slow[3:5])[1].endswith("which 0 datasets have: so on 0.")
     assert "So far on 0 of 2; short has" in lines([record()])[0]
+    assert lines([record()])[1].endswith("so on 0.")
 
 
 @pytest.mark.parametrize(("factor", "near"), [(1.0, 1), (1.04, 1), (1.06, 0), (0.94, 0)])

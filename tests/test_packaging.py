@@ -249,7 +249,14 @@ def test_speed_in_sentences():
     rows = [{"trains": trains, "network": "resnet18", "size": size, "ratio": ratio, "precision": "float32", "met": met}
             for trains, size, ratio, met in (("all", 100, 0.9, True), ("all", 250, 0.95, True),
                                              ("head", 100, 0.7, False), ("head", 250, 0.7, None))]  # fmt: skip
-    missed = {"n": 3, "median": 0.123, "share": 2 / 3, "profiles": {"quick": {"n": 3, "median": 0.123}}}
+    missed = {
+        "n": 3,
+        "median": 0.123,
+        "share": 2 / 3,
+        "median_met": False,
+        "share_met": False,
+        "profiles": {"quick": {"n": 3, "median": 0.123}},
+    }
     environment = {"device": "Abacus, 9 threads", "torch": "2.14.1"}
     bench = {part: {"environment": environment, "result": result}
              for part, result in (("ceiling", rows), ("forecast", missed))}  # fmt: skip
