@@ -14,8 +14,9 @@ correction for many tests. It is contradicted by one cell that says the opposite
 18 cells would do so by chance in one case of three. Such cells are named, so that they can be read one by one.
 
 Verdicts are about these images and splits; one that the corrected interval of Nadeau & Bengio, about another draw of
-such images, does not share is marked. Settings are never mixed: of several, a dataset is judged by the one with most
-runs, of as many by that of the newest protocol.
+such images, does not share is marked. Kinds of machine, precisions, protocols and schedules are never mixed: of
+several, a dataset is judged by that with most runs, of as many by that of the newest protocol. Over machines of one
+kind pairs are pooled.
 """
 
 from collections.abc import Iterable
@@ -27,7 +28,16 @@ from scipy import stats
 from entr_utils.datasets import DATASETS
 from entr_utils.parameters import NETWORKS
 from entr_utils.regimes import PROFILES, REGIMES
-from entr_utils.statistics import CONTROL, PAIR, TREATMENTS, compare, corrected_interval, spread, t_interval
+from entr_utils.statistics import (
+    CONTROL,
+    PAIR,
+    TREATMENTS,
+    compare,
+    corrected_interval,
+    of_one_machine,
+    spread,
+    t_interval,
+)
 from entr_utils.verdicts import said
 
 Cell = tuple[str, str]  # network, regime
@@ -71,23 +81,23 @@ def _rows(real: pd.DataFrame, kind: str) -> list[dict[str, str]]:
 
 
 def _photographs(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs on photographs from pretrained weights: of each dataset those of one setting, of each network there those
-    that may be compared."""
+    """Runs on photographs from pretrained weights: of each dataset those of the same conditions, of each network there
+    those that may be compared."""
     if table.empty:
         return table
     real = table[~table["image_source"].str.startswith("synthetic") & (table["weights"] != "none")
                  & table["dataset"].isin(list(DATASETS))]  # fmt: skip
     parts = []
     for _, runs in real.groupby("dataset", sort=False):
-        alike = _most(runs, ["setting", "data_sha256", "split_rule", "weights"])
+        alike = _most(runs, ["conditions", "data_sha256", "split_rule", "weights"])
         parts += [_most(cell, ["comparable"]) for _, cell in alike.groupby("network", sort=False)]
     return pd.concat(parts) if parts else real
 
 
 def _most(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Of the groups that `names` make the one with most runs; of as many that of the newest protocol."""
+    """Of the groups that `names` make the one with most runs, no seed twice; of as many that of the newest protocol."""
     groups = [cell for _, cell in runs.groupby(names)]
-    return max(groups, key=lambda cell: (len(cell), cell["protocol"].iloc[0]))
+    return max(groups, key=lambda cell: (len(of_one_machine(cell)), cell["protocol"].iloc[0]))
 
 
 def _cells(runs: pd.DataFrame, networks: Iterable[str] = NETWORKS) -> list[tuple[str, str]]:
@@ -157,7 +167,7 @@ def _by_cell(runs: pd.DataFrame, column: str, cells: list[Cell]) -> pd.DataFrame
     """A row a seed, a column each of the cells that were run."""
     if runs.empty:
         return pd.DataFrame()
-    found = runs.pivot_table(values=column, index=PAIR, columns=["network", "regime"])
+    found = of_one_machine(runs).pivot_table(values=column, index=PAIR, columns=["network", "regime"])
     return found[[cell for cell in cells if cell in found]]
 
 
@@ -200,7 +210,7 @@ def _accuracy(table: pd.DataFrame, dataset: str, network: str, regime: str, part
     of one more run (mean +- t s sqrt(1 + 1/n)), for one run is what the paper has. Which cell of a dataset is the best
     is known only when all nine were run.
     """
-    runs, column = _of(table, dataset), f"accuracy_{part}"
+    runs, column = of_one_machine(_of(table, dataset)), f"accuracy_{part}"
     means = _by_cell(runs, column, [(n, r) for n in NETWORKS for r in REGIMES]).mean()
     wanted = (network, regime) if network else max(means.index, key=lambda cell: means[cell], default=("", ""))
     values = np.empty(0)

@@ -7,7 +7,18 @@ that its T matches gradual's, `reversed` begins large. If small or short has the
 import pandas as pd
 
 from entr_utils.evidence import PARTS
-from entr_utils.statistics import CONTROL, MARGIN, MEASURES, PLACE, best, compare, interval_text, stacked
+from entr_utils.statistics import (
+    CONTROL,
+    MARGIN,
+    MEASURES,
+    PAIR,
+    PLACE,
+    best,
+    compare,
+    interval_text,
+    of_one_machine,
+    stacked,
+)
 from entr_utils.verdicts import said
 
 RIVALS = ("small", "short", "reversed")
@@ -37,7 +48,7 @@ def change_of_mind(comparisons: pd.DataFrame, found: pd.DataFrame) -> list[str]:
     """The findings that predictions.md says would change our mind, where the planned seeds are there; with ResNet18.
 
     Args:
-        comparisons: treatments against no increase, of one setting each (`statistics.best`).
+        comparisons: treatments against no increase, of the same conditions each (`statistics.best`).
         found: from `compared`.
     """
     grown = comparisons[(comparisons["network"] == "resnet18") & (comparisons["n"] >= PLANNED)]
@@ -86,18 +97,18 @@ def says(found: pd.DataFrame) -> str:
 
 
 def own_size(table: pd.DataFrame) -> list[str]:
-    """Small evaluated at its own size and at full size, both after TTA: a line a dataset, network and setting; at its
-    own size also against gradual of the same seeds, at full size."""
-    runs = table[table["regime"] == "small"] if len(table) else table
+    """Small evaluated at its own size and at full size, both after TTA: a line a dataset, network and conditions; at
+    its own size also against gradual of the same seeds, at full size."""
+    runs = of_one_machine(table[table["regime"] == "small"]) if len(table) else table
     if runs.empty:
         return []
     own = table.assign(own=(table["train_size_TTA"] / table["seconds_total"]) ** 0.5)
     beside = compare(own, ("small",), "gradual", OWN)
-    several, lines = len(set(runs["setting"])) > 1, []
-    for (dataset, network, setting), found in runs.groupby(PLACE, sort=False):
-        here = beside[(beside[PLACE] == [dataset, network, setting]).all(axis=1)] if len(beside) else beside
+    several, lines = len(set(runs["conditions"])) > 1, []
+    for (dataset, network, alike), found in runs.groupby(PLACE, sort=False):
+        here = beside[(beside[PLACE] == [dataset, network, alike]).all(axis=1)] if len(beside) else beside
         lines.append(
-            f"Small on {dataset}, {network}{f' ({setting})' if several else ''}: accuracy "
+            f"Small on {dataset}, {network}{f' ({alike})' if several else ''}: accuracy "
             f"{found['train_size_TTA'].mean():.3f} at its own size, {found['accuracy_total'].mean():.3f} at full size "
             f"(n = {len(found)}).{''.join(_small(row) for _, row in here.iterrows())}"
         )
@@ -114,7 +125,7 @@ def matched(table: pd.DataFrame) -> str:
     if table.empty:
         return ""
     both = table[table["regime"].isin(["short", "gradual"])].pivot_table(
-        values="seconds_total", index=["comparable", "split_rule", "seed", "split_sha256"], columns="regime"
+        values="seconds_total", index=["comparable", "split_rule", *PAIR], columns="regime"
     )
     if not {"short", "gradual"} <= set(both):
         return ""

@@ -3,9 +3,10 @@
     python -m entr_utils.evidence PARTS="1 2" DATA=folder WEIGHTS=path RESULTS=results
     python -m entr_utils.evidence status                     (reads records only, no torch)
 
-A run whose record is there is done. A part that fails or misses its images does not stop the others. Exit codes: 0 all
-there, 1 a run failed or could not be planned, 2 a wrong parameter or images or weights that cannot be used, 3 a dataset
-or weights were missing.
+A run whose record is there is done. What is compared with one another is made on one machine, and what another one has
+whole is not made again. A part that fails or misses its images does not stop the others. Exit codes: 0 all there, 1 a
+run failed or could not be planned, 2 a wrong parameter or images or weights that cannot be used, 3 a dataset or weights
+were missing.
 """
 
 import time
@@ -13,12 +14,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entr_utils import UserError, inputs, locks, records, runs
+from entr_utils import UserError, files, inputs, locks, records, runs
 from entr_utils.commands import guarded, start, with_defaults
 from entr_utils.execution import whole
+from entr_utils.keys import slug
 from entr_utils.parameters import KNOWN_GROUPS, Parameters, of_record
 from entr_utils.progress import minutes
 from entr_utils.regimes import MECHANISM, PROFILES, PROTOCOL, REGIMES, rotated
@@ -36,6 +39,7 @@ class Part:
         datasets, regimes, seeds: every combination is a run, all with ResNet18.
         arms: what else differs: parameters; each arm is run with every combination.
         profile, folder: records go to RESULTS/<folder>/<profile>/<device>/.
+        beside: regimes that these are compared with: they have to be there of the same machine.
         notebooks: whether each run is a rendered notebook as in `make all`, or only a record: where a run takes
             seconds, a notebook's kernel would take as long to start.
     """
@@ -47,13 +51,15 @@ class Part:
     arms: tuple[dict, ...] = ({},)
     profile: str = "paper"
     folder: str = ""
+    beside: tuple[str, ...] = ()
     notebooks: bool = True
 
 
 PARTS = {
     "1": Part("the paper's regimes, three datasets, 3 seeds", ("steel", "ucm", "bees"), REGIMES, (0, 1, 2)),
     "2": Part("steel and bees to 5 seeds", ("steel", "bees"), REGIMES, (3, 4)),
-    "3": Part("controls on bees and ucm, 3 seeds", ("bees", "ucm"), ("small", "reversed", "short"), (0, 1, 2)),
+    "3": Part("controls on bees and ucm, 3 seeds", ("bees", "ucm"), ("small", "reversed", "short"), (0, 1, 2),
+              beside=("no_increase", "gradual")),
     "4": Part("the mechanism: coarse, fine and both, 5 seeds", ("steel",), MECHANISM, (0, 1, 2, 3, 4),
               tuple({"data": data, "weights": "none"} for data in ("synthetic-coarse", "synthetic-fine", "synthetic")),
               "mechanism", notebooks=False),
@@ -85,35 +91,79 @@ def name_of(dataset: str, given: dict) -> tuple:
             groups if groups in KNOWN_GROUPS else "", weights == "none")  # fmt: skip
 
 
-def recorded(folder: Path) -> dict[str, set[tuple]]:
-    """What has records of today's protocol and of the profile's own size and batch in a folder, by device; no torch."""
-    found: dict[str, set[tuple]] = defaultdict(set)
+Machines = dict[str, set[tuple]]  # names of the runs that have a record, by device folder
+
+
+def recorded(folder: Path, but: str = "") -> dict[tuple[str, str], Machines]:
+    """What has records of today's protocol and of the profile's own size and batch in a folder; no torch.
+
+    By (conditions, weights), whose pairs may be pooled, then by machine; all machines `but` one. Raises Damaged; where
+    only others are asked for, what is damaged is named and does not count.
+    """
+    found: dict[tuple[str, str], Machines] = defaultdict(lambda: defaultdict(set))
     for path in sorted(folder.glob("*/*-s[0-9]*-*.json")):
-        record = records.read(path)
+        if path.parent.name == but:
+            continue
+        try:
+            record = records.read(path)
+        except files.Damaged as error:
+            if not but:
+                raise
+            print(f"  it does not count: {error}")
+            continue
         if record["protocol"] == PROTOCOL and record["network"] == "resnet18" and not records.asked_for(record):
-            found[path.parent.name].add(name_of(record["dataset"], of_record(record)))
+            pooled = found[records.conditions(record), record["weights"]]
+            pooled[path.parent.name].add(name_of(record["dataset"], of_record(record)))
     return found
 
 
-def states(results: str, parts: Iterable[Part]) -> list[tuple[int, int, str]]:
-    """(done, of how many, device folder) of each part; every folder of records is read once.
+def units(part: Part) -> list[set[tuple]]:
+    """The runs of a part that are compared with one another: of a dataset, seed and arm."""
+    found: dict[tuple, set[tuple]] = defaultdict(set)
+    for dataset, regime, *rest in (name_of(*cell) for cell in cells(part)):
+        found[dataset, *rest].add((dataset, regime, *rest))
+    return list(found.values())
 
-    Where several devices have records, the one with most of them: runs of different devices are never compared.
+
+def _beside(unit: set[tuple], part: Part) -> set[tuple]:
+    """What the runs of a unit are compared with."""
+    return {(dataset, regime, *rest) for dataset, _, *rest in unit for regime in part.beside}
+
+
+def states(results: str, parts: Iterable[Part]) -> list[tuple[int, int, list[str]]]:
+    """(done, of how many, device folders) of each part; every folder of records is read once.
+
+    Of the conditions and weights of which most is done; of each unit the machine that has most of it.
     """
-    read, told = cache(recorded), []
+    read, counted = cache(recorded), []
     for part in parts:
-        wanted, found = {name_of(*cell) for cell in cells(part)}, read(Path(results) / part.folder / part.profile)
-        device = max(found, key=lambda name: len(found[name] & wanted), default="")
-        told.append((len(found.get(device, set()) & wanted), len(wanted), device))
-    return told
+        found, wanted = read(Path(results) / part.folder / part.profile), units(part)
+        done, devices = max((_count(wanted, part, machines) for machines in found.values()), default=(0, []))
+        counted.append((done, sum(map(len, wanted)), devices))
+    return counted
+
+
+def _count(wanted: list[set[tuple]], part: Part, machines: Machines) -> tuple[int, list[str]]:
+    done, devices = 0, set()
+    for unit in wanted:
+        there = {device: len(unit & names) for device, names in machines.items() if _beside(unit, part) <= names}
+        most = max(there.values(), default=0)
+        done += most
+        devices |= {device for device, n in there.items() if n == most > 0}
+    return done, sorted(devices)
+
+
+def told(done: int, of: int, devices: list[str]) -> str:
+    """One of `states` in words."""
+    return f"{done} of {of} done" + (f" on {' and '.join(devices)}" if devices else "")
 
 
 def say_state(settings: dict[str, str]) -> int:
     """A line a part: n of m done."""
     names = settings["PARTS"].split()
     found = states(settings["RESULTS"], [PARTS[name] for name in names])
-    for name, (done, of, device) in zip(names, found, strict=True):
-        print(f"({name}) {PARTS[name].title}: {done} of {of} done{f' on {device}' if done else ''}")
+    for name, state in zip(names, found, strict=True):
+        print(f"({name}) {PARTS[name].title}: {told(*state)}")
     return 0
 
 
@@ -142,8 +192,47 @@ def do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
 def _do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
     given = {"data": settings["DATA"], "weights": settings["WEIGHTS"]}
     given["results"] = str(Path(settings["RESULTS"]) / part.folder)
-    wanted = [Parameters(dataset, **(given | cell)).checked() for dataset, cell in cells(part)]
-    print(part.title)
+    all_of_it = list(cells(part))
+    elsewhere = _elsewhere(part, settings)
+    mine = [cell for cell in all_of_it if name_of(*cell) not in elsewhere]
+    print(f"{part.title}{f': {len(elsewhere)} runs are there of another machine' if elsewhere else ''}")
+    codes, ready, lacking = [], len(elsewhere), []
+    for unit in _in_turn(mine, part):
+        wanted = [Parameters(dataset, **(given | cell)).checked() for dataset, cell in unit]
+        code, done, problems = _train(part, wanted)
+        ready += done if unit[0][1]["regime"] in part.regimes else 0
+        codes.append(code)
+        lacking += [problem for problem in problems if problem not in lacking]
+    return runs.first_named(*codes), "; ".join([f"{ready} of {len(all_of_it)} done", *lacking])
+
+
+def _in_turn(mine: list[tuple[str, dict]], part: Part) -> Iterator[list[tuple[str, dict]]]:
+    """All runs at once; where they need others beside them, seed by seed what they need and then they: `short` is
+    planned by the seconds of runs that have just ended, and a seed is whole before the next begins."""
+    if not part.beside:
+        yield from [mine] if mine else []
+        return
+    for _, cells_ in groupby(mine, key=lambda cell: (cell[0], cell[1]["seed"])):
+        unit = list(cells_)
+        dataset, cell = unit[0]
+        yield [(dataset, cell | {"regime": regime}) for regime in part.beside]
+        yield unit
+
+
+def _elsewhere(part: Part, settings: dict[str, str]) -> set[tuple]:
+    """The runs of units that another machine has whole, with which this one's may be pooled."""
+    from entr_utils import networks, timing
+
+    device = timing.device_model()
+    weights = part.arms[0].get("weights") or settings["WEIGHTS"] or PROFILES[part.profile].weights
+    there = recorded(Path(settings["RESULTS"]) / part.folder / part.profile, but=slug(device))
+    others = there.get((records.usual_conditions(device, timing.precision()), networks.weights_label(weights)), {})
+    return {name for unit in units(part) for names in others.values() if unit | _beside(unit, part) <= names
+            for name in unit}  # fmt: skip
+
+
+def _train(part: Part, wanted: list[Parameters]) -> tuple[int, int, list[str]]:
+    """Train what is missing of these runs: exit code, how many are done, what was in the way."""
     usable, problem = inputs.ready(wanted)
     ready, problems = runs.prepare_all(usable)
     for experiment in ready:
@@ -154,10 +243,10 @@ def _do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
     trained = train(todo)
     if part.notebooks and not part.folder:  # a probe is of a dataset, not of some of its images
         runs.probe_weights([experiment.parameters for experiment in ready])
-    line = f"{sum(_done(experiment, part) for experiment in ready)} of {len(wanted)} done"
     without = sorted({run.dataset for run in wanted} - {run.dataset for run in usable})
     lacking = [*problems, *(f"{dataset} cannot be used" for dataset in without)]
-    return runs.first_named(trained, 1 if problems else 0, problem), "; ".join([line, *lacking])
+    done = sum(_done(experiment, part) for experiment in ready)
+    return runs.first_named(trained, 1 if problems else 0, problem), done, lacking
 
 
 def _done(experiment: "Experiment", part: Part) -> bool:

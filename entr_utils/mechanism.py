@@ -8,11 +8,24 @@ apart: `blurred` begins on images that are blurred to the small size but kept la
 
 import re
 
+import numpy as np
 import pandas as pd
 
-from entr_utils import records
+from entr_utils import records, statistics
 from entr_utils.regimes import MECHANISM
-from entr_utils.statistics import CONTROL, compare, interval_text, stacked, t_interval
+from entr_utils.statistics import (
+    CONTROL,
+    MEASURES,
+    PLACE,
+    SEED,
+    TOGETHER,
+    compare,
+    differences,
+    interval_text,
+    pairs,
+    stacked,
+    t_interval,
+)
 from entr_utils.verdicts import said, span
 
 DIALS = ("coarse", "fine", "both")
@@ -53,19 +66,19 @@ def table(loaded: list[dict]) -> pd.DataFrame:
 
 def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a dial and regime that ran: n, accuracy (total) with its 95% interval and, as `own`, at the size last
-    trained at, T in s, FLOPs, chance.
+    trained at, FLOPs, chance.
 
     Args:
-        runs: from `table`, of one dataset, network and setting.
+        runs: from `table`, of one dataset and network under the same conditions, of a seed those of one machine.
     """
     rows = []
     for (carried, regime), cell in runs.groupby(["dial", "regime"], sort=False) if len(runs) else ():
         low, high = t_interval(cell[FULL].to_numpy(), image=1 / cell["n_val"].min())
-        mean = cell[[FULL, OWN, "seconds_total", "flops_total"]].mean()
+        mean = cell[[FULL, OWN, "flops_total"]].mean()
         rows.append({"dial": carried, "regime": regime, "n": len(cell), "accuracy": mean[FULL], "low": low,
-                     "high": high, "own": mean[OWN], "seconds": mean["seconds_total"], "flops": mean["flops_total"],
+                     "high": high, "own": mean[OWN], "flops": mean["flops_total"],
                      "chance": 1 / cell["n_classes"].iloc[0]})  # fmt: skip
-    names = ["dial", "regime", "n", "accuracy", "low", "high", "own", "seconds", "flops", "chance"]
+    names = ["dial", "regime", "n", "accuracy", "low", "high", "own", "flops", "chance"]
     shown = pd.DataFrame(rows, columns=names)
     rank = {name: i for i, name in enumerate((*DIALS, *MECHANISM))}
     return shown.sort_values(["dial", "regime"], key=lambda column: column.map(rank), ignore_index=True)
@@ -80,6 +93,71 @@ def contrasts(runs: pd.DataFrame) -> pd.DataFrame:
         for (regime, against, at), question in CONTRASTS.items()
         for carried in (DIALS if len(runs) else ())
     )
+
+
+def of_one_machine(loaded: list[dict]) -> list[dict]:
+    """Those of the records that `statistics.of_one_machine` keeps."""
+    return [loaded[i] for i in statistics.of_one_machine(records.table(loaded)).index]
+
+
+def seconds(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """A row a regime and machine: T as a ratio to that of no increase, with its 95% interval, and of FLOPs.
+
+    All dials are the same work, so of each seed the mean over its dials counts. Args: runs: from `table`.
+    """
+    rows = []
+    for (*_, setting), here in runs.groupby([*PLACE, "setting"], sort=False) if len(runs) else ():
+        both = pairs(here, [regime for regime in MECHANISM if regime != CONTROL])
+        for regime, cell in both.groupby("regime", sort=False):
+            time, flops = (np.exp(_by_seed(cell, MEASURES[name])) for name in ("time", "flops"))
+            rows.append({"machine": str(setting), "regime": said(str(regime)), "n": str(cell["seed"].nunique()),
+                         "FLOPs ratio": f"{flops['mean']:.2f}", "T ratio": interval_text(time, "mean"),
+                         "single pairs": span(np.exp(differences(cell, MEASURES["time"])), 2)})  # fmt: skip
+    return rows
+
+
+def _by_seed(cell: pd.DataFrame, measure: tuple[str, bool]) -> pd.Series:
+    """Mean of the logarithms over seeds, and its interval."""
+    values = pd.Series(differences(cell, measure)).groupby(cell["seed"].to_numpy()).mean().to_numpy()
+    low, high = t_interval(values)
+    return pd.Series({"mean": values.mean(), "mean_low": low, "mean_high": high})
+
+
+def again(runs: pd.DataFrame, counted: pd.DataFrame) -> str:
+    """How far the same run on two machines lies apart, and whether the second says the same; "" where there is none.
+
+    Sums are rounded in another order on another machine, and training amplifies it.
+
+    Args:
+        runs: from `table`.
+        counted: their `contrasts`.
+    """
+    if runs.empty:
+        return ""
+    run, made = [*TOGETHER, *SEED, "regime"], runs.assign(began=runs["env_started"].map(pd.Timestamp))
+    made = made.sort_values("began", kind="stable")
+    both = made.drop_duplicates(run).merge(made.drop_duplicates(run, keep="last"), on=run, suffixes=("", "_again"))
+    both = both[both["setting"] != both["setting_again"]]
+    if both.empty:
+        return ""
+    apart = 100 * (both[f"{FULL}_again"] - both[FULL])
+    return (f"{len(apart)} runs were made on two machines. The accuracy of one and the same run differed between them "
+            f"by {apart.abs().mean():.1f} points on average, {apart.abs().max():.1f} at most, {apart.mean():+.1f} on "
+            "the mean: sums are rounded in another order there. Above one machine counts, that which began first."
+            f"{_same_sign(runs, counted)}")  # fmt: skip
+
+
+def _same_sign(runs: pd.DataFrame, counted: pd.DataFrame) -> str:
+    """Of the contrasts decided above, how many the means of another machine say, too."""
+    names = [*TOGETHER, "treatment", "against", "at"]
+    decided = counted[(counted["points_low"] > 0) | (counted["points_high"] < 0)]
+    others = [contrasts(here) for _, here in runs.groupby("setting", sort=False)]
+    beside = decided.merge(stacked(others), on=names, suffixes=("", "_there"))
+    beside = beside[beside["made_on"] != beside["made_on_there"]]
+    if beside.empty:
+        return ""
+    same = int((np.sign(beside["points"]) == np.sign(beside["points_there"])).sum())
+    return f" Of {len(beside)} contrasts decided above the other machine's means have the same sign in {same}."
 
 
 def says(found: pd.DataFrame) -> str:
@@ -98,7 +176,7 @@ def says(found: pd.DataFrame) -> str:
 
 
 def answers(found: pd.DataFrame) -> list[dict[str, str]]:
-    """A row a contrast of one setting: what it asks, the regimes, by dial the points, in bold where it is decided."""
+    """A row a contrast, of the same conditions: what it asks, the regimes, by dial the points, bold where decided."""
     rows = []
     for _, cell in found.groupby(["treatment", "against", "at"], sort=False) if len(found) else ():
         each = {str(row["dial"]): _points(row) for _, row in cell.iterrows()}

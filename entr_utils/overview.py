@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from entr_utils import mechanism, pace, statistics
 from entr_utils.figures import ALL, LABELS, LINES, MARKERS, PALETTE, foot, new
 from entr_utils.records import letters, setting, table
+from entr_utils.statistics import PLACE
 from entr_utils.verdicts import said, span
 
 ACROSS = 3  # panels in a row, as wide as a page on GitHub shows without shrinking them
@@ -211,12 +212,17 @@ def against_control(records: list[dict]) -> Figure:
         axis.margins(x=0.08)
         axis.axvline(1 if measure[1] else 0, color="black", linewidth=1)
         axis.set(xlabel=title)
-    names = [f"{row['dataset']}{f' ({of[row.setting]})' if of else ''}, {row['network']}, {said(row['treatment'])}"
-             for _, row in compared.iterrows()]  # fmt: skip
+    names = [f"{row['dataset']}{_machines(compared.loc[[i]], of)}, {row['network']}, {said(row['treatment'])}"
+             for i, row in compared.iterrows()]  # fmt: skip
     axes[0].set_yticks(range(len(names)), names, fontsize=9)
     axes[0].set_ylim(max(1, len(names)) - 0.5, -0.5)
     seeds = f"n = {span(compared['n'], 0)} seeds a row." if len(compared) else "Nothing to compare yet."
     return foot(figure, records, f"Every pair of runs is a point. Thick: 95% interval; thin: corrected. {seeds}")
+
+
+def _machines(compared: pd.DataFrame, of: dict[str, str]) -> str:
+    """The letters of the settings that pairs were made in, where there are several."""
+    return f" ({' + '.join(of[where] for where in statistics.machines(compared))})" if of else ""
 
 
 def _interval(axis: Axes, y: float, row: pd.Series, name: str) -> None:
@@ -228,13 +234,12 @@ def _interval(axis: Axes, y: float, row: pd.Series, name: str) -> None:
 def reckonings(variants: pd.DataFrame, records: list[dict]) -> Figure:
     """The ratio of As, treatment / control, for each way of reckoning As; from `scrutiny.variants`."""
     names = list(dict.fromkeys(variants["variant"])) if len(variants) else []
-    panel = ["dataset", "network", "setting"]
-    where = list(dict.fromkeys(variants[panel].itertuples(index=False, name=None))) if names else []
+    where = list(dict.fromkeys(variants[PLACE].itertuples(index=False, name=None))) if names else []
     of = letters(records)
     figure, axes = new(10, 1.2 + 0.4 * max(2, len(names)), max(1, len(where)), sharey=True)
     several = len({network for _, network, _ in where}) > 1
-    for axis, (dataset, network, on) in zip(axes, where, strict=False):
-        rows = variants[(variants[panel] == [dataset, network, on]).all(axis=1)]
+    for axis, (dataset, network, alike) in zip(axes, where, strict=False):
+        rows = variants[(variants[PLACE] == [dataset, network, alike]).all(axis=1)]
         for i, (treatment, cell) in enumerate(rows.groupby("treatment", sort=False)):
             y = np.array([names.index(name) for name in cell["variant"]]) - 0.15 + 0.3 * i
             reach = np.abs(cell[["ratio_low", "ratio_high"]].to_numpy() - cell[["ratio"]].to_numpy()).T
@@ -242,7 +247,7 @@ def reckonings(variants: pd.DataFrame, records: list[dict]) -> Figure:
                           marker=MARKERS[treatment], markersize=6)  # fmt: skip
         axis.axvline(1, color="black", linewidth=1)
         title = f"{dataset}, {network}" if several else dataset
-        axis.set_title(f"{title} ({of[on]})" if of else title, fontsize=11)
+        axis.set_title(f"{title}{_machines(rows, of)}", fontsize=11)
         axis.set(xlabel="ratio of As")
     axes[0].set_yticks(range(len(names)), names, fontsize=9)
     axes[0].set_ylim(max(1, len(names)) - 0.5, -0.5)
@@ -253,9 +258,10 @@ def reckonings(variants: pd.DataFrame, records: list[dict]) -> Figure:
 def figure1(records: list[dict], of: str = "flops") -> Figure:
     """Figure 1, measured: accuracy over FLOPs (or "seconds"), small (A to B), large (C to D), growing (A to D).
 
-    A panel for each dial of the images; curves are means over seeds with 95% bands, marks every run after TTA; hollow
-    ones are at the size last trained at, where that is not the full one.
+    A panel for each dial of the images, of a seed the runs of one machine; curves are means over seeds with 95% bands,
+    marks every run after TTA; hollow ones are at the size last trained at, where that is not the full one.
     """
+    records = mechanism.of_one_machine(records)
     figure, axes = new(10, 3.6, len(mechanism.DIALS), sharey=True)
     named = {"small": ("A", "B"), "no_increase": ("C", "D"), "gradual": ("A", "D")}
     for axis, dial in zip(axes, mechanism.DIALS, strict=True):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from entr_utils.statistics import CELL, CONTROL, PAIR, t_interval
+from entr_utils.statistics import CONTROL, PAIR, PLACE, TOGETHER, pairs, t_interval
 
 NEVER = float("inf")  # seconds to an accuracy that a run does not reach
 
@@ -36,44 +36,50 @@ def seconds_to(record: dict, accuracy: float) -> float:
     return float(reached[0]) if reached else NEVER
 
 
-def to_the_controls_accuracy(table: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
-    """Seconds until each run is as accurate as no increase of the same seed is at its last epoch, before TTA.
+def arrivals(table: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
+    """The table with a column `arrival`: seconds until each run is as accurate as no increase of the same seed and
+    machine is at its last epoch, before TTA; nan where that did not run.
 
     Args:
         table: `records.table(records)`, in the same order.
-    Returns dataset, network, weights, setting, regime, n, reached (runs that got there) and seconds: the median over
-        seeds, in which a miss counts as later than any time, so that it is NEVER where half of the runs missed.
     """
-    names = [*CELL, "regime", "n", "reached", "seconds"]
-    if not records:
-        return pd.DataFrame(columns=names)
-    keys = [(row["comparable"], row["split_rule"], *(row[name] for name in PAIR)) for _, row in table.iterrows()]
+    keys = [tuple(row) for row in table[[*TOGETHER, *PAIR]].to_numpy()] if records else []
     targets = {key: record["epochs"][-1]["accuracy"]
                for key, record in zip(keys, records, strict=True) if record["regime"] == CONTROL}  # fmt: skip
-    rows = table[[*CELL, "regime", "comparable", "split_rule"]].assign(
-        seconds=[seconds_to(record, targets[key]) if key in targets else np.nan
-                 for key, record in zip(keys, records, strict=True)]
-    ).dropna(subset="seconds")  # fmt: skip
-    cells = rows.groupby([*CELL, "comparable", "split_rule", "regime"], sort=False)["seconds"]
-    found = cells.agg(n="size", reached=lambda seconds: int(np.isfinite(seconds).sum()), seconds="median")
+    seconds = [seconds_to(record, targets[key]) if key in targets else np.nan
+               for key, record in zip(keys, records, strict=True)]  # fmt: skip
+    return table.assign(arrival=np.array(seconds, float))
+
+
+def to_the_controls_accuracy(arrived: pd.DataFrame) -> pd.DataFrame:
+    """The `arrivals` of each regime on each machine.
+
+    Returns dataset, network, conditions, setting, regime, n, reached (runs that got there) and seconds: the median over
+        seeds, in which a miss counts as later than any time, so that it is NEVER where half of the runs missed.
+    """
+    names = [*PLACE, "setting", "regime", "n", "reached", "seconds"]
+    there = arrived.dropna(subset="arrival")
+    if there.empty:
+        return pd.DataFrame(columns=names)
+    found = there.groupby([*TOGETHER, "setting", "regime"], sort=False)["arrival"].agg(
+        n="size", reached=lambda seconds: int(np.isfinite(seconds).sum()), seconds="median")  # fmt: skip
     return found.reset_index()[names]
 
 
-def says(found: pd.DataFrame, counted: pd.DataFrame) -> str:
+def says(arrived: pd.DataFrame, counted: pd.DataFrame) -> str:
     """How often growing got to the control's accuracy sooner, in a sentence: the hypothesis to the letter.
 
     Args:
-        found: from `to_the_controls_accuracy`.
+        arrived: from `arrivals`.
         counted: comparisons, as from `statistics.best`.
     """
     if counted.empty:
         return "Nothing to compare yet."
-    control = found[found["regime"] == CONTROL]
-    grown = found.merge(counted[[*CELL, "treatment"]], left_on=[*CELL, "regime"], right_on=[*CELL, "treatment"])
-    both = grown.merge(control, on=CELL, suffixes=("", "_control"))
-    sooner, never = int((both["seconds"] < both["seconds_control"]).sum()), int(np.isinf(both["seconds"]).sum())
+    names = [*TOGETHER, "treatment"]
+    both = pairs(arrived).rename(columns={"regime": "treatment"}).merge(counted[names], on=names)
+    sooner, never = int((both["arrival"] < both["arrival_control"]).sum()), int(np.isinf(both["arrival"]).sum())
     return (f"As accurate as no increase is at its last epoch, before TTA, growing was sooner in {sooner} of "
-            f"{len(both)} and never in {never} (medians over seeds).")  # fmt: skip
+            f"{len(both)} pairs of runs; in {never} it never was.")  # fmt: skip
 
 
 def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -75,10 +75,10 @@ def results(root: Path = ROOT) -> str:
 
 def _mechanism(folder: str) -> str:
     """What the runs on images drawn by formula say of the paper's Figure 1."""
-    from entr_utils import mechanism, records, summary
+    from entr_utils import mechanism, records, summary, why
 
     _, loaded = summary.read_all(folder, "mechanism")
-    found = summary.of_contrasts(mechanism.contrasts(mechanism.table(loaded))).data
+    found = why.of_contrasts(mechanism.contrasts(mechanism.table(loaded))).data
     about = "Why it works, if it does, on images whose class is carried by coarse patterns, by fine texture, or both:"
     return "\n\n".join([about, found] + [f"<sub>{records.caption(loaded)}</sub>"] * bool(loaded))
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -232,6 +233,7 @@ def table(records: list[dict]) -> pd.DataFrame:
         row |= {
             "comparable": comparable(record["identity"]),
             "setting": setting(record),
+            "conditions": conditions(record),
             "split_sha256": record["identity"]["split_sha256"],
             "split_rule": split_rule(record),
             "n_classes": len(record["class_names"]),
@@ -247,9 +249,11 @@ def table(records: list[dict]) -> pd.DataFrame:
 
 
 def comparable(identity: dict) -> str:
-    """A key of all that must agree before regimes are compared: the identity without regime, stages and seed."""
+    """A key of all that must agree in pairs of which one mean is taken: the identity without regime, stages and seed,
+    and of the device its `kind`. The two runs of a pair are of one device all the same (`statistics.PAIR`)."""
     free = {"regime", "stages", "seed", "split_sha256"}
-    return key_of({name: value for name, value in identity.items() if name not in free})[:12]
+    rest = {name: value for name, value in identity.items() if name not in free}
+    return key_of(rest | {"device": kind(identity["device"])})[:12]
 
 
 def split_rule(record: dict) -> str:
@@ -258,10 +262,26 @@ def split_rule(record: dict) -> str:
 
 
 def setting(record: dict) -> str:
-    """What has to be the same before seconds mean the same, and what was asked for beside what the profile says: a run
-    with a schedule of its own is no replicate of the regime it is named after."""
-    where = (record["environment"]["device"], record["precision"], f"protocol {record['protocol']}")
-    return ", ".join([*where, *asked_for(record)])
+    """What has to be the same before seconds mean the same: the device, and the `conditions`."""
+    device = record["environment"]["device"]
+    return conditions(record).replace(kind(device), device, 1)
+
+
+def conditions(record: dict) -> str:
+    """What has to be the same before pairs are pooled: kind of device, precision, protocol, and what was asked for
+    beside what the profile says: a run with a schedule of its own is no replicate of the regime it is named after."""
+    shared = usual_conditions(record["environment"]["device"], record["precision"], record["protocol"])
+    return ", ".join([shared, *asked_for(record)])
+
+
+def usual_conditions(device: str, precision: str, protocol: int = PROTOCOL) -> str:
+    """The `conditions` of a run of which nothing was asked for."""
+    return f"{kind(device)}, {precision}, protocol {protocol}"
+
+
+def kind(device: str) -> str:
+    """Processors with as many threads are of one kind; every GPU is of its own."""
+    return re.sub(r".*, (\d+) threads", r"\1 threads of a processor", device)
 
 
 def asked_for(record: dict) -> list[str]:
@@ -277,7 +297,14 @@ def asked_for(record: dict) -> list[str]:
 def letters(records: list[dict]) -> dict[str, str]:
     """A letter for each setting where there are several, for tables and figures; else nothing."""
     found = sorted(set(map(setting, records)))
-    return dict(zip(found, ascii_uppercase, strict=False)) if len(found) > 1 else {}
+    names = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))
+    return dict(zip(found, names, strict=False)) if len(found) > 1 else {}
+
+
+def lettered(made_on: tuple[tuple[str, int], ...], of: dict[str, str]) -> str:
+    """The letters of what a comparison was made on (`statistics.compare`), with the pairs of each of several."""
+    several = len(made_on) > 1
+    return ", ".join(f"{of[where]} ({n})" if several else of[where] for where, n in made_on)
 
 
 def caption(records: list[dict]) -> str:

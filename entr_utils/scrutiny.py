@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from entr_utils.statistics import MARGIN, MEASURES, best, compare, interval_text, pairs, stacked
+from entr_utils.statistics import (
+    MARGIN,
+    MEASURES,
+    TOGETHER,
+    best,
+    compare,
+    differences,
+    interval_text,
+    of_one_machine,
+    pairs,
+    stacked,
+)
 from entr_utils.verdicts import said, span
 
 NONE = "no record of this"
@@ -95,13 +106,29 @@ def _clock(table: pd.DataFrame) -> str:
     compared = compare(table, measures={"clock": MEASURES["clock"]})
     if compared.empty:
         return NONE
-    off = compared.loc[compared["unsteady"].idxmax()]
+    both = pairs(table)
+    apart = np.exp(np.abs(differences(both, MEASURES["clock"])))
+    off = both.iloc[apart.argmax()]
     return (f"the re-training at full size is the same work in both: it took x {compared['clock'].min():.2f} to "
             f"{compared['clock'].max():.2f} (median {compared['clock'].median():.2f}) of the control's; of single "
-            f"pairs one of {said(off['treatment'])} on {off['dataset']} was furthest off, by x {off['unsteady']:.2f} "
+            f"pairs one of {said(off['regime'])} on {off['dataset']} was furthest off, by x {apart.max():.2f} "
             f"({off['setting']}). "
             "Where it is not 1 the machine changed its speed between runs, and the ratio of FLOPs says more of what "
             "was saved than that of T")  # fmt: skip
+
+
+def _machine(table: pd.DataFrame) -> str:
+    """The ratio of T by machine, beside that of re-training, of what several machines of one kind compared."""
+    measures = {"time": MEASURES["time"], "clock": MEASURES["clock"]}
+    found = stacked(compare(runs, measures=measures).assign(device=device)
+                    for device, runs in table.groupby("env_device", sort=False)) if len(table) else table  # fmt: skip
+    each = []
+    for (*_, treatment), rows in found.groupby([*TOGETHER, "treatment"], sort=False) if len(found) else ():
+        if len(rows) > 1:
+            told = ", ".join(f"T x {interval_text(row, 'time')}, re-training x {row['clock']:.2f} ({row['device']}, "
+                             f"n = {row['n']})" for _, row in rows.iterrows())  # fmt: skip
+            each.append(f"{rows['dataset'].iloc[0]} {rows['network'].iloc[0]}, {said(str(treatment))}: {told}")
+    return "; ".join(each) or NONE
 
 
 def _processor(table: pd.DataFrame) -> str:
@@ -127,20 +154,21 @@ def _groups(table: pd.DataFrame) -> str:
 def leakage(table: pd.DataFrame) -> pd.DataFrame:
     """The same images split by image and by group: how many points more accurate by image, where both were run.
 
-    Columns dataset, network, setting, regime, n (by image, by group), points with _low and _high: the 95% interval of
-    Welch, since the two splits of a seed validate on different images and are no pair.
+    Columns dataset, network, conditions, regime, n (by image, by group), points with _low and _high: the 95% interval
+    of Welch, since the two splits of a seed validate on different images and are no pair.
     """
-    names = ["dataset", "network", "setting", "regime", "n", "points", "points_low", "points_high"]
+    names = ["dataset", "network", "conditions", "regime", "n", "points", "points_low", "points_high"]
     rows = []
-    cells = table.groupby(["dataset", "network", "setting", "weights", "data_sha256", "regime"], sort=False) if len(
+    cells = table.groupby(["dataset", "network", "conditions", "weights", "data_sha256", "regime"], sort=False) if len(
         table) else ()  # fmt: skip
-    for (dataset, network, setting, *_, regime), cell in cells:
+    for (dataset, network, alike, *_, regime), runs in cells:
+        cell = of_one_machine(runs)
         by_image = cell["split_rule"].str.endswith("by image")
         arms = [100 * cell.loc[rows, "accuracy_total"].to_numpy() for rows in (by_image, ~by_image)]
         if min(map(len, arms)):
             low, high = _welch(*arms)
             n = " and ".join(str(len(arm)) for arm in arms)
-            rows.append((dataset, network, setting, regime, n, arms[0].mean() - arms[1].mean(), low, high))
+            rows.append((dataset, network, alike, regime, n, arms[0].mean() - arms[1].mean(), low, high))
     return pd.DataFrame(rows, columns=names)
 
 
@@ -188,7 +216,20 @@ def _binding(bench: dict) -> str:
     most = max(row["loading_ms"] / row["loop_ms"] for row in rows)
     return (f"in the bench arithmetic bound in {by_arithmetic} of {len(rows)} cells, loading took at most {most:.1%} "
             f"of a step ({bench['ceiling']['environment']['device']}). Images lie decoded in memory here; of a loader "
-            f"that decodes: {NONE}")  # fmt: skip
+            f"that decodes: {_decoding(bench)}")  # fmt: skip
+
+
+def _decoding(bench: dict) -> str:
+    """How much faster small images train where each step decodes its JPEGs, beside ours, where none does."""
+    rows = bench.get("versus", {}).get("result", {}).get("speed", [])
+    rates = {(row["way"], row["size"]): row["images_per_second"] for row in rows}
+    sizes, ways = sorted({size for _, size in rates}), dict.fromkeys(way for way, _ in rates)
+    if len(sizes) < 2:
+        return NONE
+    small, large = sizes[0], sizes[-1]
+    each = ", ".join(f"x {rates[way, small] / rates[way, large]:.1f} ({way})" for way in ways)
+    return (f"{small} px ran at so many times the images per second of {large} px, all layers training: {each}; ours "
+            f"does not decode ({bench['versus']['environment']['device']})")  # fmt: skip
 
 
 def _favour(table: pd.DataFrame, probes: list[dict]) -> str:
@@ -211,6 +252,7 @@ FROM_RECORDS: dict[str, Callable[[pd.DataFrame], str]] = {
     "Did it matter which regime ran first?": _order,
     "Was the machine busy?": _load,
     "How exact is the clock?": _clock,
+    "Is it the same on machines of one kind?": _machine,
     "Is processor time saved, too?": _processor,
     "How much is one validation image?": _images,
     "Can relatives of a validation image be in training?": _groups,

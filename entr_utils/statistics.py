@@ -1,7 +1,8 @@
 """Paired comparisons of regimes: estimates, intervals, tests. What may be said of them is in `verdicts`. No torch here.
 
-One seed is one split, one order of images and one initial head for all regimes, so runs are paired by seed. All seeds
-draw from the same images: the plain intervals are about these images, the corrected ones about another draw of them.
+One seed is one split, one order of images and one initial head for all regimes, so runs are paired by seed. Both runs
+of a pair were made on one machine; pairs of several machines are pooled. All seeds draw from the same images: the plain
+intervals are about these images, the corrected ones about another draw of them.
 """
 
 from collections.abc import Iterable
@@ -13,9 +14,10 @@ from scipy import stats
 CONTROL = "no_increase"
 TREATMENTS = ("gradual", "stepwise")  # the paper's two ways of growing images
 MARGIN = 1.0  # points: the loss of accuracy that would not matter, set beforehand (results/predictions.md)
-PAIR = ["seed", "split_sha256"]  # what a treatment and its control share: split, order of images, initial head
-CELL = ["dataset", "network", "weights", "setting"]
-PLACE = ["dataset", "network", "setting"]  # where runs were made: one table, count or line each
+SEED = ["seed", "split_sha256"]  # what a treatment and its control share: split, order of images, initial head
+PAIR = [*SEED, "setting"]  # and the machine: seconds of two are never compared
+CELL = ["dataset", "network", "weights", "conditions"]
+PLACE = ["dataset", "network", "conditions"]  # one table, count or line each
 TOGETHER = [*CELL, "comparable", "split_rule"]  # runs that may be compared; their regimes and seeds differ
 MEASURES = {  # name -> (column, is a ratio); re-training is the same work in all, so its ratio tells of the machine
     "time": ("seconds_total", True), "clock": ("seconds_RPL", True), "time_subtotal": ("seconds_subtotal", True),
@@ -105,15 +107,15 @@ def compare(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control
             and where the split was made by the same rule.
         treatments, control: regimes.
         measures: name -> (column of the table, whether a ratio is meant).
-    Returns columns TOGETHER, treatment, n, n_val, image (points one validation image is worth), for each measure the
-    mean, `_low` and `_high` (95%), `_wide_low` and `_wide_high` (corrected), `_p`: ratios treatment / control from
-    logarithms, accuracy differences in percentage points; `equivalence` of "points"; of "clock" `unsteady`, the
-        factor by which a pair's re-training differed at most.
+    Returns columns TOGETHER, treatment, n, made_on ((setting, pairs) of each machine), n_val, image (points one
+        validation image is worth), for each measure the mean, `_low` and `_high` (95%), `_wide_low` and `_wide_high`
+        (corrected), `_p`: ratios treatment / control from logarithms, accuracy differences in percentage points;
+        `equivalence` of "points"; of "clock" `unsteady`, the factor by which a pair's re-training differed at most.
     """
     both = pairs(table, treatments, control)
     cells = both.groupby([*TOGETHER, "regime"], sort=False) if len(both) else ()
     rows = [dict(zip([*TOGETHER, "treatment"], names, strict=True)) | _row(cell, measures) for names, cell in cells]
-    columns = [*TOGETHER, "treatment", "n", "n_val", "image"]
+    columns = [*TOGETHER, "treatment", "n", "made_on", "n_val", "image"]
     return pd.DataFrame(rows, columns=None if rows else [*columns, *measures])
 
 
@@ -124,12 +126,50 @@ def stacked(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def pairs(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control: str = CONTROL) -> pd.DataFrame:
-    """Each treatment's run in a row with its control's, whose columns end in _control."""
+    """Each treatment's run in a row with its control's, whose columns end in _control.
+
+    Of a seed that several machines have, the pair whose control began first.
+    """
     if table.empty:
         return table
     base = table[table["regime"] == control]
     chosen = table[table["regime"].isin(list(treatments))]
-    return chosen.merge(base, on=[*TOGETHER, *PAIR], suffixes=("", "_control"))
+    both = chosen.merge(base, on=[*TOGETHER, *PAIR], suffixes=("", "_control"))
+    began = both.sort_values("env_started_control", key=lambda at: at.map(pd.Timestamp), kind="stable")
+    return began.drop_duplicates([*TOGETHER, "regime", *SEED]).sort_index()
+
+
+def of_one_machine(table: pd.DataFrame) -> pd.DataFrame:
+    """Of a seed that several machines have, the runs of one, so that no seed counts twice in a mean over runs: where no
+    increase is, then with most regimes, then begun first. Whatever came of them."""
+    if table.empty:
+        return table
+    of_seed = [*TOGETHER, *SEED]
+    runs = table.assign(began=table["env_started"].map(pd.Timestamp), control=table["regime"] == CONTROL)
+    made = runs.groupby([*of_seed, "setting"], sort=False).agg(
+        control=("control", "any"), regimes=("regime", "nunique"), began=("began", "min"))  # fmt: skip
+    order = ["control", "regimes", "began"]
+    made = made.reset_index().sort_values(order, ascending=[False, False, True], kind="stable")
+    chosen = made.drop_duplicates(of_seed)[[*of_seed, "setting"]]
+    kept = table[[*of_seed, "setting"]].merge(chosen, how="left", indicator=True)["_merge"] == "both"
+    return table[kept.to_numpy()]
+
+
+def machines(compared: pd.DataFrame) -> list[str]:
+    """The settings that the pairs of `compare` were made in, each once."""
+    return list(dict.fromkeys(where for made_on in compared["made_on"] for where, _ in made_on))
+
+
+def by_machine(compared: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `compared`, each of several machines followed by what each of them says by itself."""
+    alone = stacked(compare(runs) for _, runs in table.groupby("setting", sort=False)) if len(table) else table
+    parts = []
+    for i, row in compared.iterrows():
+        parts.append(compared.loc[[i]])
+        if len(row["made_on"]) > 1:
+            names = [*TOGETHER, "treatment"]
+            parts.append(alone[(alone[names] == row[names]).all(axis=1)])
+    return stacked(parts)
 
 
 def differences(both: pd.DataFrame, measure: tuple[str, bool]) -> np.ndarray:
@@ -142,7 +182,8 @@ def differences(both: pd.DataFrame, measure: tuple[str, bool]) -> np.ndarray:
 
 def _row(both: pd.DataFrame, measures: dict[str, tuple[str, bool]]) -> dict:
     n_val = int(both["n_val"].min())
-    row: dict = {"n": len(both), "n_val": n_val, "image": 100 / n_val}
+    made_on = tuple(both["setting"].value_counts(sort=False).items())
+    row: dict = {"n": len(both), "made_on": made_on, "n_val": n_val, "image": 100 / n_val}
     share = float((both["n_val"] / both["n_train"]).mean())
     for name, (column, ratio) in measures.items():
         values = differences(both, (column, ratio))
@@ -164,29 +205,29 @@ def _measure(name: str, values: np.ndarray, share: float, image: float) -> dict[
 
 
 def left_out(table: pd.DataFrame) -> int:
-    """How many runs `compare` cannot use: no partner of the same seed, images, weights, device and protocol."""
-    if table.empty:
+    """How many runs `compare` does not use: no partner of the same seed, images, weights, device and protocol, or of a
+    seed that another machine has."""
+    numbered = table.reset_index(drop=True).assign(run=range(len(table)))
+    both = pairs(numbered)
+    if both.empty and table.empty:
         return 0
-    compared = table[table["regime"].isin([CONTROL, *TREATMENTS])]
-    paired = compared.groupby([*TOGETHER, *PAIR])["regime"].transform(
-        lambda cell: CONTROL in set(cell) and len(set(cell)) > 1
-    )
-    return int((~paired.astype(bool)).sum())
+    wanted = numbered[numbered["regime"].isin([CONTROL, *TREATMENTS])]
+    return len(set(wanted["run"]) - {*both["run"], *both["run_control"]})
 
 
 def best(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """The comparisons of one setting a dataset and network: of several the one with most pairs of runs, of as many the
-    one of the newest protocol, whose T is what today's code takes; then the last named.
+    """The comparisons of the same conditions a dataset and network: of several those with most pairs of runs, of as
+    many those of the newest protocol, whose T is what today's code takes; then the last named.
 
     None of this depends on what came out, so it picks no winners; and what is compared with one another was measured
-    in one setting.
+    under the same conditions.
     """
     if comparisons.empty:
         return comparisons
-    protocol = comparisons["setting"].str.extract(r"protocol (\d+)", expand=False).astype(float)
+    protocol = comparisons["conditions"].str.extract(r"protocol (\d+)", expand=False).astype(float)
     pairs_there = comparisons.groupby(TOGETHER, sort=False)["n"].transform("sum")
     ranked = comparisons.assign(pairs=pairs_there, protocol=protocol).sort_values(
-        ["pairs", "protocol", "setting"], ascending=False, kind="stable")  # fmt: skip
+        ["pairs", "protocol", "conditions"], ascending=False, kind="stable")  # fmt: skip
     chosen = set(ranked.drop_duplicates(["dataset", "network"])[TOGETHER].itertuples(index=False, name=None))
     return comparisons[[row in chosen for row in comparisons[TOGETHER].itertuples(index=False, name=None)]]
 

@@ -48,13 +48,14 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
         return Markdown(f"No records of profile {profile} yet: `make all PROFILE={profile}` makes them.")
     table, first = records.table(loaded), loaded[0]
     unpaired = statistics.left_out(table)
-    alone = f" {unpaired} of them have no partner to be compared with." if unpaired else ""
+    alone = f" {unpaired} of them are in no pair: without a partner, or of a seed that another machine has." if (
+        unpaired) else ""  # fmt: skip
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
     of, best = records.letters(loaded), statistics.best(compared)
     if other := _uncounted(table, best, compared):
-        alone += f" {other} of them are of settings that are not counted above."
+        alone += f" {other} of them are of conditions that are not counted above."
     where = f"settings {', '.join(of.values())} (named below)" if of else records.setting(first)
-    arrival = pace.says(pace.to_the_controls_accuracy(table, loaded), best)
+    arrival = pace.says(pace.arrivals(table, loaded), best)
     return Markdown("\n".join((
         verdicts.headline(best), f"- **Time to accuracy.** {arrival}",
         f"- **Controls.** {' '.join([controls.says(controls.compared(table)), *controls.own_size(table)])}\n",
@@ -72,7 +73,7 @@ def reading(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
 
 
 def _uncounted(table: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame) -> int:
-    """How many runs `statistics.best` leaves out of the verdict, in favour of another setting."""
+    """How many runs `statistics.best` leaves out of the verdict, in favour of other conditions."""
     if compared.empty:
         return 0
     counted, every, runs = ([*rows[PLACE].itertuples(index=False, name=None)] for rows in (best, compared, table))
@@ -113,10 +114,9 @@ def queue(results: str, profile: str) -> Markdown:
     """How much of the evidence is done: n of m, part by part; nothing beside a demonstration."""
     if profile != "paper":
         return Markdown("")
-    lines = []
     parts = evidence.PARTS.values()
-    for part, (done, of, device) in zip(parts, evidence.states(results, parts), strict=True):
-        lines.append(f"- {part.title}: {done} of {of} done{f' on {device}' if done else ''}")
+    lines = [f"- {part.title}: {evidence.told(*state)}"
+              for part, state in zip(parts, evidence.states(results, parts), strict=True)]  # fmt: skip
     about = "What was planned (`make evidence`), all with ResNet18, and is done under today's protocol:"
     return Markdown("\n".join([f"{about}\n", *lines]))
 
@@ -175,12 +175,15 @@ def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str, on: str)
 
 
 def _where(row: pd.Series, letters: dict[str, str]) -> dict:
-    return ({"on": letters[row["setting"]]} if letters else {}) | {"dataset": row["dataset"], "network": row["network"]}
+    made_on = row["made_on"] if "made_on" in row else ((row["setting"], row["n"]),)
+    on = {"on": records.lettered(made_on, letters)} if letters else {}
+    return on | {"dataset": row["dataset"], "network": row["network"]}
 
 
 def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
-    """Each treatment against no increase: ratios of T, FLOPs and As, difference of accuracy in points."""
-    letters = records.letters(loaded)
+    """Each treatment against no increase: ratios of T, FLOPs and As, difference of accuracy in points; what pairs of
+    several machines say together, then what each machine says."""
+    letters, each = records.letters(loaded), statistics.by_machine(compared, records.table(loaded))
     rows = [_where(row, letters) | {
         "regime": LABELS[row["treatment"]], "n": row["n"],
         "T ratio": interval_text(row, "time"), "T ratio, re-training": interval_text(row, "clock"),
@@ -189,10 +192,12 @@ def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
         "As ratio, total": interval_text(row, "efficiency"),
         "points, sub-total": interval_text(row, "points_subtotal", 1),
         "points, total": interval_text(row, "points", 1), "one image": f"{row['image']:.1f}",
-    } for _, row in compared.iterrows()]  # fmt: skip
+    } for _, row in each.iterrows()]  # fmt: skip
     clock = "Re-training is the same work in all regimes: where its ratio is not 1 the machine changed its speed."
     single = " A row with n = 1 has no interval from one run." if len(rows) and compared["n"].min() == 1 else ""
-    return captioned(rows, loaded, f"{clock}{single}" if rows else "Nothing to compare yet.")
+    pooled = " In brackets behind a letter: pairs made there. The interval of their T is about machines, too." if (
+        len(each) > len(compared)) else ""  # fmt: skip
+    return captioned(rows, loaded, f"{clock}{single}{pooled}" if rows else "Nothing to compare yet.")
 
 
 def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
@@ -246,7 +251,7 @@ def of_pace(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
     rows = [_where(row, letters) | {
         "regime": LABELS[row["regime"]], "n": row["n"], "got there": f"{row['reached']} of {row['n']}",
         "seconds, median": "never" if row["seconds"] == pace.NEVER else f"{row['seconds']:.0f}",
-    } for _, row in pace.to_the_controls_accuracy(table, loaded).iterrows()]  # fmt: skip
+    } for _, row in pace.to_the_controls_accuracy(pace.arrivals(table, loaded)).iterrows()]  # fmt: skip
     return captioned(rows, [], "" if rows else "No run of no increase to measure by.")
 
 
@@ -254,48 +259,6 @@ def of_doubts(table: pd.DataFrame, reckoned: pd.DataFrame, results: str, profile
     """What could fool us, question by question; `reckoned` is the table's `scrutiny.variants`."""
     arms, bench = read_arms(results, profile), read_bench(results)
     return as_table(scrutiny.questions(table, reckoned, arms, bench, read_probes(results, profile)))
-
-
-def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
-    """Accuracy by dial and regime, what the contrasts answer, what is missing; of each setting on its own.
-
-    Args:
-        loaded: the records of the mechanism.
-        contrasts: their `mechanism.contrasts`.
-    """
-    runs = mechanism.table(loaded)
-    parts: list[str] = []
-    for drawn, cell in runs.groupby(PLACE, sort=False) if len(runs) else ():
-        parts += [_drawn(*drawn), as_table(_by_regime(mechanism.accuracies(cell))).data]
-    parts += [of_contrasts(contrasts).data, mechanism.missing(runs)]
-    return Markdown("\n\n".join(part for part in parts if part))
-
-
-def of_contrasts(contrasts: pd.DataFrame) -> Markdown:
-    """What tells coarse first from saving: the mechanism's contrasts of each setting in a table and a sentence."""
-    parts: list[str] = []
-    for drawn, found in contrasts.groupby(PLACE, sort=False) if len(contrasts) else ():
-        parts += [_drawn(*drawn), as_table(mechanism.answers(found)).data, mechanism.says(found)]
-    if not parts:
-        return Markdown(mechanism.says(contrasts))
-    image = f"One validation image is {verdicts.span(contrasts['image'])} points."
-    return Markdown("\n\n".join([*parts, f"{mechanism.IN_POINTS} {image}"]))
-
-
-def _drawn(dataset: str, network: str, setting: str) -> str:
-    return f"Drawn in the style of {dataset}, {network}, {setting}:"
-
-
-def _by_regime(shown: pd.DataFrame) -> list[dict]:
-    """`mechanism.accuracies` with a row a regime and a column a dial."""
-    rows: list[dict] = []
-    for regime, cell in shown.groupby("regime", sort=False):
-        row = {"regime": LABELS[str(regime)], "n": verdicts.span(cell["n"], 0), "FLOPs": f"{cell['flops'].mean():.2e}"}
-        for _, one in cell.rename(columns={"low": "accuracy_low", "high": "accuracy_high"}).iterrows():
-            at_own = "" if np.isclose(one["own"], one["accuracy"]) else f"; {one['own']:.3f} at its own size"
-            row[f"{one['dial']} (chance {one['chance']:.2f})"] = interval_text(one, "accuracy", 3) + at_own
-        rows.append(row)
-    return rows
 
 
 def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict],

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from entr_utils.statistics import CONTROL, MARGIN, interval_text
+from entr_utils.statistics import CONTROL, MARGIN, interval_text, machines
 
 STEADY = 1.1  # a machine whose speed differs by less between runs is not remarked upon
 
@@ -100,14 +100,17 @@ def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) ->
     if len(best) == len(every):
         return ""
     cells = best["dataset"] + (" " + best["network"] if len(set(best["network"])) > 1 else "")
-    marks = [f"{letters[str(setting)]} for {', '.join(dict.fromkeys(of))}"
-             for setting, of in cells.groupby(best["setting"], sort=False) if letters]  # fmt: skip
-    which = f" ({'; '.join(marks)})" if marks else ""
+    marks: dict[str, list[str]] = {}
+    for cell, rows in best.groupby(cells, sort=False) if letters else ():
+        marks.setdefault(" and ".join(letters[where] for where in machines(rows)), []).append(str(cell))
+    each = [f"{made_on} for {', '.join(of)}" for made_on, of in marks.items()]
+    which = f" ({'; '.join(each)})" if marks else ""
     others = every.drop(best.index)
     faster, lower, higher = _directions(others)
-    return (f"Counted above is, for each dataset and network, the setting with most pairs of runs, of as many that of "
-            f"the newest protocol{which}. Of the {len(others)} other comparisons T was lower in {faster}, accuracy in "
-            f"{lower}, and As was higher in {higher}; all are in the tables.")  # fmt: skip
+    return ("Counted above are, for each dataset and network, the conditions (kind of machine, precision, protocol, "
+            f"schedule) with most pairs of runs, of as many those of the newest protocol{which}. Of the {len(others)} "
+            f"other comparisons T was lower in {faster}, accuracy in {lower}, and As was higher in {higher}; all are "
+            "in the tables.")  # fmt: skip
 
 
 def _directions(comparisons: pd.DataFrame) -> tuple[int, int, int]:
@@ -220,9 +223,9 @@ def when_not(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
     """When growing images is not worth the bother, as far as these records say."""
     lines = []
     control = table[table["regime"] == CONTROL] if len(table) else table
-    if len(comparisons):  # seconds of different settings are not averaged
-        there = comparisons[["dataset", "setting"]].drop_duplicates()
-        control = control.merge(there, on=["dataset", "setting"])
+    if len(comparisons):
+        there = comparisons[["dataset", "conditions"]].drop_duplicates()
+        control = control.merge(there, on=["dataset", "conditions"])
     if len(control):
         left = 100 * (control["seconds_subtotal"] / control["seconds_total"]).groupby(control["dataset"]).mean()
         each = ", ".join(f"{dataset} {share:.0f}%" for dataset, share in left.items())

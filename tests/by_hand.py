@@ -114,6 +114,7 @@ def run(regime: str, seed: int = 0, seconds: float = 60.0, accuracy: float = 0.8
     row: dict = dict.fromkeys((column for column, _ in statistics.MEASURES.values()), 1.0)
     row |= {
         "dataset": "steel", "network": "resnet18", "weights": "imagenet", "comparable": "a", "setting": "one",
+        "conditions": other.get("setting", "one"), "env_started": "2026-01-01T00:00:00+00:00", "env_device": "one",
         "n_val": 100, "n_train": 900, "split_rule": "by image", "split_sha256": "one split",
     }  # fmt: skip
     return row | {"regime": regime, "seed": seed, "seconds_total": seconds, "accuracy_total": accuracy} | other

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from by_hand import matrix, record
+from by_hand import matrix, record, run
 
-from entr_utils import controls, mechanism, pace, records, regimes, scrutiny, statistics, summary
+from entr_utils import controls, mechanism, pace, records, regimes, scrutiny, statistics, why
 
 CONTROLS = ("no_increase", "gradual", "small", "short", "reversed")
 CELLS = [{"binds": "arithmetic", "loading_ms": 1.0, "loop_ms": 100.0},
@@ -26,7 +26,7 @@ def find(found: dict[str, str], words: str) -> str:
 
 def test_without_records_every_doubt_has_no_record():
     found = answers([])
-    assert len(found) == 19
+    assert len(found) == 20
     assert set(found.values()) == {"no record of this"}
 
 
@@ -119,6 +119,12 @@ def test_leakage_has_an_interval_where_there_are_seeds():
 
 def test_bench_and_probes_answer_where_they_are():
     probes = [{"dataset": "bees", "accuracy": {"64": 0.5, "250": 0.38, "100": 0.41}}]
+    rows = [{"way": way, "size": size, "images_per_second": rate}
+            for way, rates in (("ours", (40.0, 10.0)), ("fastai", (15.0, 10.0)))
+            for size, rate in zip((100, 250), rates, strict=True)]  # fmt: skip
+    versus = {"versus": {"environment": {"device": "Abacus"}, "result": {"speed": rows}}}
+    assert "100 px ran at so many times the images per second of 250 px, all layers training: x 4.0 (ours), x 1.5 " \
+        "(fastai)" in find(answers([record()], bench=BENCH | versus), "loading bind")  # fmt: skip
     found = answers([record()], bench=BENCH, probes=2 * probes)  # the same on two devices
     assert "arithmetic bound in 1 of 2 cells, loading took at most 10.0% of a step" in find(found, "loading bind")
     assert find(found, "stand-in").endswith(": bees +3.0 points at 100 px against 250 px")
@@ -246,13 +252,13 @@ def test_a_miss_is_never():
     """Gradual gets there in one of three seeds: the median is a miss."""
     loaded = [record("no_increase", seed, accuracy=0.8) for seed in range(3)]
     loaded += [record("gradual", seed, accuracy=accuracy) for seed, accuracy in enumerate((0.82, 0.7, 0.7))]
-    found = pace.to_the_controls_accuracy(records.table(loaded), loaded).set_index("regime")
+    found = pace.to_the_controls_accuracy(pace.arrivals(records.table(loaded), loaded)).set_index("regime")
     assert found.loc["no_increase", ["n", "reached"]].tolist() == [3, 3]
     assert found.loc["gradual", ["n", "reached"]].tolist() == [3, 1]
     assert found.loc["gradual", "seconds"] == pace.NEVER
     assert found.loc["no_increase", "seconds"] == pytest.approx(pace.spent(loaded[0])[-1])
-    assert pace.to_the_controls_accuracy(records.table([]), []).empty
-    assert pace.to_the_controls_accuracy(records.table(loaded[3:]), loaded[3:]).empty
+    assert pace.to_the_controls_accuracy(pace.arrivals(records.table([]), [])).empty
+    assert pace.to_the_controls_accuracy(pace.arrivals(records.table(loaded[3:]), loaded[3:])).empty
 
 
 def test_how_often_growing_got_there_sooner():
@@ -260,9 +266,9 @@ def test_how_often_growing_got_there_sooner():
     accuracies = {"no_increase": 0.8, "gradual": 0.8, "stepwise": 0.5}
     loaded = [record(regime, accuracy=accuracy) for regime, accuracy in accuracies.items()]
     table = records.table(loaded)
-    said = pace.says(pace.to_the_controls_accuracy(table, loaded), statistics.compare(table))
-    assert "growing was sooner in 1 of 2 and never in 1 (medians over seeds)." in said
-    nothing = pace.to_the_controls_accuracy(records.table([]), [])
+    said = pace.says(pace.arrivals(table, loaded), statistics.compare(table))
+    assert "growing was sooner in 1 of 2 pairs of runs; in 1 it never was." in said
+    nothing = pace.arrivals(records.table([]), [])
     assert pace.says(nothing, statistics.compare(records.table([]))) == "Nothing to compare yet."
 
 
@@ -307,8 +313,8 @@ def test_contrasts_answer_by_dial():
 def test_what_was_only_trained_small_is_tested_small_too():
     """Records by hand are 5 points better at the size last trained at, which no increase cannot be: .55 against .9."""
     loaded = dialled({"no_increase": 0.9, "small": 0.5})
-    for run in loaded[:3]:
-        run["stages"][-1]["accuracy_train_size"] = run["accuracy_total"]
+    for whole in loaded[:3]:
+        whole["stages"][-1]["accuracy_train_size"] = whole["accuracy_total"]
     found = mechanism.contrasts(mechanism.table(loaded))
     assert found["points"].round(6).tolist() == [-40, -35]
     rows = mechanism.answers(found)
@@ -329,23 +335,59 @@ def test_when_detail_carries_the_class(gradual, dial, warned):
     assert ("gradual against no increase was -40.0 [-42.5, -37.5] points (n = 3)" in said) == warned
 
 
-def test_settings_are_not_mixed():
-    """Two machines: of each its own table and its own count."""
+def test_kinds_of_machine_are_not_mixed():
+    """Of each its own table and its own count."""
     runs = dialled({"no_increase": 0.9, "blurred": 0.7})
     other = [record(run["regime"], run["seed"], accuracy=run["accuracy_total"], dial="fine", profile="mechanism",
                     weights="none", largest=64, device="Slate, 1 threads") for run in runs]  # fmt: skip
-    text = summary.of_contrasts(mechanism.contrasts(mechanism.table(runs + other))).data
+    text = why.of_contrasts(mechanism.contrasts(mechanism.table(runs + other))).data
     assert text.count("less on 1 of 1 kinds of image") == 2
     assert text.endswith("One validation image is 1.0 points.")
     assert "Drawn in the style of steel, resnet18, Slate, 1 threads" in text
     assert "Drawn in the style of steel, resnet18, Abacus, 9 threads" in text
 
 
+def test_seconds_of_the_mechanism_by_machine():
+    """Of each seed the mean over its dials; the machines stand apart: half of no increase's T on one, all of it on the
+    other, is x .71."""
+    rows = [{**run(regime, seed, seconds, setting=machine), "flops_total": flops, "comparable": f"{dial}{machine}"}
+            for machine in ("one", "two") for dial, halved in (("coarse", 30.0), ("fine", 60.0)) for seed in (0, 1)
+            for regime, seconds, flops in (("no_increase", 60.0, 4.0), ("gradual", halved, 3.0))]  # fmt: skip
+    found = mechanism.seconds(pd.DataFrame(rows))
+    assert [row.pop("machine") for row in found] == ["one", "two"]
+    assert found[0] == {"regime": "gradual", "n": "2", "FLOPs ratio": "0.75", "T ratio": "0.71 [0.71, 0.71]",
+                        "single pairs": "0.50 to 1.00"}  # fmt: skip
+    assert mechanism.seconds(pd.DataFrame(rows[:1])) == mechanism.seconds(pd.DataFrame()) == []
+
+
+def once_more(run: dict, points: float) -> dict:
+    """The same run on another machine, so many points more accurate there."""
+    return record(run["regime"], run["seed"], accuracy=run["accuracy_total"] + points / 100, dial="fine",
+                  weights="none", profile="mechanism", largest=64, device="Slate, 9 threads",
+                  started="2026-02-01T00:00:00+00:00")  # fmt: skip
+
+
+def test_a_run_on_two_machines_shows_what_rounding_does():
+    """Small was made once, the others twice: one ends 2 points higher there, the other 1 lower. Seeds count once."""
+    here = dialled({"no_increase": 0.9, "gradual": 0.8, "small": 0.5})
+    both = [*here, *(once_more(run, {"no_increase": 2, "gradual": -1}[run["regime"]]) for run in here[:6])]
+    runs = mechanism.table(both)
+    found = mechanism.contrasts(runs)
+    said = mechanism.again(runs, found)
+    assert "6 runs were made on two machines." in said
+    assert "by 1.5 points on average, 2.0 at most, +0.5 on the mean" in said
+    assert said.endswith(" first. Of 1 contrasts decided above the other machine's means have the same sign in 1.")
+    assert mechanism.again(mechanism.table(here), found) == mechanism.again(mechanism.table([]), found) == ""
+    assert found[found["treatment"] == "gradual"]["n"].tolist() == [3]
+    assert "| no increase | 3 |" in why.of_mechanism(both, found).data
+    assert len(mechanism.of_one_machine(both)) == len(here)
+
+
 def test_networks_of_the_mechanism_are_not_mixed():
     other = record("gradual", network="resnet34", accuracy=0.1, dial="fine", profile="mechanism", weights="none")
     loaded = [*dialled({"no_increase": 0.9, "gradual": 0.7}), other, record(
         "no_increase", network="resnet34", accuracy=0.9, dial="fine", profile="mechanism", weights="none")]  # fmt: skip
-    text = summary.of_mechanism(loaded, mechanism.contrasts(mechanism.table(loaded))).data
+    text = why.of_mechanism(loaded, mechanism.contrasts(mechanism.table(loaded))).data
     assert text.count("Drawn in the style of steel, resnet18, ") == 2
     assert "**-20.0 [" in text
     assert "| -80.0 |" in text

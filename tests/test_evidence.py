@@ -41,7 +41,8 @@ def test_runs_that_were_asked_for_otherwise_are_not_of_the_queue(other, tmp_path
     for device, run in (("as planned", record()), ("otherwise", other)):
         records.write(run, tmp_path / device / "steel-resnet18-no_increase-s0-0.json")
     planned = evidence.name_of("steel", {"regime": "no_increase", "seed": 0, "profile": "paper"})
-    assert [device for device, found in evidence.recorded(tmp_path).items() if planned in found] == ["as planned"]
+    machines = [pair for found in evidence.recorded(tmp_path).values() for pair in found.items()]
+    assert [device for device, names in machines if planned in names] == ["as planned"]
 
 
 def test_the_order_is_seed_by_seed_and_rotates():
@@ -186,7 +187,7 @@ def test_parts_with_notebooks_go_the_usual_way(queue, tmp_path, monkeypatch):
 
 
 def test_only_records_of_today_count(queue, tmp_path, capsys):
-    """Of the protocol, the part's arms and one device: the one that has most."""
+    """Of the protocol and the part's arms; of each unit on the machine that has most of it."""
     evidence.main([f"RESULTS={tmp_path}"])
     here = next((tmp_path / "tiny").iterdir())
     files = sorted(here.glob("*.json"))
@@ -198,8 +199,71 @@ def test_only_records_of_today_count(queue, tmp_path, capsys):
     other.mkdir()
     for path in files[1:4]:
         path.rename(other / path.name)
-    assert evidence.states(str(tmp_path), [TINY]) == [(4, 8, here.name)]
-    assert evidence.states(str(tmp_path / "nowhere"), [TINY]) == [(0, 8, "")]
+    assert evidence.states(str(tmp_path), [TINY]) == [(4, 8, ["another", here.name])]
+    assert evidence.states(str(tmp_path / "nowhere"), [TINY]) == [(0, 8, [])]
+
+
+def moved(paths, device: str):
+    """Records as if made on this device, in its folder."""
+    for path in paths:
+        run = records.read(path)
+        there = {"identity": run["identity"] | {"device": device}, "environment": run["environment"]}
+        there["environment"]["device"] = device
+        there["key"] = key_of(there["identity"])
+        folder = path.parents[1] / "another"
+        folder.mkdir(exist_ok=True)
+        records.write(records.make(there["identity"], run | there, {}, {}, there["environment"]), folder / path.name)
+        path.unlink()
+
+
+def test_what_another_machine_has_whole_is_not_made_again(queue, tmp_path, capsys):
+    """Seed 0 whole on another processor with as many threads; of seed 1 gradual alone, which has no control there: made
+    here. A damaged one there is named and does not count."""
+    done, _ = queue
+    evidence.main([f"RESULTS={tmp_path}"])
+    (here,) = (tmp_path / "tiny").iterdir()
+    threads = records.read(next(here.glob("*.json")))["environment"]["threads"]
+    moved([*here.glob("*-s0-*.json"), *here.glob("*-gradual-s1-*.json")], f"Abacus, {threads} threads")
+    del done[:]
+    assert evidence.main([f"RESULTS={tmp_path}"]) == 0
+    assert done == [name for name in ORDER if name[:2] == ("gradual", 1)]
+    out = capsys.readouterr().out
+    assert "tiny: 4 runs are there of another machine\n  4 of 4 done, 0 to do" not in out
+    assert "tiny: 4 runs are there of another machine\n  2 of 4 done, 2 to do" in out
+    assert "(1) tiny: 8 of 8 done\n" in out
+    assert evidence.states(str(tmp_path), [TINY]) == [(8, 8, ["another", here.name])]
+    spoilt = next((here.parent / "another").glob("*-gradual-s0-*.json"))
+    spoilt.write_text("{")
+    del done[:]
+    assert evidence.main([f"RESULTS={tmp_path}"]) == 0
+    assert len(done) == 2
+    assert f"it does not count: {spoilt}" in capsys.readouterr().out
+
+
+def test_a_machine_of_another_kind_is_no_other_half(queue, tmp_path):
+    """What cannot be pooled with this one's is made here, too, and not added up."""
+    done, _ = queue
+    evidence.main([f"RESULTS={tmp_path}"])
+    (here,) = (tmp_path / "tiny").iterdir()
+    moved([*here.glob("*-s0-*.json")], "Tesla T4")
+    assert len([*(tmp_path / "tiny" / "another").glob("*.json")]) == 4
+    del done[:]
+    assert evidence.states(str(tmp_path), [TINY])[0][:2] == (4, 8)
+    evidence.main([f"RESULTS={tmp_path}"])
+    assert done == ORDER[:4]
+
+
+def test_what_runs_are_compared_with_is_made_first(queue, tmp_path, monkeypatch, capsys):
+    """On the same machine; without it they do not count."""
+    done, _ = queue
+    part = replace(TINY, regimes=("small",), beside=("no_increase", "gradual"), seeds=(0,), arms=TINY.arms[:1])
+    monkeypatch.setattr(evidence, "PARTS", {"1": part})
+    evidence.main([f"RESULTS={tmp_path}"])
+    assert [regime for regime, *_ in done] == ["no_increase", "gradual", "small"]
+    assert "(1) tiny: 1 of 1 done" in capsys.readouterr().out
+    assert evidence.states(str(tmp_path), [part])[0][:2] == (1, 1)
+    next(tmp_path.rglob("*-gradual-*.json")).unlink()
+    assert evidence.states(str(tmp_path), [part]) == [(0, 1, [])]
 
 
 def test_the_state_is_told_without_torch(tmp_path):

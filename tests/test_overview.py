@@ -33,10 +33,10 @@ def stored(loaded: list[dict], part: str) -> set[tuple[float, float]]:
     return {(round(run[f"seconds_{part}"], 6), round(run[f"accuracy_{part}"], 6)) for run in loaded}
 
 
-def controlled(seeds: int = 2) -> list[dict]:
+def controlled(seeds: int = 2, **where) -> list[dict]:
     return [run for dial in DIALS for run in matrix(
         seeds, ("steel",), regimes=("no_increase", "small", "gradual", "blurred"), dial=dial, profile="mechanism",
-        weights="none", largest=64)]  # fmt: skip
+        weights="none", largest=64, **where)]  # fmt: skip
 
 
 def drawings(loaded: list[dict]) -> dict[str, Figure]:
@@ -143,6 +143,12 @@ def test_figure_1_goes_from_a_to_b_c_to_d_and_a_to_d():
     assert points(figure, MARKERS["blurred"]) == set()
     assert len(points(figure, MARKERS["small"])) == 2 + 2  # tested large, and as small as it was trained
     assert figure.axes[0].get_xlabel() == "FLOPs of training"
+
+
+def test_figure_1_counts_a_seed_of_two_machines_once():
+    figure = overview.figure1(controlled() + controlled(device="Slate, 9 threads"))
+    assert "n = 2 runs" in texts(figure)
+    assert len(points(figure, MARKERS["small"])) == 2 + 2
 
 
 def test_captions_say_n_and_what_was_not_as_in_the_paper():

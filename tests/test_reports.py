@@ -21,7 +21,7 @@ def test_the_verdict_counts_what_it_leaves_out(trained):
     loaded = [trained(regime).record for regime in ("no_increase", "gradual")] + [trained("gradual", seed=1).record]
     text = summary.verdict(statistics.compare(records.table(loaded)), loaded, "tiny").data
     assert "3 runs" in text
-    assert "1 of them have no partner" in text
+    assert "1 of them are in no pair" in text
 
 
 def on_another_machine(record: dict) -> dict:
@@ -31,17 +31,18 @@ def on_another_machine(record: dict) -> dict:
     return moved
 
 
-def test_machines_are_never_mixed(trained):
-    """Compared each on its own, told apart by a letter that every caption explains; nothing of it with one machine."""
+def test_kinds_of_machine_are_never_mixed(trained):
+    """A processor and what is none: each on its own, told apart by a letter that every caption explains; nothing of it
+    with one machine."""
     here = [trained(regime).record for regime in ("no_increase", "gradual")]
     both = [*here, *map(on_another_machine, here)]
     compared = statistics.compare(records.table(both))
     assert list(compared["n"]) == [1, 1]
-    assert set(compared["setting"]) == {records.setting(here[0]), records.setting(both[-1])}
+    assert set(statistics.machines(compared)) == {records.setting(here[0]), records.setting(both[-1])}
     letter = records.letters(both)
     assert records.letters(here) == {}
     caption = records.caption(both)
-    for where in compared["setting"]:
+    for where in statistics.machines(compared):
         assert f"{letter[where]}: {where}." in caption
         assert f"{letter[where]}: {where}" in summary.verdict(compared, both, "tiny").data
         assert f"| {letter[where]} | steel | resnet18 | gradual | 1 |" in summary.matrix(both, "tiny").data

@@ -264,23 +264,85 @@ def test_controls_are_compared_only_when_asked_for():
     assert statistics.left_out(rows) == 0
 
 
-def test_the_setting_with_most_seeds_counts():
+def test_the_conditions_with_most_seeds_count():
     """Whatever came out of the other."""
     one = [run("no_increase", setting="old", comparable="o"), run("gradual", setting="old", comparable="o", seconds=6)]
     two = [run(regime, seed, setting="new", comparable="n") for regime in ("no_increase", "gradual") for seed in (0, 1)]
     (kept,) = statistics.best(compare(*one, *two)).to_dict("records")
-    assert (kept["setting"], kept["n"]) == ("new", 2)
+    assert (kept["conditions"], kept["n"]) == ("new", 2)
     assert statistics.best(statistics.compare(pd.DataFrame())).empty
 
 
-def test_a_cell_is_judged_in_one_setting():
+def test_a_cell_is_judged_under_the_same_conditions():
     """Two seeds of gradual there, one seed of both here with stepwise twice: what has more pairs, and all of it."""
     there = [run(regime, seed, setting="there", comparable="t") for regime in ("no_increase", "gradual")
              for seed in (0, 1)]  # fmt: skip
     here = [run(regime, seed, setting="here", comparable="h") for regime in ("no_increase", "stepwise")
             for seed in (0, 1, 2)]  # fmt: skip
     kept = statistics.best(compare(*there, *here))
-    assert kept[["setting", "treatment", "n"]].to_numpy().tolist() == [["here", "stepwise", 3]]
+    assert kept[["conditions", "treatment", "n"]].to_numpy().tolist() == [["here", "stepwise", 3]]
+
+
+def test_pairs_of_several_machines_are_pooled():
+    """Seed 0 on one, seed 1 on another that takes twice as long for everything: T x .75 and x .8, n = 2."""
+    rows = [run("no_increase"), run("gradual", seconds=45), run("no_increase", 1, 120, setting="two", conditions="one"),
+            run("gradual", 1, 96, setting="two", conditions="one")]  # fmt: skip
+    (row,) = compare(*rows).to_dict("records")
+    assert (row["n"], row["made_on"]) == (2, (("one", 1), ("two", 1)))
+    assert row["time"] == pytest.approx((0.75 * 0.8) ** 0.5)
+    assert statistics.machines(compare(*rows)) == ["one", "two"]
+
+
+def test_two_machines_make_no_pair():
+    assert compare(run("no_increase"), run("gradual", setting="two", conditions="one")).empty
+
+
+@pytest.mark.parametrize(("days", "time"), [((1, 2), 0.75), ((2, 1), 0.8)])
+def test_a_seed_counts_once(days, time):
+    """Two machines have it: the pair whose control began first, whatever came of it; and so where runs are averaged."""
+    rows = [run(regime, 0, seconds, setting=machine, conditions="one", env_started=f"2026-01-0{day}T00:00:00+00:00")
+            for machine, day, times in zip(("one", "two"), days, ((60, 45), (60, 48)), strict=True)
+            for regime, seconds in zip(("no_increase", "gradual"), times, strict=True)]  # fmt: skip
+    (row,) = compare(*rows).to_dict("records")
+    assert (row["n"], row["time"]) == (1, pytest.approx(time))
+    kept = statistics.of_one_machine(pd.DataFrame(rows))
+    assert kept["seconds_total"].tolist() == [60, 60 * time]
+    assert statistics.left_out(pd.DataFrame(rows)) == 2
+
+
+def test_a_control_alone_keeps_no_seed_from_where_it_is_whole():
+    """The first machine was lost after the control; the second made the seed."""
+    rows = [run("no_increase", env_started="2025-12-31T00:00:00+00:00"),
+            *(run(regime, setting="two", conditions="one") for regime in ("no_increase", "gradual"))]  # fmt: skip
+    assert compare(*rows)["n"].tolist() == [1]
+    assert statistics.of_one_machine(pd.DataFrame(rows))["setting"].tolist() == ["two", "two"]
+
+
+def test_what_each_machine_says_stands_below_what_both_do():
+    rows = [run("no_increase"), run("gradual", seconds=45), run("no_increase", 1, 120, setting="two", conditions="one"),
+            run("gradual", 1, 96, setting="two", conditions="one")]  # fmt: skip
+    found = statistics.by_machine(compare(*rows), pd.DataFrame(rows))
+    assert found["made_on"].tolist() == [(("one", 1), ("two", 1)), (("one", 1),), (("two", 1),)]
+    assert found["time"].tolist() == pytest.approx([(0.75 * 0.8) ** 0.5, 0.75, 0.8])
+    alone = compare(*rows[:2])
+    assert statistics.by_machine(alone, pd.DataFrame(rows[:2]))["time"].tolist() == [0.75]
+
+
+def test_without_a_control_the_first_machine_counts():
+    rows = [run("gradual"), run("gradual", setting="two", conditions="one", env_started="2025-12-31T00:00:00+00:00")]
+    assert statistics.of_one_machine(pd.DataFrame(rows))["setting"].tolist() == ["two"]
+    assert statistics.of_one_machine(pd.DataFrame()).empty
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [("Abacus, 2 threads", "Slate, 2 threads", True), ("Abacus, 2 threads", "Abacus, 4 threads", False),
+     ("Tesla T4", "Tesla T4", True), ("Tesla T4", "NVIDIA H100", False)],
+)  # fmt: skip
+def test_which_machines_are_pooled(first, second, alike):
+    one, other = (records.table([record(device=device)]).iloc[0] for device in (first, second))
+    assert (one["conditions"] == other["conditions"]) == (one["comparable"] == other["comparable"]) == alike
+    assert (one["setting"] == other["setting"]) == (first == second)
 
 
 def test_a_schedule_of_its_own_is_no_replicate():
@@ -308,4 +370,4 @@ def test_of_as_many_seeds_the_newest_protocol_counts():
     rows = [run(regime, setting=f"{device}, float32, protocol {protocol}", comparable=device)
             for device, protocol in (("a", 10), ("b", 9)) for regime in ("no_increase", "gradual")]  # fmt: skip
     (kept,) = statistics.best(compare(*rows)).to_dict("records")
-    assert kept["setting"] == "a, float32, protocol 10"
+    assert kept["conditions"] == "a, float32, protocol 10"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from by_hand import matrix, record
 
-from entr_utils import mechanism, records, scrutiny, statistics, summary
+from entr_utils import mechanism, records, scrutiny, statistics, summary, why
 
 
 def write(loaded: list[dict], folder: Path) -> None:
@@ -25,7 +25,7 @@ def everything(loaded: list[dict], profile: str = "paper") -> dict[str, str]:
         "table1": summary.table1(loaded), "matrix": summary.matrix(loaded, profile),
         "pace": summary.of_pace(table, loaded), "comparisons": summary.comparisons(compared, loaded),
         "how sure": summary.how_sure(compared, loaded), "claims": summary.of_claims(table, loaded),
-        "controls": summary.of_controls(table, loaded), "mechanism": summary.of_mechanism(loaded, contrasts),
+        "controls": summary.of_controls(table, loaded), "mechanism": why.of_mechanism(loaded, contrasts),
         "doubts": summary.of_doubts(table, reckoned, "results", profile),
         "recommended": summary.recommended(table, compared, loaded, contrasts),
         "probes": summary.probes("results", profile),
@@ -78,13 +78,29 @@ def test_mixed_settings_are_told_apart_and_counted_once():
     shown = everything(loaded)
     assert "Measured T was lower in 2 of 2" in shown["verdict"]
     assert "On what: 12 runs" in shown["verdict"]
-    assert "3 of them are of settings that are not counted above." in shown["verdict"]
+    assert "3 of them are of conditions that are not counted above." in shown["verdict"]
     assert "Images: steel 1000 (the paper: 1460)." in shown["verdict"]
-    assert "with most pairs of runs, of as many that of the newest protocol (B for steel). Of the 2" in shown["reading"]
+    assert "of as many those of the newest protocol (B for steel). Of the 2 " in shown["reading"]
     assert "other comparisons T was lower in 2" in shown["reading"]
     assert shown["comparisons"].count("| steel |") == 4
     assert "| A | steel" in shown["comparisons"]
     assert "| B | steel" in shown["comparisons"]
+
+
+def test_pairs_of_several_machines_are_told_apart():
+    """Seeds 0 and 1 on one, 2 on another: three pairs in one row, and the answer of each machine beside it."""
+    loaded = matrix(2, ("bees",)) + [
+        record(regime, 2, "bees", device="Slate, 9 threads", seconds=seconds)
+        for regime, seconds in (("no_increase", 1.0), ("gradual", 1.5), ("stepwise", 1.0))]  # fmt: skip
+    shown = everything(loaded)
+    assert "| A (2), B (1) | bees | resnet18 | gradual | 3 |" in shown["comparisons"]
+    assert "not counted above" not in shown["verdict"]
+    assert "re-training x 1.50 (Slate, 9 threads, n = 1); bees resnet18, stepwise: " in shown["doubts"]
+    assert "| A | bees | resnet18 | gradual | 2 |" in shown["comparisons"]
+    assert "| B | bees | resnet18 | gradual | 1 |" in shown["comparisons"]
+    assert "of 6 pairs of runs" in shown["verdict"]
+    assert "| A | bees | resnet18 | gradual | 2 |" in shown["matrix"]
+    assert "| B | bees | resnet18 | gradual | 1 |" in shown["matrix"]
 
 
 def test_the_first_screen_says_whether_as_was_won_by_doing_less():

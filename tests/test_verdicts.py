@@ -139,8 +139,8 @@ def test_when_not_to_bother_says_what_can_be_saved_at_most():
     assert "steel 40%" in verdicts.when_not(table, FASTER)[0]
 
 
-def test_what_can_be_saved_is_not_averaged_over_settings():
-    """Of the setting that is counted 40%, of another 10%."""
+def test_what_can_be_saved_is_not_averaged_over_conditions():
+    """Of those that are counted 40%, of another 10%."""
     table = pd.DataFrame([run("no_increase", seconds=100, seconds_subtotal=40),
                           run("no_increase", seconds=100, seconds_subtotal=10, setting="two")])  # fmt: skip
     assert "steel 40%" in verdicts.when_not(table, FASTER)[0]
