@@ -86,7 +86,7 @@ def _photographs(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
     real = table[~table["image_source"].str.startswith("synthetic") & (table["weights"] != "none")
-                 & table["dataset"].isin(list(DATASETS))]  # fmt: skip
+                 & table["dataset"].isin(list(DATASETS)) & table["regime"].isin(REGIMES)]  # fmt: skip
     parts = []
     for _, runs in real.groupby("dataset", sort=False):
         alike = _most(runs, ["conditions", "data_sha256", "split_rule", "weights"])

@@ -220,7 +220,8 @@ def _in_turn(mine: list[tuple[str, dict]], part: Part) -> Iterator[list[tuple[st
 
 
 def _elsewhere(part: Part, settings: dict[str, str]) -> set[tuple]:
-    """The runs of units that another machine has whole, with which this one's may be pooled."""
+    """The runs of units that another machine has whole, with which this one's may be pooled. Weights are told apart by
+    their file's name alone, and images not at all: the queue is of one set of them."""
     from entr_utils import networks, timing
 
     device = timing.device_model()

@@ -149,6 +149,8 @@ def again(runs: pd.DataFrame, counted: pd.DataFrame) -> str:
 
 def _same_sign(runs: pd.DataFrame, counted: pd.DataFrame) -> str:
     """Of the contrasts decided above, how many the means of another machine say, too."""
+    if counted.empty:
+        return ""
     names = [*TOGETHER, "treatment", "against", "at"]
     decided = counted[(counted["points_low"] > 0) | (counted["points_high"] < 0)]
     others = [contrasts(here) for _, here in runs.groupby("setting", sort=False)]

@@ -57,9 +57,10 @@ def _cells(records: list[dict]) -> dict[tuple[str, str], list[dict]]:
     return found
 
 
-def _seeds(records: list[dict]) -> str:
-    """How many runs stand behind a mean, and what the bars are."""
-    cells = zip(panels(records), (mechanism.dial(record["image_source"]) for record in records), records, strict=True)
+def _seeds(records: list[dict], pooled: bool = False) -> str:
+    """How many runs stand behind a mean, of all machines together where they are `pooled`, and what the bars are."""
+    places = [""] * len(records) if pooled else panels(records)
+    cells = zip(places, (mechanism.dial(record["image_source"]) for record in records), records, strict=True)
     sizes = Counter((panel, dial, record["network"], record["regime"]) for panel, dial, record in cells).values()
     if not sizes:
         return "No runs yet."
@@ -287,4 +288,4 @@ def figure1(records: list[dict], of: str = "flops") -> Figure:
     _legend(figure, [regime for regime in ALL if regime in named],
             [("small, tested small (hollow)", RUNS | hollow(PALETTE["small"]) | {"marker": MARKERS["small"]}),
              ("chance", {"color": "grey", "linestyle": ":", "linewidth": 1})])  # fmt: skip
-    return foot(figure, records, f"A to B small, C to D large, A to D growing. {_seeds(records)}")
+    return foot(figure, records, f"A to B small, C to D large, A to D growing. {_seeds(records, pooled=True)}")

@@ -161,14 +161,12 @@ def machines(compared: pd.DataFrame) -> list[str]:
 
 
 def by_machine(compared: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `compared`, each of several machines followed by what each of them says by itself."""
+    """The rows of `compared`, each that several machines have followed by what each of them says by itself."""
     alone = stacked(compare(runs) for _, runs in table.groupby("setting", sort=False)) if len(table) else table
-    parts = []
+    parts, names = [], [*TOGETHER, "treatment"]
     for i, row in compared.iterrows():
-        parts.append(compared.loc[[i]])
-        if len(row["made_on"]) > 1:
-            names = [*TOGETHER, "treatment"]
-            parts.append(alone[(alone[names] == row[names]).all(axis=1)])
+        own = alone[(alone[names] == row[names]).all(axis=1)]
+        parts += [compared.loc[[i]], own] if len(own) > 1 else [compared.loc[[i]]]
     return stacked(parts)
 
 

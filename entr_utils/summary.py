@@ -48,7 +48,7 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
         return Markdown(f"No records of profile {profile} yet: `make all PROFILE={profile}` makes them.")
     table, first = records.table(loaded), loaded[0]
     unpaired = statistics.left_out(table)
-    alone = f" {unpaired} of them are in no pair: without a partner, or of a seed that another machine has." if (
+    alone = f" {unpaired} of them are not compared above: without a partner, or of a seed another machine has." if (
         unpaired) else ""  # fmt: skip
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
     of, best = records.letters(loaded), statistics.best(compared)
@@ -194,7 +194,7 @@ def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
         "points, total": interval_text(row, "points", 1), "one image": f"{row['image']:.1f}",
     } for _, row in each.iterrows()]  # fmt: skip
     clock = "Re-training is the same work in all regimes: where its ratio is not 1 the machine changed its speed."
-    single = " A row with n = 1 has no interval from one run." if len(rows) and compared["n"].min() == 1 else ""
+    single = " A row with n = 1 has no interval from one run." if len(rows) and each["n"].min() == 1 else ""
     pooled = " In brackets behind a letter: pairs made there. The interval of their T is about machines, too." if (
         len(each) > len(compared)) else ""  # fmt: skip
     return captioned(rows, loaded, f"{clock}{single}{pooled}" if rows else "Nothing to compare yet.")

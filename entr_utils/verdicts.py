@@ -239,8 +239,11 @@ def when_not(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
             f"When accuracy is what counts: growing was shown to be more accurate in {more} of {len(comparisons)} "
             f"comparisons (less accurate in {int((comparisons['points_high'] < 0).sum())})."
         )
-    return [*lines, "When loading binds: these seconds are of images that lie decoded on the device. Where each step "
-            "waits for a disk or a JPEG decoder, a smaller image should save less (not measured here)."]  # fmt: skip
+    return [
+        *lines,
+        "When loading binds: these seconds are of images that lie decoded on the device. Where each step "
+        "waits for a disk or a slow decoder, a smaller image should save less (a disk was not measured).",
+    ]
 
 
 def own_verdict(comparisons: pd.DataFrame) -> str:

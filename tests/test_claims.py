@@ -161,6 +161,16 @@ def test_settings_are_not_mixed():
     assert row["ours"].startswith("1 of 1 compared")
 
 
+def test_controls_take_no_seed_from_the_papers_regimes():
+    """A later machine made control and gradual again beside small, short and reversed; stepwise is of the first."""
+    first = three(seeds=2)
+    later = [record(regime, seed, "ucm", device="Slate, 9 threads", started="2026-03-01T00:00:00+00:00")
+             for regime in ("no_increase", "gradual", "small", "short", "reversed") for seed in (0, 1)]  # fmt: skip
+    ours = judge(first + later).loc["ucm: with ResNet18, gradual has the highest As", "ours"]
+    assert ours == judge(first).loc["ucm: with ResNet18, gradual has the highest As", "ours"]
+    assert "3 of 3 cells run, n = 2" in ours
+
+
 def test_other_batches_are_no_other_networks():
     """18 comparisons of one network at three batches are six of 18; and one seed at two batches is one seed."""
     loaded = matrix(3)

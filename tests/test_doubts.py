@@ -379,6 +379,8 @@ def test_a_run_on_two_machines_shows_what_rounding_does():
     assert said.endswith(" first. Of 1 contrasts decided above the other machine's means have the same sign in 1.")
     assert mechanism.again(mechanism.table(here), found) == mechanism.again(mechanism.table([]), found) == ""
     assert found[found["treatment"] == "gradual"]["n"].tolist() == [3]
+    alone = [here[0], once_more(here[0], 1)]
+    assert mechanism.again(mechanism.table(alone), mechanism.contrasts(mechanism.table(alone))).endswith(" first.")
     assert "| no increase | 3 |" in why.of_mechanism(both, found).data
     assert len(mechanism.of_one_machine(both)) == len(here)
 

@@ -324,6 +324,8 @@ def test_what_each_machine_says_stands_below_what_both_do():
     found = statistics.by_machine(compare(*rows), pd.DataFrame(rows))
     assert found["made_on"].tolist() == [(("one", 1), ("two", 1)), (("one", 1),), (("two", 1),)]
     assert found["time"].tolist() == pytest.approx([(0.75 * 0.8) ** 0.5, 0.75, 0.8])
+    same = [row | {"seed": 0} for row in rows]  # one seed on both: the pair of the first counts, both are shown
+    assert statistics.by_machine(compare(*same), pd.DataFrame(same))["n"].tolist() == [1, 1, 1]
     alone = compare(*rows[:2])
     assert statistics.by_machine(alone, pd.DataFrame(rows[:2]))["time"].tolist() == [0.75]
 
