@@ -419,10 +419,10 @@ def test_float16_needs_cuda(tmp_path, refused):
     refused(lambda: prepare(tmp_path, precision="float16"), "precision='float16'", "CUDA", "float32, bfloat16")
 
 
-def test_a_run_in_another_precision_is_another_run(tmp_path, by_hand, trained):
+def test_a_run_in_another_precision_is_another_run(tmp_path, narrow):
     """The network computes in it, the record says it, and its key is another one's: bfloat16, or where that is what a
     machine takes by itself, float32."""
-    usual = trained("gradual").record
+    usual = training.train(prepare(tmp_path))
     other = "float32" if usual["precision"] == "bfloat16" else "bfloat16"
     run = prepare(tmp_path, precision=other)
     record = training.train(run)
