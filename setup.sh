@@ -2,6 +2,10 @@
 # Make .venv with a fitting Python and the tested versions, or say what is missing.
 set -eu
 cd "$(dirname "$0")"
+if [ -L .venv ]; then
+    echo "error: .venv is a link to $(readlink .venv), which would be emptied; remove the link, or 'touch .venv/ready' to use it as it is" >&2
+    exit 2
+fi
 python=""
 for candidate in "$@" python3 python3.13 python3.12 python3.11; do
     if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then

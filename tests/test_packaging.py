@@ -138,21 +138,38 @@ def test_make_passes_on_what_it_is_told(words, expected):
     assert dict(word.split("=", 1) for word in passed) == expected
 
 
-def test_setup_without_a_fitting_python_says_which_to_install(tmp_path):
-    """In a copy, on a machine that has nothing but a Python 3.9."""
+@pytest.fixture
+def setup(tmp_path):
+    """setup.sh in a folder of its own, on a machine that has nothing but a Python 3.9."""
     shutil.copy(ROOT / "setup.sh", tmp_path)
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name in ("dirname", "basename"):
+    for name in ("dirname", "basename", "readlink"):
         (tools / name).symlink_to(shutil.which(name))
     (tools / "python3").write_text("#!/bin/sh\nexit 1\n")
     (tools / "python3").chmod(0o755)
-    answer = subprocess.run([shutil.which("bash"), str(tmp_path / "setup.sh")], capture_output=True, text=True,
-                            env={"PATH": str(tools)}, check=False)  # fmt: skip
+    return lambda: subprocess.run([shutil.which("bash"), str(tmp_path / "setup.sh")], capture_output=True, text=True,
+                                  env={"PATH": str(tools)}, check=False)  # fmt: skip
+
+
+def test_setup_without_a_fitting_python_says_which_to_install(setup, tmp_path):
+    answer = setup()
     assert answer.returncode == 2
     assert len(answer.stderr.splitlines()) == 1
     assert "Python 3.11, 3.12 or 3.13 is needed" in answer.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_setup_empties_no_environment_that_is_linked(setup, tmp_path):
+    """`venv --clear` would delete what the link leads to, which may be another project's."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "theirs").touch()
+    (tmp_path / ".venv").symlink_to("shared")
+    answer = setup()
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: .venv is a link to shared, which would be emptied; remove the link")
+    assert len(answer.stderr.splitlines()) == 1
+    assert (tmp_path / "shared" / "theirs").exists()
 
 
 HOSTS = re.compile(rb"pypi\.|pythonhosted\.|anaconda\.org|artifactory\.|jfrog\.|index[-]url|/simple[/]|PIP[_]INDEX")
