@@ -286,7 +286,9 @@ def command_line(arguments: list[str]) -> int:
     if command == "plan":
         return say_plan(read_settings(words))
     if command == "summary":
-        return summarise(read_settings(words), changed=True)
+        settings = read_settings(words)
+        plan(settings)  # refuses what nothing could be a record of
+        return summarise(settings, changed=True)
     return work(read_settings(words), again=command == "render")
 
 

@@ -413,6 +413,12 @@ def test_the_summary_alone_trains_nothing(kernel, capsys):
     assert "read results/paper/summary.ipynb" in capsys.readouterr().out
 
 
+def test_a_summary_of_an_unknown_profile_is_refused(kernel, capsys):
+    assert runs.main(["summary", "PROFILE=papr", "RESULTS=results"]) == 2
+    assert kernel.asked == []
+    assert "profile='papr': unknown; allowed: " in capsys.readouterr().err
+
+
 def test_a_damaged_notebook_is_named_and_drawn_again(finished, capsys):
     (path,) = finished.glob("*.ipynb")
     path.write_text(path.read_text()[:5])
