@@ -172,6 +172,13 @@ def test_setup_empties_no_environment_that_is_linked(setup, tmp_path):
     assert (tmp_path / "shared" / "theirs").exists()
 
 
+def test_no_committed_notebook_names_a_folder_of_some_machine():
+    """Runs that are committed are given their images and weights by a path relative to the checkout."""
+    notebooks = [ROOT / path for path in tracked() if path.endswith(".ipynb")]
+    given = re.compile(r'(data|weights|results|checkpoint_dir) = \\"(/|~|\w:)')
+    assert [path.name for path in notebooks if path.is_file() and given.search(path.read_text())] == []
+
+
 HOSTS = re.compile(rb"pypi\.|pythonhosted\.|anaconda\.org|artifactory\.|jfrog\.|index[-]url|/simple[/]|PIP[_]INDEX")
 
 
