@@ -19,6 +19,7 @@ from entr_utils.statistics import (
     PLACE,
     SEED,
     TOGETHER,
+    as_begun,
     compare,
     differences,
     interval_text,
@@ -134,8 +135,7 @@ def again(runs: pd.DataFrame, counted: pd.DataFrame) -> str:
     """
     if runs.empty:
         return ""
-    run, made = [*TOGETHER, *SEED, "regime"], runs.assign(began=runs["env_started"].map(pd.Timestamp))
-    made = made.sort_values("began", kind="stable")
+    run, made = [*TOGETHER, *SEED, "regime"], as_begun(runs)
     both = made.drop_duplicates(run).merge(made.drop_duplicates(run, keep="last"), on=run, suffixes=("", "_again"))
     both = both[both["setting"] != both["setting_again"]]
     if both.empty:

@@ -13,6 +13,7 @@ from entr_utils.statistics import (
     best,
     compare,
     differences,
+    each_machine,
     interval_text,
     of_one_machine,
     pairs,
@@ -119,14 +120,11 @@ def _clock(table: pd.DataFrame) -> str:
 
 def _machine(table: pd.DataFrame) -> str:
     """The ratio of T by machine, beside that of re-training, of what several machines of one kind compared."""
-    measures = {"time": MEASURES["time"], "clock": MEASURES["clock"]}
-    found = stacked(compare(runs, measures=measures).assign(device=device)
-                    for device, runs in table.groupby("env_device", sort=False)) if len(table) else table  # fmt: skip
-    each = []
+    found, each = each_machine(table, {"time": MEASURES["time"], "clock": MEASURES["clock"]}), []
     for (*_, treatment), rows in found.groupby([*TOGETHER, "treatment"], sort=False) if len(found) else ():
         if len(rows) > 1:
-            told = ", ".join(f"T x {interval_text(row, 'time')}, re-training x {row['clock']:.2f} ({row['device']}, "
-                             f"n = {row['n']})" for _, row in rows.iterrows())  # fmt: skip
+            told = ", ".join(f"T x {interval_text(row, 'time')}, re-training x {row['clock']:.2f} "
+                             f"({row['env_device']}, n = {row['n']})" for _, row in rows.iterrows())  # fmt: skip
             each.append(f"{rows['dataset'].iloc[0]} {rows['network'].iloc[0]}, {said(str(treatment))}: {told}")
     return "; ".join(each) or NONE
 

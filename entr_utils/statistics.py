@@ -135,8 +135,12 @@ def pairs(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control: 
     base = table[table["regime"] == control]
     chosen = table[table["regime"].isin(list(treatments))]
     both = chosen.merge(base, on=[*TOGETHER, *PAIR], suffixes=("", "_control"))
-    began = both.sort_values("env_started_control", key=lambda at: at.map(pd.Timestamp), kind="stable")
-    return began.drop_duplicates([*TOGETHER, "regime", *SEED]).sort_index()
+    return as_begun(both, "env_started_control").drop_duplicates([*TOGETHER, "regime", *SEED]).sort_index()
+
+
+def as_begun(runs: pd.DataFrame, at: str = "env_started") -> pd.DataFrame:
+    """The rows in the order in which their runs began."""
+    return runs.sort_values(at, key=lambda started: started.map(pd.Timestamp), kind="stable")
 
 
 def of_one_machine(table: pd.DataFrame) -> pd.DataFrame:
@@ -145,11 +149,10 @@ def of_one_machine(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
     of_seed = [*TOGETHER, *SEED]
-    runs = table.assign(began=table["env_started"].map(pd.Timestamp), control=table["regime"] == CONTROL)
-    made = runs.groupby([*of_seed, "setting"], sort=False).agg(
-        control=("control", "any"), regimes=("regime", "nunique"), began=("began", "min"))  # fmt: skip
-    order = ["control", "regimes", "began"]
-    made = made.reset_index().sort_values(order, ascending=[False, False, True], kind="stable")
+    runs = as_begun(table.assign(control=table["regime"] == CONTROL))
+    made = runs.groupby([*of_seed, "setting"], sort=False)
+    made = made.agg(control=("control", "any"), regimes=("regime", "nunique"))
+    made = made.reset_index().sort_values(["control", "regimes"], ascending=False, kind="stable")
     chosen = made.drop_duplicates(of_seed)[[*of_seed, "setting"]]
     kept = table[[*of_seed, "setting"]].merge(chosen, how="left", indicator=True)["_merge"] == "both"
     return table[kept.to_numpy()]
@@ -160,10 +163,17 @@ def machines(compared: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(where for made_on in compared["made_on"] for where, _ in made_on))
 
 
+def each_machine(table: pd.DataFrame, measures: dict[str, tuple[str, bool]] = MEASURES) -> pd.DataFrame:
+    """`compare` of each machine's runs by themselves, with a column env_device."""
+    if table.empty:
+        return table
+    return stacked(compare(runs, measures=measures).assign(env_device=device)
+                   for device, runs in table.groupby("env_device", sort=False))  # fmt: skip
+
+
 def by_machine(compared: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `compared`, each that several machines have followed by what each of them says by itself."""
-    alone = stacked(compare(runs) for _, runs in table.groupby("setting", sort=False)) if len(table) else table
-    parts, names = [], [*TOGETHER, "treatment"]
+    alone, parts, names = each_machine(table), [], [*TOGETHER, "treatment"]
     for i, row in compared.iterrows():
         own = alone[(alone[names] == row[names]).all(axis=1)]
         parts += [compared.loc[[i]], own] if len(own) > 1 else [compared.loc[[i]]]
@@ -205,10 +215,10 @@ def _measure(name: str, values: np.ndarray, share: float, image: float) -> dict[
 def left_out(table: pd.DataFrame) -> int:
     """How many runs `compare` does not use: no partner of the same seed, images, weights, device and protocol, or of a
     seed that another machine has."""
+    if table.empty:
+        return 0
     numbered = table.reset_index(drop=True).assign(run=range(len(table)))
     both = pairs(numbered)
-    if both.empty and table.empty:
-        return 0
     wanted = numbered[numbered["regime"].isin([CONTROL, *TREATMENTS])]
     return len(set(wanted["run"]) - {*both["run"], *both["run_control"]})
 

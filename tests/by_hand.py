@@ -7,6 +7,7 @@ import pandas as pd
 
 from entr_utils import records, statistics
 from entr_utils.datasets import DATASETS
+from entr_utils.keys import key_of
 from entr_utils.regimes import PROTOCOL, STEPS
 
 SIZES = {
@@ -64,6 +65,13 @@ def record(regime: str = "no_increase", seed: int = 0, dataset: str = "steel", n
     return records.make(identity, about, ledger, costs, environment)
 
 
+def remade(run: dict, **other) -> dict:
+    """A record of the same numbers under another identity."""
+    identity = run["identity"] | other
+    kept = {name: identity[name] for name in records.KEPT} | {"identity": identity, "key": key_of(identity)}
+    return records.make(identity, run | kept, {}, {}, run["environment"] | {"device": identity["device"]})
+
+
 def _started(regime: str, seed: int) -> str:
     """A day a seed, regimes in their order."""
     return f"2026-01-{1 + seed:02d}T00:{10 + list(SIZES).index(regime)}:00+00:00"
@@ -114,7 +122,8 @@ def run(regime: str, seed: int = 0, seconds: float = 60.0, accuracy: float = 0.8
     row: dict = dict.fromkeys((column for column, _ in statistics.MEASURES.values()), 1.0)
     row |= {
         "dataset": "steel", "network": "resnet18", "weights": "imagenet", "comparable": "a", "setting": "one",
-        "conditions": other.get("setting", "one"), "env_started": "2026-01-01T00:00:00+00:00", "env_device": "one",
+        "conditions": other.get("setting", "one"), "env_started": "2026-01-01T00:00:00+00:00",
+        "env_device": other.get("setting", "one"),
         "n_val": 100, "n_train": 900, "split_rule": "by image", "split_sha256": "one split",
     }  # fmt: skip
     return row | {"regime": regime, "seed": seed, "seconds_total": seconds, "accuracy_total": accuracy} | other

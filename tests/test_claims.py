@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from by_hand import matrix, record
+from by_hand import matrix, record, remade
 
 from entr_utils import claims, records
 from entr_utils.datasets import DATASETS
@@ -175,16 +175,11 @@ def test_other_batches_are_no_other_networks():
     """18 comparisons of one network at three batches are six of 18; and one seed at two batches is one seed."""
     loaded = matrix(3)
     for batch in (32, 16):
-        loaded += [rebatched(run, batch) for run in matrix(3)]
+        loaded += [remade(run, batch=batch) for run in matrix(3)]
     assert judge(loaded)["ours"].filter(like=EFFICIENCY).str.startswith("6 of 6 compared (18 needed)").all()
     once = papers_own("steel", [0.796])
-    assert verdicts([*once, rebatched(once[0], 32)], "steel, resnet50 no increase: accuracy before") == [
+    assert verdicts([*once, remade(once[0], batch=32)], "steel, resnet50 no increase: accuracy before") == [
         "not enough data"]  # fmt: skip
-
-
-def rebatched(run: dict, batch: int) -> dict:
-    """The same run as if it had been asked for at another batch."""
-    return run | {"batch": batch, "identity": run["identity"] | {"batch": batch}}
 
 
 def test_a_seed_that_one_regime_alone_has_moves_no_order():

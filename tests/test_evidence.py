@@ -8,11 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import record
+from by_hand import record, remade
 
 from entr_utils import UserError, datasets, evidence, experiment, records, runs, training
 from entr_utils.evidence import PARTS, Part
-from entr_utils.keys import key_of
 from entr_utils.regimes import CONTROLS, PROTOCOL, REGIMES
 
 TINY = Part("tiny", ("steel",), ("no_increase", "gradual"), (0, 1),
@@ -28,13 +27,13 @@ def test_what_each_part_asks_for(name, count):
     assert {given["regime"] for _, given in cells} <= {*REGIMES, *CONTROLS}
 
 
-def rebatched(run: dict) -> dict:
-    identity = run["identity"] | {"batch": 32}
-    changed = {"identity": identity, "batch": 32, "key": key_of(identity)}
-    return records.make(identity, run | changed, {}, {}, run["environment"])
+def device_folder(results):
+    """The one folder of records that the tiny part has."""
+    (here,) = (path for path in (results / "tiny").iterdir() if path.is_dir())
+    return here
 
 
-@pytest.mark.parametrize("other", [record(weights="none"), record(largest=128), rebatched(record())],
+@pytest.mark.parametrize("other", [record(weights="none"), record(largest=128), remade(record(), batch=32)],
                          ids=["weights", "size", "batch"])  # fmt: skip
 def test_runs_that_were_asked_for_otherwise_are_not_of_the_queue(other, tmp_path):
     """Weights, size and batch are those of the profile: another's record is no part of what was planned."""
@@ -189,12 +188,9 @@ def test_parts_with_notebooks_go_the_usual_way(queue, tmp_path, monkeypatch):
 def test_only_records_of_today_count(queue, tmp_path, capsys):
     """Of the protocol and the part's arms; of each unit on the machine that has most of it."""
     evidence.main([f"RESULTS={tmp_path}"])
-    (here,) = (path for path in (tmp_path / "tiny").iterdir() if path.is_dir())
+    here = device_folder(tmp_path)
     files = sorted(here.glob("*.json"))
-    old = records.read(files[0])
-    identity = old["identity"] | {"protocol": PROTOCOL - 1}
-    older = {"identity": identity, "protocol": PROTOCOL - 1, "key": key_of(identity)}
-    records.write(records.make(identity, old | older, {}, {}, old["environment"]), files[0])
+    records.write(remade(records.read(files[0]), protocol=PROTOCOL - 1), files[0])
     other = here.with_name("another")
     other.mkdir()
     for path in files[1:4]:
@@ -206,13 +202,9 @@ def test_only_records_of_today_count(queue, tmp_path, capsys):
 def moved(paths, device: str):
     """Records as if made on this device, in its folder."""
     for path in paths:
-        run = records.read(path)
-        there = {"identity": run["identity"] | {"device": device}, "environment": run["environment"]}
-        there["environment"]["device"] = device
-        there["key"] = key_of(there["identity"])
         folder = path.parents[1] / "another"
         folder.mkdir(exist_ok=True)
-        records.write(records.make(there["identity"], run | there, {}, {}, there["environment"]), folder / path.name)
+        records.write(remade(records.read(path), device=device), folder / path.name)
         path.unlink()
 
 
@@ -221,7 +213,7 @@ def test_what_another_machine_has_whole_is_not_made_again(queue, tmp_path, capsy
     here. A damaged one there is named and does not count."""
     done, _ = queue
     evidence.main([f"RESULTS={tmp_path}"])
-    (here,) = (path for path in (tmp_path / "tiny").iterdir() if path.is_dir())
+    here = device_folder(tmp_path)
     threads = records.read(next(here.glob("*.json")))["environment"]["threads"]
     moved([*here.glob("*-s0-*.json"), *here.glob("*-gradual-s1-*.json")], f"Abacus, {threads} threads")
     del done[:]
@@ -244,7 +236,7 @@ def test_a_machine_of_another_kind_is_no_other_half(queue, tmp_path):
     """What cannot be pooled with this one's is made here, too, and not added up."""
     done, _ = queue
     evidence.main([f"RESULTS={tmp_path}"])
-    (here,) = (path for path in (tmp_path / "tiny").iterdir() if path.is_dir())
+    here = device_folder(tmp_path)
     moved([*here.glob("*-s0-*.json")], "Tesla T4")
     assert len([*(tmp_path / "tiny" / "another").glob("*.json")]) == 4
     del done[:]
