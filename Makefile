@@ -61,14 +61,14 @@ help: ## this list
 	@echo "make TARGET NAME=value ..."
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
 	@echo
-	@echo "  PROFILE   quick (images drawn by formula, 96 px) or paper (real images, 250 px)"
+	@echo "  PROFILE   quick (images drawn by formula, 80 px) or paper (real images, 250 px)"
 	@echo "  DATASETS  steel ucm bees            NETWORKS  resnet18 resnet34 resnet50"
 	@echo "  REGIMES   no_increase gradual stepwise small reversed short blurred cropped   SEEDS  0 1 2 ..."
 	@echo "  WEIGHTS   imagenet, none, or a checkpoint's path      SIZE  largest image size in pixels"
 	@echo "  DATA      folder that holds <dataset>/<class>/ (data), or synthetic"
 	@echo "  GROUPS    CSV (file, group) of images to keep on one side of the split, or none"
 	@echo "  PRECISION float32, bfloat16 or float16 (CUDA); the fastest the hardware really has where none is named"
-	@echo "  BATCH     images a step (quick 32, paper 64)    PARTS     of the bench: ceiling versus growth ..., of the evidence: 1 to 5"
+	@echo "  BATCH     images a step (quick 16, paper 64)    PARTS     of the bench: ceiling versus growth ..., of the evidence: 1 to 5"
 	@echo "  CHECKPOINT_DIR  where runs keep their state to go on from, such as a mounted drive (beside the record)"
 	@echo "  RESULTS   where records and notebooks go (results)    PYTHON  the Python to build .venv with"
 

@@ -153,9 +153,11 @@ def _highest(runs: pd.DataFrame, first: Cell, others: list[Cell], kind: str) -> 
     shared = by_cell.dropna()  # a seed that one cell alone has tells nothing of their order
     if len(by_cell.columns) < 2 or shared.empty:
         return ran, OPEN
-    found = shared.mean()
-    winner = max(shared.columns, key=lambda cell: found[cell])
-    ours = f"{winner[0]} {said(winner[1])}, As {found[winner]:.3f} ({ran}, n = {len(shared)})"
+    with np.errstate(divide="ignore"):
+        found = np.log(shared).mean()  # seconds of several machines: only ratios of a seed's runs mean something
+    winner, next_ = sorted(shared.columns, key=lambda cell: -found[cell])[:2]
+    ours = (f"{winner[0]} {said(winner[1])}, As x {np.exp(found[winner] - found[next_]):.2f} of {next_[0]} "
+            f"{said(next_[1])}'s ({ran}, n = {len(shared)})")  # fmt: skip
     share = float((runs["n_val"] / runs["n_train"]).mean()) if kind else 0.0
     intervals = [_ratio(by_cell, first, other, share) for other in others]
     if any(high < 1 for _, high in intervals):

@@ -86,7 +86,7 @@ def status(dataset: str, data: str) -> tuple[str, str]:
     known = DATASETS[dataset]
     folder = class_folder(dataset, data)
     if data.startswith("synthetic"):
-        return "synthetic", f"{dataset}: synthetic images drawn by formula ({known.look}, {known.classes} classes)"
+        return "synthetic", f"{dataset}: synthetic images drawn by formula ({known.look})"
     if folder.is_dir():
         paths = list_images(folder)
         classes = len({path.parent for path in paths})

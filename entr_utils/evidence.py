@@ -10,15 +10,16 @@ were missing.
 """
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entr_utils import UserError, files, inputs, locks, records, runs
+from entr_utils import UserError, conditions, files, inputs, locks, records, runs
 from entr_utils.commands import guarded, start, with_defaults
 from entr_utils.execution import whole
 from entr_utils.keys import slug
@@ -36,7 +37,8 @@ class Part:
 
     Attributes:
         title: for people.
-        datasets, regimes, seeds: every combination is a run, all with ResNet18.
+        seeds: of each dataset.
+        regimes: of each seed; each is a run, all with ResNet18.
         arms: what else differs: parameters; each arm is run with every combination.
         profile, folder: records go to RESULTS/<folder>/<profile>/<device>/.
         beside: regimes that these are compared with: they have to be there of the same machine.
@@ -45,9 +47,8 @@ class Part:
     """
 
     title: str
-    datasets: tuple[str, ...]
+    seeds: dict[str, tuple[int, ...]]
     regimes: tuple[str, ...]
-    seeds: tuple[int, ...]
     arms: tuple[dict, ...] = ({},)
     profile: str = "paper"
     folder: str = ""
@@ -56,14 +57,15 @@ class Part:
 
 
 PARTS = {
-    "1": Part("the paper's regimes, three datasets, 3 seeds", ("steel", "ucm", "bees"), REGIMES, (0, 1, 2)),
-    "2": Part("steel and bees to 5 seeds", ("steel", "bees"), REGIMES, (3, 4)),
-    "3": Part("controls on bees and ucm, 3 seeds", ("bees", "ucm"), ("small", "reversed", "short"), (0, 1, 2),
-              beside=("no_increase", "gradual")),
-    "4": Part("the mechanism: coarse, fine and both, 5 seeds", ("steel",), MECHANISM, (0, 1, 2, 3, 4),
+    "1": Part("the paper's regimes, three datasets, 3 seeds", dict.fromkeys(("steel", "ucm", "bees"), (0, 1, 2)),
+              REGIMES),
+    "2": Part("steel and bees to 5 seeds", dict.fromkeys(("steel", "bees"), (3, 4)), REGIMES),
+    "3": Part("controls on bees and ucm, 3 seeds", {"bees": (0, 1, 3), "ucm": (0, 1, 2)},  # 3: see predictions.md
+              ("small", "reversed", "short"), beside=("no_increase", "gradual")),
+    "4": Part("the mechanism: coarse, fine and both, 5 seeds", {"steel": (0, 1, 2, 3, 4)}, MECHANISM,
               tuple({"data": data, "weights": "none"} for data in ("synthetic-coarse", "synthetic-fine", "synthetic")),
               "mechanism", notebooks=False),
-    "5": Part("leakage: steel by sample and by image, 3 seeds", ("steel",), ("no_increase", "gradual"), (0, 1, 2),
+    "5": Part("leakage: steel by sample and by image, 3 seeds", {"steel": (0, 1, 2)}, ("no_increase", "gradual"),
               tuple({"groups": groups} for groups in KNOWN_GROUPS), folder="leakage"),
 }  # fmt: skip
 VALUES = {"DATA": "", "WEIGHTS": "", "RESULTS": "results"}
@@ -76,8 +78,8 @@ def read_settings(words: list[str]) -> dict[str, str]:
 
 def cells(part: Part) -> Iterator[tuple[str, dict]]:
     """Dataset and parameters of each run, in the order they are run: seed by seed, regimes rotating with the seed."""
-    for seed in part.seeds:
-        for dataset in part.datasets:
+    for seed in sorted({seed for seeds in part.seeds.values() for seed in seeds}):
+        for dataset in (dataset for dataset, seeds in part.seeds.items() if seed in seeds):
             for arm in part.arms:
                 for regime in rotated(list(part.regimes), seed):
                     yield dataset, {"regime": regime, "seed": seed, "profile": part.profile, **arm}
@@ -111,8 +113,8 @@ def recorded(folder: Path, but: str = "") -> dict[tuple[str, str], Machines]:
                 raise
             print(f"  it does not count: {error}")
             continue
-        if record["protocol"] == PROTOCOL and record["network"] == "resnet18" and not records.asked_for(record):
-            pooled = found[records.conditions(record), record["weights"]]
+        if record["protocol"] == PROTOCOL and record["network"] == "resnet18" and not conditions.asked_for(record):
+            pooled = found[conditions.of(record), record["weights"]]
             pooled[path.parent.name].add(name_of(record["dataset"], of_record(record)))
     return found
 
@@ -130,32 +132,36 @@ def _beside(unit: set[tuple], part: Part) -> set[tuple]:
     return {(dataset, regime, *rest) for dataset, _, *rest in unit for regime in part.beside}
 
 
-def states(results: str, parts: Iterable[Part]) -> list[tuple[int, int, list[str]]]:
-    """(done, of how many, device folders) of each part; every folder of records is read once.
+def states(results: str, parts: Iterable[Part]) -> list[tuple[int, int, dict[str, int]]]:
+    """(done, of how many, done in each device's folder) of each part; every folder of records is read once.
 
-    Of the conditions and weights of which most is done; of each unit the machine that has most of it.
+    Of the conditions and weights of which most is done; a unit counts where most of it is, of several machines where
+    most of all is.
     """
     read, counted = cache(recorded), []
     for part in parts:
         found, wanted = read(Path(results) / part.folder / part.profile), units(part)
-        done, devices = max((_count(wanted, part, machines) for machines in found.values()), default=(0, []))
+        each = [_count(wanted, part, machines) for machines in found.values()]
+        done, devices = max(each, default=(0, {}), key=itemgetter(0))
         counted.append((done, sum(map(len, wanted)), devices))
     return counted
 
 
-def _count(wanted: list[set[tuple]], part: Part, machines: Machines) -> tuple[int, list[str]]:
-    done, devices = 0, set()
+def _count(wanted: list[set[tuple]], part: Part, machines: Machines) -> tuple[int, dict[str, int]]:
+    done, in_all = Counter[str](), {device: len(set().union(*wanted) & names) for device, names in machines.items()}
     for unit in wanted:
         there = {device: len(unit & names) for device, names in machines.items() if _beside(unit, part) <= names}
-        most = max(there.values(), default=0)
-        done += most
-        devices |= {device for device, n in there.items() if n == most > 0}
-    return done, sorted(devices)
+        if any(there.values()):
+            most = max(sorted(there), key=lambda device: (there[device], in_all[device]))
+            done[most] += there[most]
+    return done.total(), dict(done)
 
 
-def told(done: int, of: int, devices: list[str]) -> str:
+def told(done: int, of: int, devices: dict[str, int]) -> str:
     """One of `states` in words."""
-    return f"{done} of {of} done" + (f" on {' and '.join(devices)}" if devices else "")
+    each = [f"{n} on {device}" for device, n in sorted(devices.items())]
+    where = f": {' and '.join(each)}" if len(each) > 1 else "".join(f" on {device}" for device in devices)
+    return f"{done} of {of} done{where}"
 
 
 def say_state(settings: dict[str, str]) -> int:
@@ -227,7 +233,7 @@ def _elsewhere(part: Part, settings: dict[str, str]) -> set[tuple]:
     device = timing.device_model()
     weights = part.arms[0].get("weights") or settings["WEIGHTS"] or PROFILES[part.profile].weights
     there = recorded(Path(settings["RESULTS"]) / part.folder / part.profile, but=slug(device))
-    others = there.get((records.usual_conditions(device, timing.precision()), networks.weights_label(weights)), {})
+    others = there.get((conditions.usual(device, timing.precision()), networks.weights_label(weights)), {})
     return {name for unit in units(part) for names in others.values() if unit | _beside(unit, part) <= names
             for name in unit}  # fmt: skip
 

@@ -121,7 +121,8 @@ def main(notebook: str, output: str, values: str, parent: str) -> None:
     import papermill
 
     parameters = json.loads(Path(values).read_text())
-    papermill.execute_notebook(notebook, output, parameters, progress_bar=False)
+    # A kernel that has run its last cell has nothing left to do: it need not be asked to end, and waited for.
+    papermill.execute_notebook(notebook, output, parameters, progress_bar=False, shutdown_kernel="immediate")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def prepare_own(images: str, seeds: str, profile: str = "", **parameters) -> lis
     Args:
         images: folder with one sub-folder a class, a .zip or .tar of one, or "synthetic" for a demonstration.
         seeds: whole numbers, separated by spaces.
-        profile: "" is "paper" (250 px, pretrained) for images and "quick" (96 px, from scratch) for the demonstration.
+        profile: "" is "paper" (250 px, pretrained) for images and "quick" (80 px, from scratch) for the demonstration.
     """
     drawn = isinstance(images, str) and images.startswith("synthetic")
     data = images if drawn else str(downloads.own_folder(images))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from entr_utils import UserError
 from entr_utils.records import caption
-from entr_utils.regimes import CONTROLS, REGIMES, STEPS, pixels, sizes
+from entr_utils.regimes import CONTROLS, PROFILES, REGIMES, STEPS, pixels, sizes
 from entr_utils.verdicts import said
 
 ALL = (*REGIMES, *CONTROLS)
@@ -75,15 +75,16 @@ def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source:
 
 
 def synthetic_samples() -> Image:
-    """Figure 2 for the images drawn by formula: the looks of the three datasets, seven classes each."""
+    """Figure 2 for the images that the quick profile draws: the looks of the three datasets, an image a class."""
     from entr_utils import synthetic
     from entr_utils.datasets import DATASETS
 
-    figure, axes = plt.subplots(3, 7, figsize=(9.5, 4.6), layout="constrained")
+    quick = PROFILES["quick"]
+    figure, axes = plt.subplots(3, quick.classes, figsize=(8.5, 4.9), layout="constrained")
     plt.close(figure)
     for row, dataset in zip(axes, DATASETS.values(), strict=True):
-        drawn = synthetic.draw(dataset.look, dataset.classes, 1, 128)
-        for label, axis in zip(np.linspace(0, dataset.classes - 1, len(row)).astype(int), row, strict=True):
+        drawn = synthetic.draw(dataset.look, quick.classes, 1, quick.size)
+        for label, axis in enumerate(row):
             axis.imshow(drawn[label])
             axis.set_title(f"{dataset.name}, class {label:02d}", fontsize=8)
             axis.axis("off")

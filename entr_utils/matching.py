@@ -8,7 +8,7 @@ the last one completes: nothing is cut off. If short wins, stopping early wins, 
 
 from typing import TYPE_CHECKING
 
-from entr_utils import UserError, files, records
+from entr_utils import UserError, conditions, files, records
 
 if TYPE_CHECKING:
     from entr_utils.experiment import Experiment
@@ -54,7 +54,7 @@ def _kept(short: "Experiment") -> dict:
         if path.suffix in (".json", ".trained"):
             record = files.read_json(path)
             same = record["identity"]["split_sha256"] == short.identity["split_sha256"]
-            same = same and records.comparable(record["identity"]) == records.comparable(short.identity)
+            same = same and conditions.comparable(record["identity"]) == conditions.comparable(short.identity)
             if same and "matched" in record:  # not where its share was given by hand
                 return record["matched"]
     return {}

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entr_utils import mechanism, pace, statistics
+from entr_utils.conditions import letters, setting
 from entr_utils.figures import ALL, LABELS, LINES, MARKERS, PALETTE, foot, new
-from entr_utils.records import letters, setting, table
+from entr_utils.records import table
 from entr_utils.statistics import PLACE
 from entr_utils.verdicts import said, span
 

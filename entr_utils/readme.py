@@ -18,7 +18,7 @@ from entr_utils import UserError
 ROOT = Path(__file__).parents[1]
 BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
 LINK = "https://colab.research.google.com/github/{repository}/blob/main/notebooks/{notebook}"
-PICTURE = "results/paper/front.png"
+PICTURE, SUMMARY = "results/paper/front.png", "results/paper/summary.ipynb"
 UNSET = "The repository's address is not set yet: `make badges REPO=owner/name` writes the Colab badges here."
 
 
@@ -55,18 +55,20 @@ def write_results(root: Path = ROOT) -> str:
 
 
 def results(root: Path = ROOT) -> str:
-    """The answer so far, from the committed records alone: the verdict, what is missing, each comparison, claims."""
+    """The answer so far, from the committed records alone: the verdict, what is missing, what is compared, claims."""
     from entr_utils import claims, controls, statistics, summary
 
     folder = str(root / "results")
     table, loaded = summary.read_all(folder, "paper")
     compared = statistics.compare(table)
+    best = statistics.best(compared)
     parts = [
         summary.verdict(compared, loaded, "paper").data,
         f"![Validation accuracy over seconds of training]({PICTURE})",
         summary.reading(compared, loaded).data,
         summary.queue(folder, "paper").data,
-        summary.comparisons(compared, loaded).data,
+        summary.comparisons(best, loaded).data,
+        f"All {len(compared)} comparisons, and what each machine says by itself, are in [the summary]({SUMMARY}).",
         f"The paper's claims: {claims.tally(claims.judge(table))} {controls.missing(table)}".strip(),
         _mechanism(folder),
     ]

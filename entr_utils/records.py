@@ -5,20 +5,16 @@ No torch here: a laptop without it can read results.
 
 import math
 import os
-import re
 from collections.abc import Callable
 from functools import cache
-from itertools import product
 from pathlib import Path
-from string import ascii_uppercase
 
 import fastjsonschema  # imported in no time; jsonschema takes seconds of every kernel's start
 import pandas as pd
 
-from entr_utils import files
+from entr_utils import conditions, files
 from entr_utils.keys import key_of
-from entr_utils.parameters import of_record
-from entr_utils.regimes import PROFILES, PROTOCOL
+from entr_utils.regimes import PROTOCOL
 
 SCHEMA_VERSION = 1
 DRAWN_FOR_MECHANISM = "Images drawn by formula, so that what carries the class is known: evidence on them alone."
@@ -231,11 +227,11 @@ def table(records: list[dict]) -> pd.DataFrame:
         row = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
         row |= {f"env_{name}": value for name, value in record["environment"].items() if not isinstance(value, dict)}
         row |= {
-            "comparable": comparable(record["identity"]),
-            "setting": setting(record),
-            "conditions": conditions(record),
+            "comparable": conditions.comparable(record["identity"]),
+            "setting": conditions.setting(record),
+            "conditions": conditions.of(record),
             "split_sha256": record["identity"]["split_sha256"],
-            "split_rule": split_rule(record),
+            "split_rule": conditions.split_rule(record),
             "n_classes": len(record["class_names"]),
             "warmup_total": sum(record["warmup_seconds"].values()),
             "eval_seconds": sum(stage["eval_seconds"] for stage in record["stages"]),
@@ -246,65 +242,6 @@ def table(records: list[dict]) -> pd.DataFrame:
         row |= {f"train_size_{name}": stages[name]["accuracy_train_size"] for name in ("CMult", "TTA")}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def comparable(identity: dict) -> str:
-    """A key of all that must agree in pairs of which one mean is taken: the identity without regime, stages and seed,
-    and of the device its `kind`. The two runs of a pair are of one device all the same (`statistics.PAIR`)."""
-    free = {"regime", "stages", "seed", "split_sha256"}
-    rest = {name: value for name, value in identity.items() if name not in free}
-    return key_of(rest | {"device": kind(identity["device"])})[:12]
-
-
-def split_rule(record: dict) -> str:
-    """How the images were split, without the seed: "stratified by class, 90/10, by image"."""
-    return re.sub(r"^seed \d+, ", "", record["split"])
-
-
-def setting(record: dict) -> str:
-    """What has to be the same before seconds mean the same: the device, and the `conditions`."""
-    device = record["environment"]["device"]
-    return conditions(record).replace(kind(device), device, 1)
-
-
-def conditions(record: dict) -> str:
-    """What has to be the same before pairs are pooled: kind of device, precision, protocol, and what was asked for
-    beside what the profile says: a run with a schedule of its own is no replicate of the regime it is named after."""
-    shared = usual_conditions(record["environment"]["device"], record["precision"], record["protocol"])
-    return ", ".join([shared, *asked_for(record)])
-
-
-def usual_conditions(device: str, precision: str, protocol: int = PROTOCOL) -> str:
-    """The `conditions` of a run of which nothing was asked for."""
-    return f"{kind(device)}, {precision}, protocol {protocol}"
-
-
-def kind(device: str) -> str:
-    """Processors with as many threads are of one kind; every GPU is of its own."""
-    return re.sub(r".*, (\d+) threads", r"\1 threads of a processor", device)
-
-
-def asked_for(record: dict) -> list[str]:
-    """In which of size, batch and schedule a run is not what its profile and regime say."""
-    profile, given = PROFILES[record["profile"]], of_record(record)
-    asked = [f"{given['size']} px"] if given["size"] != profile.size else []
-    asked += [f"batch {given['batch']}"] if given["batch"] != profile.batch else []
-    asked += [f"full size from {given['switch']}"] if given.get("switch", "CMult") != "CMult" else []
-    asked += [f"share {given['share']:g}"] if "share" in given and "matched" not in record else []
-    return asked
-
-
-def letters(records: list[dict]) -> dict[str, str]:
-    """A letter for each setting where there are several, for tables and figures; else nothing."""
-    found = sorted(set(map(setting, records)))
-    names = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))
-    return dict(zip(found, names, strict=False)) if len(found) > 1 else {}
-
-
-def lettered(made_on: tuple[tuple[str, int], ...], of: dict[str, str]) -> str:
-    """The letters of what a comparison was made on (`statistics.compare`), with the pairs of each of several."""
-    several = len(made_on) > 1
-    return ", ".join(f"{of[where]} ({n})" if several else of[where] for where, n in made_on)
 
 
 def caption(records: list[dict]) -> str:
@@ -325,5 +262,5 @@ def caption(records: list[dict]) -> str:
         notes.append("Trained on a CPU; the paper used a Colab GPU.")
     for old in sorted({record["protocol"] for record in records} - {PROTOCOL}):
         notes.append(f"T under protocol {old} cannot be compared with T under protocol {PROTOCOL}, today's.")
-    notes += [f"{letter}: {where}." for where, letter in letters(records).items()]
+    notes += [f"{letter}: {where}." for where, letter in conditions.letters(records).items()]
     return " ".join(notes)

@@ -148,8 +148,8 @@ PROFILES = {
     for profile in (
         Profile("tiny", 80, 16, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (1, 1, 2), "RPL": (1, 1, 2)},
                 "none", "synthetic", "what the tests run; its numbers mean nothing"),
-        Profile("quick", 96, 32, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (2, 1, 2), "RPL": (2, 1, 2)},
-                "none", "synthetic", "a demonstration on images drawn by formula, not evidence"),
+        Profile("quick", 80, 16, {"SGDR": (1, 1, 1), "CLRS": (1, 1, 1), "CMult": (1, 1, 2), "RPL": (2, 1, 2)},
+                "none", "synthetic", "a demonstration on images drawn by formula, not evidence", classes=6),
         Profile("paper", 250, 64, {"SGDR": (3, 1, 1), "CLRS": (2, 2, 1), "CMult": (3, 1, 2), "RPL": (3, 1, 2)},
                 "imagenet", "data", "the paper's experiment on real images"),
         # 64 px, so gradual begins at 26 px: five classes, since the sixth's coarse pattern (11 cycles) is lost there.

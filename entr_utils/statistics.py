@@ -110,7 +110,8 @@ def compare(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control
     Returns columns TOGETHER, treatment, n, made_on ((setting, pairs) of each machine), n_val, image (points one
         validation image is worth), for each measure the mean, `_low` and `_high` (95%), `_wide_low` and `_wide_high`
         (corrected), `_p`: ratios treatment / control from logarithms, accuracy differences in percentage points;
-        `equivalence` of "points"; of "clock" `unsteady`, the factor by which a pair's re-training differed at most.
+        `equivalence` of "points"; with "clock" `unsteady`, the factor by which a pair's re-training differed at most,
+        and as one more measure `aligned`.
     """
     both = pairs(table, treatments, control)
     cells = both.groupby([*TOGETHER, "regime"], sort=False) if len(both) else ()
@@ -188,6 +189,13 @@ def differences(both: pd.DataFrame, measure: tuple[str, bool]) -> np.ndarray:
         return np.log(treatment / control) if ratio else 100 * (treatment - control)
 
 
+def aligned(both: pd.DataFrame) -> np.ndarray:
+    """Of each row of `pairs` the ratio of T had re-training and TTA, the same work in both, taken the control's
+    seconds."""
+    after = both["seconds_total_control"] - both["seconds_subtotal_control"]
+    return ((both["seconds_subtotal"] + after) / both["seconds_total_control"]).to_numpy(float)
+
+
 def _row(both: pd.DataFrame, measures: dict[str, tuple[str, bool]]) -> dict:
     n_val = int(both["n_val"].min())
     made_on = tuple(both["setting"].value_counts(sort=False).items())
@@ -200,6 +208,7 @@ def _row(both: pd.DataFrame, measures: dict[str, tuple[str, bool]]) -> dict:
             row |= equivalence(values, row["image"])
         if name == "clock":  # of pairs: one fast and one slow leave a mean of 1
             row["unsteady"] = float(np.exp(np.abs(values).max()))
+            row |= _measure("aligned", np.log(aligned(both)), share, 0.0)
     return row
 
 

@@ -1,6 +1,7 @@
 """What the summary shows of many records: sentences and tables. Everything works for any part of the records."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from entr_utils import claims, controls, evidence, files, mechanism, pace, records, scrutiny, statistics, verdicts
+from entr_utils.conditions import lettered, letters, setting, split_rule
 from entr_utils.datasets import DATASETS
 from entr_utils.figures import ALL, LABELS
 from entr_utils.keys import git
@@ -51,14 +53,12 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     alone = f" {unpaired} of them are not compared above: without a partner, or of a seed another machine has." if (
         unpaired) else ""  # fmt: skip
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
-    of, best = records.letters(loaded), statistics.best(compared)
+    of, best = letters(loaded), statistics.best(compared)
     if other := _uncounted(table, best, compared):
         alone += f" {other} of them are of conditions that are not counted above."
-    where = f"settings {', '.join(of.values())} (named below)" if of else records.setting(first)
-    arrival = pace.says(pace.arrivals(table, loaded), best)
+    where = f"settings {', '.join(of.values())} (named below)" if of else setting(first)
     return Markdown("\n".join((
-        verdicts.headline(best), f"- **Time to accuracy.** {arrival}",
-        f"- **Controls.** {' '.join([controls.says(controls.compared(table)), *controls.own_size(table)])}\n",
+        f"{verdicts.headline(best)}\n",
         f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone} "
         f"Images: {_sizes(loaded)}.\n",
         f"What was stand-in: {records.caption(loaded) or 'nothing'}",
@@ -66,10 +66,16 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
 
 
 def reading(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
-    """How to read the `verdict`: what its words mean, what intervals are of, what is not counted in it."""
-    best = statistics.best(compared)
-    lines = [*verdicts.caveats(best), verdicts.counted(best, compared, records.letters(loaded))]
-    return Markdown("\n".join(["How to read it:\n", *(f"- {line}" for line in lines if line)]) if len(best) else "")
+    """What stands beside the `verdict`, and how to read it: what its words mean, what intervals are of, what is not
+    counted in it."""
+    best, table = statistics.best(compared), records.table(loaded)
+    if best.empty:
+        return Markdown("")
+    beside = [f"**Time to accuracy.** {pace.says(pace.arrivals(table, loaded), best)}",
+              f"**Controls.** {controls.says(controls.compared(table))}", *controls.own_size(table)]  # fmt: skip
+    lines = [*verdicts.caveats(best), verdicts.counted(best, compared, letters(loaded))]
+    return Markdown(f"Beside the verdict:\n\n{_listing(beside)}\n\nHow to read it:\n\n"
+                    f"{_listing(filter(None, lines))}")  # fmt: skip
 
 
 def _uncounted(table: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame) -> int:
@@ -106,8 +112,10 @@ def predicted(results: str, loaded: list[dict]) -> Markdown:
     began = [(record["profile"], pd.Timestamp(record["environment"]["started"])) for record in loaded]
     after = " and ".join(f"{sum(at > pd.Timestamp(first[1]) for of, at in began if of == profile)} of {n} runs of "
                          f"profile {profile}" for profile, n in Counter(of for of, _ in began).items())  # fmt: skip
+    seen = " Its top names what was changed after records had been seen." if (
+        "Changed after records had been seen" in " ".join(path.read_text().split())) else ""  # fmt: skip
     return Markdown(f"Predictions, margins and the plan of the analysis are in {path}: commit {first[0]}, {first[1]}"
-                    f"{changed}. {after or 'No run'} began after the first of these.")  # fmt: skip
+                    f"{changed}. {after or 'No run'} began after the first of these.{seen}")  # fmt: skip
 
 
 def queue(results: str, profile: str) -> Markdown:
@@ -131,7 +139,7 @@ def table1(loaded: list[dict]) -> Markdown:
             "classes": len(record["class_names"]), "validation": record["n_val"],
             "images in the paper": paper.images if paper else "",
             "classes in the paper": paper.classes if paper else "", "what they are": record["image_source"],
-            "split": records.split_rule(record),
+            "split": split_rule(record),
         })  # fmt: skip
     return as_table(rows)
 
@@ -142,8 +150,8 @@ def matrix(loaded: list[dict], profile: str, empty: bool = True) -> Markdown:
     ran = list(dict.fromkeys(record["network"] for record in loaded))
     networks = NETWORKS if profile == "paper" and empty else ran
     rows = []
-    for setting, on in (records.letters(loaded) or {"": ""}).items():
-        part = table[table["setting"] == setting] if on else table
+    for where, on in (letters(loaded) or {"": ""}).items():
+        part = table[table["setting"] == where] if on else table
         rows += [_cell(part, dataset, network, regime, on)
                  for dataset in DATASETS for network in networks for regime in _regimes(part, dataset, network)
                  if not on or ((part["dataset"] == dataset) & (part["network"] == network)).any()]  # fmt: skip
@@ -174,36 +182,36 @@ def _cell(table: pd.DataFrame, dataset: str, network: str, regime: str, on: str)
     }  # fmt: skip
 
 
-def _where(row: pd.Series, letters: dict[str, str]) -> dict:
+def _where(row: pd.Series, named: dict[str, str]) -> dict:
     made_on = row["made_on"] if "made_on" in row else ((row["setting"], row["n"]),)
-    on = {"on": records.lettered(made_on, letters)} if letters else {}
+    on = {"on": lettered(made_on, named)} if named else {}
     return on | {"dataset": row["dataset"], "network": row["network"]}
 
 
 def comparisons(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
-    """Each treatment against no increase: ratios of T, FLOPs and As, difference of accuracy in points; what pairs of
-    several machines say together, then what each machine says."""
-    letters, each = records.letters(loaded), statistics.by_machine(compared, records.table(loaded))
-    rows = [_where(row, letters) | {
+    """Each treatment against no increase: ratios of T, FLOPs and As, difference of accuracy in points."""
+    named, made_on = letters(loaded), compared["made_on"] if len(compared) else ()
+    rows = [_where(row, named) | {
         "regime": LABELS[row["treatment"]], "n": row["n"],
         "T ratio": interval_text(row, "time"), "T ratio, re-training": interval_text(row, "clock"),
-        "FLOPs ratio": f"{row['flops']:.2f}",
+        "T ratio, aligned": interval_text(row, "aligned"), "FLOPs ratio": f"{row['flops']:.2f}",
         "As ratio, sub-total": interval_text(row, "efficiency_subtotal"),
         "As ratio, total": interval_text(row, "efficiency"),
         "points, sub-total": interval_text(row, "points_subtotal", 1),
-        "points, total": interval_text(row, "points", 1), "one image": f"{row['image']:.1f}",
-    } for _, row in each.iterrows()]  # fmt: skip
-    clock = "Re-training is the same work in all regimes: where its ratio is not 1 the machine changed its speed."
-    single = " A row with n = 1 has no interval from one run." if len(rows) and each["n"].min() == 1 else ""
+        "points, total": interval_text(row, "points", 1),
+    } for _, row in compared.iterrows()]  # fmt: skip
+    clock = ("Re-training is the same work in all regimes: where its ratio is not 1 the machine changed its speed. "
+             "Aligned: with the control's seconds for it and for TTA, those before it as measured.")  # fmt: skip
+    single = " A row with n = 1 has no interval from one run." if len(rows) and compared["n"].min() == 1 else ""
     pooled = " In brackets behind a letter: pairs made there. The interval of their T is about machines, too." if (
-        len(each) > len(compared)) else ""  # fmt: skip
+        any(len(where) > 1 for where in made_on)) else ""  # fmt: skip
     return captioned(rows, loaded, f"{clock}{single}{pooled}" if rows else "Nothing to compare yet.")
 
 
 def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     """For T, As and accuracy: the corrected interval and the permutation p; for accuracy the equivalence test."""
-    letters = records.letters(loaded)
-    rows = [_where(row, letters) | {
+    named = letters(loaded)
+    rows = [_where(row, named) | {
         "regime": LABELS[row["treatment"]], "n": row["n"],
         **{title: _corrected(row, name, digits) for title, name, digits in (
             ("T, corrected", "time", 2), ("As, corrected", "efficiency", 2), ("points, corrected", "points", 1))},
@@ -235,8 +243,8 @@ def of_claims(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
 
 def of_controls(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
     """Small, short and reversed against no increase and gradual; the time to the control's accuracy."""
-    letters, found = records.letters(loaded), controls.compared(table)
-    rows = [_where(row, letters) | {
+    named, found = letters(loaded), controls.compared(table)
+    rows = [_where(row, named) | {
         "regime": LABELS[row["treatment"]], "against": LABELS[row["against"]], "n": row["n"],
         "T ratio": interval_text(row, "time"), "As ratio, total": interval_text(row, "efficiency"),
         "points, total": interval_text(row, "points", 1), "one image": f"{row['image']:.1f}",
@@ -247,8 +255,8 @@ def of_controls(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
 
 def of_pace(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
     """Seconds to the accuracy that no increase ends with; a miss is "never"."""
-    letters = records.letters(loaded)
-    rows = [_where(row, letters) | {
+    named = letters(loaded)
+    rows = [_where(row, named) | {
         "regime": LABELS[row["regime"]], "n": row["n"], "got there": f"{row['reached']} of {row['n']}",
         "seconds, median": "never" if row["seconds"] == pace.NEVER else f"{row['seconds']:.0f}",
     } for _, row in pace.to_the_controls_accuracy(pace.arrivals(table, loaded)).iterrows()]  # fmt: skip
@@ -275,7 +283,7 @@ def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict],
     )))  # fmt: skip
 
 
-def _listing(lines: list[str]) -> str:
+def _listing(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from entr_utils.statistics import CONTROL, MARGIN, interval_text, machines
 
+MOST = 6  # comparisons that a sentence can name: three datasets, two treatments, one network
 STEADY = 1.1  # a machine whose speed differs by less between runs is not remarked upon
 
 
@@ -46,10 +47,7 @@ def _states(comparisons: pd.DataFrame, kind: str = "") -> dict[str, int]:
 
 
 def headline(comparisons: pd.DataFrame) -> str:
-    """Whether growing images paid: the `answer`, then a sentence each on time, accuracy and As.
-
-    The smallest and the largest value stand there with their intervals. What has to be known beside is in `caveats`.
-    """
+    """Whether growing images paid: the `answer`, then a line each on time, accuracy and As; see `caveats`, too."""
     if comparisons.empty:
         return "Nothing to compare yet: a treatment and its control (no_increase) have to be there for one seed."
     cells, decided = len(comparisons), partial(_decided, comparisons)
@@ -57,37 +55,43 @@ def headline(comparisons: pd.DataFrame) -> str:
     before = int((comparisons["points_subtotal"] < 0).sum())
     return "\n".join((
         f"{answer(comparisons)}\n",
-        f"- **Time.** By design growing needs x {span(comparisons['flops'], 2)} of the FLOPs. Measured T was lower in "
-        f"{faster} of {cells}: x {_ends(comparisons, 'time', 2)}"
-        f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}.",
-        f"- **Accuracy** after re-training was lower in {lower} of {cells}: {_ends(comparisons, 'points', 1)}, in "
-        f"points{decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}; it was shown to be kept within "
+        f"- **Time**, as a ratio to no increase's: {_each(comparisons, 'time', 2)}. By design growing needs x "
+        f"{span(comparisons['flops'], 2)} of the FLOPs. T was lower in {faster} of {cells}"
+        f"{decided(lambda kind: comparisons[f'time{kind}_high'] < 1)}.{_aligned(comparisons)}",
+        f"- **Accuracy** after re-training, in points more: {_each(comparisons, 'points', 1)}. It was lower in {lower} "
+        f"of {cells}{decided(lambda kind: comparisons[f'points{kind}_high'] < 0)}, and shown to be kept within "
         f"{MARGIN:g} point in {kept}. Before re-training it was lower in {before}.",
-        f"- **As** was higher in {higher} of {cells}: x {_ends(comparisons, 'efficiency', 2)}"
-        f"{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}.",
+        f"- **As**, as a ratio to no increase's: {_each(comparisons, 'efficiency', 2)}. It was higher in {higher} of "
+        f"{cells}{decided(lambda kind: comparisons[f'efficiency{kind}_low'] > 1)}.",
     ))  # fmt: skip
 
 
 def caveats(comparisons: pd.DataFrame) -> list[str]:
-    """What has to be known to read the `headline`, a sentence or two each.
-
-    Comparisons are counted, not tested: both treatments share a control. Beside the ratio of T stands that of
-    re-training, which only the machine makes differ.
-    """
+    """What has to be known to read the `headline`, a sentence or two each. Comparisons are counted, not tested: both
+    treatments share a control."""
     if comparisons.empty:
         return []
     wide = _states(comparisons, "_wide")
-    can = comparisons["tost_margin"].dropna()
-    margin = f" With the seeds there are, losses below {span(can)} points cannot be ruled out." if len(can) else ""
     return [
-        f"Yes is less time and at most {MARGIN:g} point of accuracy lost, no is more time or more accuracy lost, each "
-        f"by a whole 95% interval; by the corrected interval, which allows for other images of the kind, it is "
+        f"Yes: the whole 95% interval of the ratio of T lies below 1 and that of the difference of accuracy above "
+        f"-{MARGIN:g} point. No: that of T lies above 1, or that of accuracy below -{MARGIN:g}. Else open. By the "
+        "corrected interval, which allows for another draw of such images, it is "
         f"yes in {wide['yes']} and no in {wide['no']}.",
         _seeds(comparisons["n"]),
         _steadiness(comparisons),
-        f"One validation image is {span(comparisons['image'])} points.{margin}",
+        f"One validation image is {span(comparisons['image'])} points.{_may_be_lost(comparisons)}",
         *_breaks_even(comparisons["time"]),
     ]  # fmt: skip
+
+
+def _may_be_lost(comparisons: pd.DataFrame) -> str:
+    """Which losses of accuracy these data leave possible."""
+    several = comparisons[comparisons["n"] > 1]
+    if several.empty:
+        return ""
+    most, alone = max(0.0, -several["points_low"].min()), len(several) < len(comparisons)
+    room = f" The 95% intervals leave room for losses of up to {most:.1f} points."
+    return f"{room} Where there is one run, no loss is ruled out." if alone else room
 
 
 def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) -> str:
@@ -95,7 +99,7 @@ def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) ->
 
     Args:
         best, every: `statistics.best` of the comparisons, and the comparisons.
-        letters: of settings, `records.letters`.
+        letters: of settings, `conditions.letters`.
     """
     if len(best) == len(every):
         return ""
@@ -109,8 +113,9 @@ def counted(best: pd.DataFrame, every: pd.DataFrame, letters: dict[str, str]) ->
     faster, lower, higher = _directions(others)
     return ("Counted above are, for each dataset and network, the conditions (kind of machine, precision, protocol, "
             f"schedule) with most pairs of runs, of as many those of the newest protocol{which}. Of the {len(others)} "
-            f"other comparisons T was lower in {faster}, accuracy in {lower}, and As was higher in {higher}; all are "
-            "in the tables.")  # fmt: skip
+            f"other comparisons T was x {span(others['time'], 2)}, lower in {faster}; accuracy "
+            f"{span(others['points'], sign='+')} points, lower in {lower}; As x {span(others['efficiency'], 2)}, "
+            f"higher in {higher}.")  # fmt: skip
 
 
 def _directions(comparisons: pd.DataFrame) -> tuple[int, int, int]:
@@ -122,11 +127,19 @@ def _directions(comparisons: pd.DataFrame) -> tuple[int, int, int]:
 
 def _steadiness(comparisons: pd.DataFrame) -> str:
     """What the ratios of re-training, the same work in all regimes, say of the machine."""
-    took = f"Re-training, the same work in all regimes, took x {span(comparisons['clock'], 2)}"
+    took = f"Re-training, the same work in all regimes, took x {span(comparisons['clock'], 2)} of the control's seconds"
     if _steady(comparisons):
         return f"{took}."
-    return (f"{took} (single pairs differed by up to x {comparisons['unsteady'].max():.2f}): what T saves beyond the "
-            "FLOPs may be the machine's doing.")  # fmt: skip
+    return (f"{took} (single pairs up to x {comparisons['unsteady'].max():.2f} either way): the machine changed its "
+            "speed, and what T saves beyond the FLOPs may be its doing.")  # fmt: skip
+
+
+def _aligned(comparisons: pd.DataFrame) -> str:
+    """The ratio of T without what the machine's speed did to the same work; "" where that was steady."""
+    if _steady(comparisons):
+        return ""
+    return (" With the control's seconds for re-training and TTA, the same work, it would be x "
+            f"{span(comparisons['aligned'], 2)}.")  # fmt: skip
 
 
 def _steady(comparisons: pd.DataFrame) -> bool:
@@ -142,20 +155,26 @@ def _breaks_even(time: pd.Series) -> list[str]:
             f"of itself, as from 80% to {80 * (1 - saved):.0f}%."]  # fmt: skip
 
 
-def _ends(comparisons: pd.DataFrame, name: str, digits: int) -> str:
-    """The smallest and largest of a measure, interval and cell: "0.78 with gradual on steel to 0.87 with ...".
-
-    Beside a T that the machine's own changes of speed have part in stands what re-training took there.
-    """
-    order = comparisons.sort_values(name, kind="stable")
-    ends = [order.iloc[0], order.iloc[-1]] if len(order) > 1 else [order.iloc[0]]
-    network = len(set(comparisons["network"])) > 1
-    return " to ".join(
-        f"{interval_text(row, name, digits)} with {said(row['treatment'])} on {row['dataset']}"
-        + (f", {row['network']}" if network else "")
-        + (f" (the same work: x {row['clock']:.2f})" if name == "time" and row["unsteady"] > STEADY else "")
-        for row in ends
-    )
+def _each(comparisons: pd.DataFrame, name: str, digits: int) -> str:
+    """A measure with its interval, dataset by dataset; of more than MOST comparisons with one the smallest and the
+    largest. Then what those of one pair span: "0.82 [0.66, 1.02] with gradual on bees (n = 4); 0.66 to 0.82 in ..."."""
+    sure, single = (comparisons[many] for many in (comparisons["n"] > 1, comparisons["n"] == 1))
+    networks, parts = len(set(comparisons["network"])) > 1, []
+    if len(sure) > MOST:
+        order = sure.sort_values(name, kind="stable")
+        cells, joined = [order.iloc[[0]], order.iloc[[-1]]], " to "
+    else:
+        cells, joined = [rows for _, rows in sure.groupby(["dataset", "network"], sort=False)], "; "
+    for rows in cells:
+        each = " and ".join(f"{interval_text(row, name, digits)} with {said(row['treatment'])}"
+                            for _, row in rows.iterrows())  # fmt: skip
+        where = rows["dataset"].iloc[0] + (f", {rows['network'].iloc[0]}" if networks else "")
+        parts.append(f"{each} on {where} (n = {span(rows['n'], 0)})")
+    found = [joined.join(parts)] if parts else []
+    if len(single):
+        sign = "+" if name.startswith("points") else ""
+        found.append(f"{span(single[name], digits, sign)} in {len(single)} of one pair of runs each")
+    return "; ".join(found)
 
 
 def _decided(comparisons: pd.DataFrame, excludes: Callable[[str], pd.Series]) -> str:
@@ -163,20 +182,20 @@ def _decided(comparisons: pd.DataFrame, excludes: Callable[[str], pd.Series]) ->
     if comparisons["n"].max() < 2:
         return ""
     plain, corrected = (int(excludes(kind).sum()) for kind in ("", "_wide"))
-    return f" (by a 95% interval in {plain}, corrected {corrected})"
+    return f" (by a 95% interval in {plain}, by the corrected one in {corrected})"
 
 
-def span(values: Iterable[float], digits: int = 1) -> str:
+def span(values: Iterable[float], digits: int = 1, sign: str = "") -> str:
     """Smallest to largest, once where they read the same."""
     known = [*values]
-    low, high = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
+    low, high = (f"{end(known):{sign}.{digits}f}" for end in (min, max))
     return low if low == high else f"{low} to {high}"
 
 
 def _seeds(n: pd.Series) -> str:
     runs = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
     alone = int((n == 1).sum())
-    one = f" {alone} of them stand on one run and have no interval." if alone else ""
+    one = f" {alone} of {len(n)} comparisons stand on one run and have no interval." if alone else ""
     brackets = f"In brackets: 95% intervals, paired by seed.{one}"
     if n.max() == 1:
         brackets = "No interval can be had from one run, and nothing is decided by it."
@@ -211,7 +230,9 @@ def recommendations(comparisons: pd.DataFrame) -> list[dict[str, str]]:
         use, decided = choose(cell)
         corrected = "" if choose(cell, "_wide") == (use, True) else ", not by the corrected interval"
         sure = f"decided at 95%{corrected}" if decided else "open"
-        what = said(use) if decided else f"not decided; the means favour {said(use)}"
+        several = cell[cell["n"] > 1]
+        favour = f"; the means favour {said(recommend(several))}" if len(several) else ": one run"
+        what = said(use) if decided else f"not decided{favour}"
         why = "; ".join(f"{said(row['treatment'])}: T x {interval_text(row, 'time')}, "
                         f"{interval_text(row, 'points', 1)} points" for _, row in cell.iterrows())  # fmt: skip
         sure = f"{sure} (n = {span(cell['n'], 0)})"

@@ -12,8 +12,8 @@ from entr_utils.reports import as_table
 from entr_utils.statistics import PLACE, interval_text
 
 SECONDS = (
-    "Seconds, machine by machine, against no increase. Where single pairs lie far apart, other work ran beside them, "
-    "and their ratio says nothing:"
+    "Seconds, machine by machine, against no increase. Where single pairs of the same work lie more than "
+    f"x {mechanism.APART:g} apart, other work ran beside them, and their ratio says nothing:"
 )
 
 
@@ -41,7 +41,7 @@ def of_contrasts(contrasts: pd.DataFrame) -> Markdown:
     parts: list[str] = []
     for _, found in contrasts.groupby(PLACE, sort=False) if len(contrasts) else ():
         answers = as_table(mechanism.answers(found)).data
-        parts += [_drawn(found, statistics.machines(found)), answers, mechanism.says(found)]
+        parts += [_drawn(found, statistics.machines(found)), mechanism.says(found), answers]
     if not parts:
         return Markdown(mechanism.says(contrasts))
     image = f"One validation image is {verdicts.span(contrasts['image'])} points."

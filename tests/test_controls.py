@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from entr_utils import augmentation, experiment, images, learning, matching, records, reproduce, training, views
+from entr_utils.conditions import comparable
 from entr_utils.keys import key_of
 from entr_utils.parameters import Parameters, of_record
 from entr_utils.regimes import CONTROLS, PROFILES, REGIMES, Stage, make_regime, pixels
@@ -245,7 +246,7 @@ def test_short_trains_for_as_many_batches_as_match(measured, tmp_path, by_hand):
     assert record["flops_total"] - record["flops_per_image"]["forward"] * 5 * record["n_val"] == pytest.approx(
         0.75 * (control["flops_total"] - control["flops_per_image"]["forward"] * 5 * control["n_val"])
     )
-    assert records.comparable(record["identity"]) == records.comparable(control["identity"])
+    assert comparable(record["identity"]) == comparable(control["identity"])
     measured(no_increase=8.0, gradual=5.0)  # measured again: the run that is there stays the run
     assert prepare(tmp_path, "short").key == run.key
     assert experiment.prepare("steel", **of_record(record), results=str(tmp_path)).key == run.key
@@ -289,7 +290,7 @@ def test_what_a_control_does_is_in_its_key(tmp_path):
     """And nothing but regime and stages keeps it from being compared."""
     runs = [prepare(tmp_path, regime, share=0.5) for regime in (*REGIMES, *CONTROLS)]
     assert len({run.key for run in runs}) == 8
-    assert len({records.comparable(run.identity) for run in runs}) == 1
+    assert len({comparable(run.identity) for run in runs}) == 1
     extra = {run.parameters.regime: [{*step} - {"name", "size", "cycle_epochs", "trains", "lr"} for step in
                                      run.identity["stages"]] for run in runs}  # fmt: skip
     assert extra.pop("short") == [{"share"}] * 4 + [set()]

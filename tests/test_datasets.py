@@ -166,8 +166,8 @@ def test_status_found(tmp_path):
                                       "import_uhcsdb", "DATA=folder")),
         ("bees", "photos", "missing", ("bees: missing", "one sub-folder of photographs a species into photos/bees/",
                                        "DATA=folder")),
-        ("bees", "synthetic", "synthetic", ("synthetic images", "insects", "22 classes")),
-        ("ucm", "synthetic-fine", "synthetic", ("synthetic images", "aerial", "21 classes")),
+        ("bees", "synthetic", "synthetic", ("synthetic images", "insects")),
+        ("ucm", "synthetic-fine", "synthetic", ("synthetic images", "aerial")),
     ],
 )  # fmt: skip
 def test_status_says_what_is_there_and_what_to_do(dataset, data, state, fragments):

@@ -93,7 +93,7 @@ def test_the_clock_is_judged_by_the_same_work():
     """RPL is at full size in both: what gradual takes longer, or stepwise less, is the machine's doing."""
     loaded = [record("no_increase"), record("gradual", seconds=1.05), record("stepwise", seconds=0.8)]
     answer = find(answers(loaded), "clock")
-    assert "x 0.80 to 1.05 (median 0.93)" in answer
+    assert "x 0.80 to 1.05 (median 0.93) of the control's in what is counted" in answer
     assert "one of stepwise on steel was furthest off, by x 1.25 (Abacus, 9 threads, float32, protocol 2)" in answer
 
 
@@ -267,7 +267,7 @@ def test_how_often_growing_got_there_sooner():
     loaded = [record(regime, accuracy=accuracy) for regime, accuracy in accuracies.items()]
     table = records.table(loaded)
     said = pace.says(pace.arrivals(table, loaded), statistics.compare(table))
-    assert "growing was sooner in 1 of 2 pairs of runs; in 1 it never was." in said
+    assert "growing was sooner in 1, no sooner in 0 and never in 1 of 2 pairs of runs." in said
     nothing = pace.arrivals(records.table([]), [])
     assert pace.says(nothing, statistics.compare(records.table([]))) == "Nothing to compare yet."
 
@@ -356,8 +356,13 @@ def test_seconds_of_the_mechanism_by_machine():
     found = mechanism.seconds(pd.DataFrame(rows))
     assert [row.pop("machine") for row in found] == ["one", "two"]
     assert found[0] == {"regime": "gradual", "n": "2", "FLOPs ratio": "0.75", "T ratio": "0.71 [0.71, 0.71]",
-                        "single pairs": "0.50 to 1.00"}  # fmt: skip
+                        "saved of what FLOPs promise": "117%", "single pairs": "0.50 to 1.00"}  # fmt: skip
     assert mechanism.seconds(pd.DataFrame(rows[:1])) == mechanism.seconds(pd.DataFrame()) == []
+    rows[1]["seconds_total"] = 3600.0
+    busy, quiet = mechanism.seconds(pd.DataFrame(rows))
+    assert (busy["machine"], busy["regime"], busy["T ratio"]) == ("one", "gradual", "too busy to tell")
+    assert busy["single pairs"] == "0.50 to 60.00"
+    assert quiet == found[1] | {"machine": "two"}
 
 
 def once_more(run: dict, points: float) -> dict:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from by_hand import record, remade
 
-from entr_utils import UserError, datasets, evidence, experiment, records, runs, training
+from entr_utils import UserError, conditions, datasets, evidence, experiment, records, runs, training
 from entr_utils.evidence import PARTS, Part
 from entr_utils.regimes import CONTROLS, PROTOCOL, REGIMES
 
-TINY = Part("tiny", ("steel",), ("no_increase", "gradual"), (0, 1),
+TINY = Part("tiny", {"steel": (0, 1)}, ("no_increase", "gradual"),
             ({"data": "synthetic"}, {"data": "synthetic-fine"}), "tiny", notebooks=False)  # fmt: skip
 
 
@@ -49,6 +49,11 @@ def test_the_order_is_seed_by_seed_and_rotates():
     assert found == [
         (dataset, regime, seed) for seed in (3, 4) for dataset in ("steel", "bees")
         for regime in (REGIMES if seed == 3 else ("gradual", "stepwise", "no_increase"))]  # fmt: skip
+
+
+def test_datasets_may_have_seeds_of_their_own():
+    found = [(dataset, given["seed"]) for dataset, given in evidence.cells(PARTS["3"])][::3]
+    assert found == [("bees", 0), ("ucm", 0), ("bees", 1), ("ucm", 1), ("ucm", 2), ("bees", 3)]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +162,7 @@ def test_a_run_that_fails_stops_nothing(queue, tmp_path, capsys):
 def test_a_part_that_misses_something_stops_no_other(queue, tmp_path, capsys, monkeypatch):
     """Images, weights, or the runs it is matched to."""
     done, _ = queue
-    alone = replace(TINY, regimes=("no_increase",), seeds=(0,), arms=({},))
+    alone = replace(TINY, regimes=("no_increase",), seeds={"steel": (0,)}, arms=({},))
     parts = {"1": replace(alone, title="images", arms=({"data": str(tmp_path)},)),
              "2": replace(alone, title="weights", arms=({"weights": "nowhere.pt"},)),
              "3": replace(alone, title="matched", regimes=("short",)), "4": alone}  # fmt: skip
@@ -195,8 +200,8 @@ def test_only_records_of_today_count(queue, tmp_path, capsys):
     other.mkdir()
     for path in files[1:4]:
         path.rename(other / path.name)
-    assert evidence.states(str(tmp_path), [TINY]) == [(4, 8, sorted(["another", here.name]))]
-    assert evidence.states(str(tmp_path / "nowhere"), [TINY]) == [(0, 8, [])]
+    assert evidence.states(str(tmp_path), [TINY]) == [(4, 8, {here.name: 4})]
+    assert evidence.states(str(tmp_path / "nowhere"), [TINY]) == [(0, 8, {})]
 
 
 def moved(paths, device: str):
@@ -223,13 +228,19 @@ def test_what_another_machine_has_whole_is_not_made_again(queue, tmp_path, capsy
     assert "tiny: 4 runs are there of another machine\n" in out
     assert "  2 of 4 done, 2 to do" in out
     assert "(1) tiny: 8 of 8 done\n" in out
-    assert evidence.states(str(tmp_path), [TINY]) == [(8, 8, sorted(["another", here.name]))]
+    assert evidence.states(str(tmp_path), [TINY]) == [(8, 8, {"another": 4, here.name: 4})]
     spoilt = next((here.parent / "another").glob("*-gradual-s0-*.json"))
     spoilt.write_text("{")
     del done[:]
     assert evidence.main([f"RESULTS={tmp_path}"]) == 0
     assert len(done) == 2
     assert f"it does not count: {spoilt}" in capsys.readouterr().out
+
+
+def test_the_state_in_words():
+    assert evidence.told(0, 3, {}) == "0 of 3 done"
+    assert evidence.told(2, 3, {"abacus": 2}) == "2 of 3 done on abacus"
+    assert evidence.told(3, 3, {"slate": 1, "abacus": 2}) == "3 of 3 done: 2 on abacus and 1 on slate"
 
 
 def test_a_machine_of_another_kind_is_no_other_half(queue, tmp_path):
@@ -248,14 +259,15 @@ def test_a_machine_of_another_kind_is_no_other_half(queue, tmp_path):
 def test_what_runs_are_compared_with_is_made_first(queue, tmp_path, monkeypatch, capsys):
     """On the same machine; without it they do not count."""
     done, _ = queue
-    part = replace(TINY, regimes=("small",), beside=("no_increase", "gradual"), seeds=(0,), arms=TINY.arms[:1])
+    part = replace(TINY, regimes=("small",), beside=("no_increase", "gradual"), seeds={"steel": (0,)},
+                   arms=TINY.arms[:1])  # fmt: skip
     monkeypatch.setattr(evidence, "PARTS", {"1": part})
     evidence.main([f"RESULTS={tmp_path}"])
     assert [regime for regime, *_ in done] == ["no_increase", "gradual", "small"]
     assert "(1) tiny: 1 of 1 done" in capsys.readouterr().out
     assert evidence.states(str(tmp_path), [part])[0][:2] == (1, 1)
     next(tmp_path.rglob("*-gradual-*.json")).unlink()
-    assert evidence.states(str(tmp_path), [part]) == [(0, 1, [])]
+    assert evidence.states(str(tmp_path), [part]) == [(0, 1, {})]
 
 
 def test_the_state_is_told_without_torch(tmp_path):
@@ -304,7 +316,7 @@ def test_leakage_arms_share_their_images(samples, tmp_path):
     assert {*groups[by_image.training]} & {*groups[by_image.validation]}
     assert 0.08 <= len(known.validation) / 84 <= 0.15
     assert by_image.about["split"].endswith("by image")
-    assert len({records.comparable(run.identity) for run in (known, by_image, usual)}) == 3
+    assert len({conditions.comparable(run.identity) for run in (known, by_image, usual)}) == 3
     assert "groups" not in usual.identity
 
 

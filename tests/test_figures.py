@@ -76,7 +76,7 @@ def test_samples_of_real_datasets_are_refused(source, refused):
 
 def test_synthetic_samples_show_three_looks():
     shown = [axis.get_title() for axis in figures.synthetic_samples().axes if axis.images]
-    assert len(shown) == 21
+    assert len(shown) == 18
     assert {title.partition(",")[0] for title in shown} == {"steel", "ucm", "bees"}
 
 

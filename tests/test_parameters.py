@@ -59,7 +59,7 @@ def test_wrong_parameters(wrong, fragments, refused):
     ("profile", "expected"),
     [
         ("tiny", (80, 16, "none", "synthetic", "")),
-        ("quick", (96, 32, "none", "synthetic", "")),
+        ("quick", (80, 16, "none", "synthetic", "")),
         ("paper", (250, 64, "imagenet", "data", "")),
     ],
 )

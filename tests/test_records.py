@@ -8,7 +8,7 @@ import os
 import pytest
 from conftest import ROOT
 
-from entr_utils import records, reports
+from entr_utils import conditions, records, reports
 from entr_utils.keys import key_of, slug
 from entr_utils.regimes import PROTOCOL
 
@@ -224,7 +224,7 @@ def test_a_folder_without_records_is_an_empty_table(tmp_path):
 def test_regimes_and_seeds_are_comparable(trained):
     identities = [trained("gradual").record["identity"], trained("no_increase").record["identity"],
                   trained("gradual", seed=1).record["identity"]]  # fmt: skip
-    assert len({records.comparable(identity) for identity in identities}) == 1
+    assert len({conditions.comparable(identity) for identity in identities}) == 1
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_regimes_and_seeds_are_comparable(trained):
 )  # fmt: skip
 def test_runs_that_differ_otherwise_are_not(name, record):
     identity = record["identity"]
-    assert records.comparable(identity | {name: "other"}) != records.comparable(identity)
+    assert conditions.comparable(identity | {name: "other"}) != conditions.comparable(identity)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import copy
 
 from by_hand import compare, run
 
-from entr_utils import experiment, overview, progress, records, reports, statistics, summary, verdicts
+from entr_utils import conditions, experiment, overview, progress, records, reports, statistics, summary, verdicts
 
 
 def test_caveats_stand_beside_every_number(trained):
@@ -38,9 +38,9 @@ def test_kinds_of_machine_are_never_mixed(trained):
     both = [*here, *map(on_another_machine, here)]
     compared = statistics.compare(records.table(both))
     assert list(compared["n"]) == [1, 1]
-    assert set(statistics.machines(compared)) == {records.setting(here[0]), records.setting(both[-1])}
-    letter = records.letters(both)
-    assert records.letters(here) == {}
+    assert set(statistics.machines(compared)) == {conditions.setting(here[0]), conditions.setting(both[-1])}
+    letter = conditions.letters(both)
+    assert conditions.letters(here) == {}
     caption = records.caption(both)
     for where in statistics.machines(compared):
         assert f"{letter[where]}: {where}." in caption

@@ -40,7 +40,7 @@ def test_the_default_is_nine_quick_runs():
     plan = runs.plan(runs.read_settings([]))
     regimes = ("no_increase", "gradual", "stepwise")
     assert planned() == [(name, "resnet18", regime, 0) for name in ("steel", "ucm", "bees") for regime in regimes]
-    assert {(run.profile, run.size, run.weights, run.data) for run in plan} == {("quick", 96, "none", "synthetic")}
+    assert {(run.profile, run.size, run.weights, run.data) for run in plan} == {("quick", 80, "none", "synthetic")}
 
 
 def test_empty_values_are_the_defaults():

@@ -6,7 +6,7 @@ import pytest
 from by_hand import compare, pairs, record, run
 from scipy import stats
 
-from entr_utils import records, statistics
+from entr_utils import conditions, records, statistics
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
@@ -363,8 +363,8 @@ def test_a_schedule_of_its_own_is_no_replicate():
 def test_what_was_asked_for_is_said_with_the_setting(other, said):
     run = record()
     run["identity"] |= other
-    assert records.setting(run).endswith(f", protocol 2, {said}")
-    assert records.setting(record()).endswith(", protocol 2")
+    assert conditions.setting(run).endswith(f", protocol 2, {said}")
+    assert conditions.setting(record()).endswith(", protocol 2")
 
 
 def test_of_as_many_seeds_the_newest_protocol_counts():
@@ -373,3 +373,14 @@ def test_of_as_many_seeds_the_newest_protocol_counts():
             for device, protocol in (("a", 10), ("b", 9)) for regime in ("no_increase", "gradual")]  # fmt: skip
     (kept,) = statistics.best(compare(*rows)).to_dict("records")
     assert kept["conditions"] == "a, float32, protocol 10"
+
+
+def test_t_aligned_is_that_of_the_same_work_at_the_controls_seconds():
+    """By hand: 10 and 14 s before re-training where the control has 20 of 60, so 50 and 54 of 60, however long the
+    same work took."""
+    rows = [run("no_increase", seed, seconds_subtotal=20) for seed in (0, 1)]
+    rows += [run("gradual", seed, 300, seconds_subtotal=before, seconds_RPL=5) for seed, before in enumerate((10, 14))]
+    (row,) = compare(*rows).to_dict("records")
+    assert row["time"] == pytest.approx(5)
+    assert row["aligned"] == pytest.approx((50 / 60 * 54 / 60) ** 0.5)
+    assert row["aligned_low"] < row["aligned"] < row["aligned_high"]

@@ -18,12 +18,13 @@ def write(loaded: list[dict], folder: Path) -> None:
 def everything(loaded: list[dict], profile: str = "paper") -> dict[str, str]:
     """All that the notebook shows of these records."""
     table, compared = records.table(loaded), statistics.compare(records.table(loaded))
+    each = statistics.by_machine(compared, table)
     reckoned, contrasts = scrutiny.variants(table), mechanism.contrasts(mechanism.table(loaded))
     shown = {
         "verdict": summary.verdict(compared, loaded, profile), "reading": summary.reading(compared, loaded),
         "predicted": summary.predicted("results", loaded),
         "table1": summary.table1(loaded), "matrix": summary.matrix(loaded, profile),
-        "pace": summary.of_pace(table, loaded), "comparisons": summary.comparisons(compared, loaded),
+        "pace": summary.of_pace(table, loaded), "comparisons": summary.comparisons(each, loaded),
         "how sure": summary.how_sure(compared, loaded), "claims": summary.of_claims(table, loaded),
         "controls": summary.of_controls(table, loaded), "mechanism": why.of_mechanism(loaded, contrasts),
         "doubts": summary.of_doubts(table, reckoned, "results", profile),
@@ -69,20 +70,20 @@ def test_several_seeds_show_intervals_and_tests():
     shown = everything(matrix(3))
     rows = [line for line in shown["comparisons"].splitlines() if line.startswith("| steel")]
     assert len(rows) == 2
-    assert all(line.count("[") == 6 for line in rows)
+    assert all(line.count("[") == 7 for line in rows)
     assert "The smallest p that sign flips can give is 2 / 2^n (n = 3: 0.25)." in shown["how sure"]
 
 
 def test_mixed_settings_are_told_apart_and_counted_once():
     loaded = matrix(3, ("steel",)) + matrix(1, ("steel",), protocol=1)
     shown = everything(loaded)
-    assert "Measured T was lower in 2 of 2" in shown["verdict"]
+    assert "T was lower in 2 of 2" in shown["verdict"]
     assert "On what: 12 runs" in shown["verdict"]
     assert "3 of them are of conditions that are not counted above." in shown["verdict"]
     assert "Images: steel 1000 (the paper: 1460)." in shown["verdict"]
     most = "with most pairs of runs, of as many those of the newest protocol (B for steel). Of the 2 "
     assert most in shown["reading"]
-    assert "other comparisons T was lower in 2" in shown["reading"]
+    assert ", lower in 2; accuracy " in shown["reading"]
     assert shown["comparisons"].count("| steel |") == 4
     assert "| A | steel" in shown["comparisons"]
     assert "| B | steel" in shown["comparisons"]
@@ -99,14 +100,14 @@ def test_pairs_of_several_machines_are_told_apart():
     assert "re-training x 1.50 (Slate, 9 threads, n = 1); bees resnet18, stepwise: " in shown["doubts"]
     assert "| A | bees | resnet18 | gradual | 2 |" in shown["comparisons"]
     assert "| B | bees | resnet18 | gradual | 1 |" in shown["comparisons"]
-    assert "of 6 pairs of runs" in shown["verdict"]
+    assert "of 6 pairs of runs" in shown["reading"]
     assert "| A | bees | resnet18 | gradual | 2 |" in shown["matrix"]
     assert "| B | bees | resnet18 | gradual | 1 |" in shown["matrix"]
 
 
-def test_the_first_screen_says_whether_as_was_won_by_doing_less():
-    assert "As rewards stopping early here" in everything(matrix(2, regimes=REGIMES))["verdict"]
-    assert "neither small nor short at gradual's T has run beside" in everything(matrix(2))["verdict"]
+def test_it_is_said_beside_the_verdict_whether_as_was_won_by_doing_less():
+    assert "As rewards stopping early here" in everything(matrix(2, regimes=REGIMES))["reading"]
+    assert "neither small nor short at gradual's T has run beside" in everything(matrix(2))["reading"]
 
 
 def test_records_of_all_regimes_are_read_in_order(place):
@@ -150,7 +151,11 @@ def test_predictions_are_cited_by_their_commit(place, monkeypatch):
     assert "changed" not in said
     Path("results/predictions.md").write_text("It will snow.\n")
     git("commit", "-qam", "changed my mind")
-    assert "last changed in" in summary.predicted("results", runs).data
+    said = summary.predicted("results", runs).data
+    assert "last changed in" in said
+    assert said.endswith("began after the first of these.")
+    Path("results/predictions.md").write_text("Changed after records\nhad been seen: the weather.\n")
+    assert summary.predicted("results", runs).data.endswith("after records had been seen.")
 
 
 def test_the_queue_says_n_of_m(place):

@@ -14,6 +14,7 @@ import torch
 
 from entr_utils import UserError, experiment, images, learning, locks, memory, networks, records, timing, training
 from entr_utils.augmentation import make_augment, normalise
+from entr_utils.conditions import comparable
 from entr_utils.regimes import REGIMES, STEPS
 
 SIZES = {"no_increase": [80] * 5, "gradual": [32, 48, 64, 80, 80], "stepwise": [32, 32, 80, 80, 80]}
@@ -429,7 +430,7 @@ def test_a_run_in_another_precision_is_another_run(tmp_path, narrow):
     assert learning.make_network(run).dtype == networks.DTYPES[other]
     assert record["precision"] == record["identity"]["precision"] == other
     assert record["key"] == run.key != usual["key"]
-    assert records.comparable(record["identity"]) != records.comparable(usual["identity"])
+    assert comparable(record["identity"]) != comparable(usual["identity"])
     losses, usual_losses = ([row["loss"] for row in one["epochs"]] for one in (record, usual))
     assert losses != usual_losses
     assert losses == pytest.approx(usual_losses, rel=0.25)  # the same images, weights and order
