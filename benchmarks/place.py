@@ -21,7 +21,7 @@ VICTIMS = ("kernel", "papermill", "runner", "make", "all")
 ROLES = {"ipykernel_launcher": "kernel", "entr_utils.execution": "papermill", "entr_utils.runs": "runner"}
 OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # `make faults KILLS=1` hands its words down to every make below
 OUTLIVES = 5.0  # seconds after which a kernel without parent counts as one that outlives it
-PATIENCE = 3600.0  # seconds after which `make all` counts as hanging: nine quick runs may take half an hour
+PATIENCE = 3600.0  # seconds after which `make all` counts as hanging
 HANGS = 124  # its exit code then
 
 

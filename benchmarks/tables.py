@@ -10,7 +10,7 @@ from entr_utils.progress import minutes
 TAKES = {
     "ceiling": "some 4 minutes on two slow cores", "versus": "some 6 minutes on two slow cores",
     "growth": "some 4 minutes on two slow cores", "precision": "some 4 minutes on two slow cores",
-    "phases": "a quick run, some 3 minutes on two slow cores", "forecast": "reads records only",
+    "phases": "a quick run, under a minute on two slow cores", "forecast": "reads records only",
 }  # fmt: skip
 HELD = ("before", "forecast", "used")  # memory: when a process starts to train, as said, as measured
 FLAT = 0.05  # over the number of images the time of one may differ by so much
