@@ -431,11 +431,11 @@ def test_images_that_stay_on_disk_need_no_memory(known, monkeypatch):
 
 @pytest.mark.parametrize(
     ("dataset", "profile", "expected"),
-    [("steel", "tiny", (76, 8)), ("steel", "quick", (157, 17)), ("bees", "quick", (157, 17)),
+    [("steel", "tiny", (76, 8)), ("steel", "quick", (173, 19)), ("bees", "quick", (173, 19)),
      ("ucm", "paper", (1890, 210))],
 )  # fmt: skip
 def test_images_of_a_synthetic_dataset(dataset, profile, expected):
-    """7 classes of 12, 6 of 29 twice, 21 of 100."""
+    """7 classes of 12, 6 of 32 twice, 21 of 100."""
     assert forecast.counts(Parameters(dataset, profile=profile, data="synthetic").checked()) == expected
 
 
