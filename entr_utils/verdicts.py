@@ -173,7 +173,7 @@ def _each(comparisons: pd.DataFrame, name: str, digits: int) -> str:
     found = [joined.join(parts)] if parts else []
     if len(single):
         sign = "+" if name.startswith("points") else ""
-        found.append(f"{span(single[name], digits, sign)} in {len(single)} of one pair of runs each")
+        found.append(f"{span(single[name], digits, sign)} in {len(single)} of one seed each")
     return "; ".join(found)
 
 

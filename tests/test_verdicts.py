@@ -63,12 +63,12 @@ def test_headline_of_one_seed():
     compared = compare(*rows)
     _, _, *sentences = verdicts.headline(compared).splitlines()
     assert sentences == [
-        "- **Time**, as a ratio to no increase's: 0.75 to 1.10 in 2 of one pair of runs each. By design growing needs "
+        "- **Time**, as a ratio to no increase's: 0.75 to 1.10 in 2 of one seed each. By design growing needs "
         "x 0.80 to 0.90 of the FLOPs. T was lower in 1 of 2. With the control's seconds for re-training and TTA, the "
         "same work, it would be x 0.83 to 0.92.",
-        "- **Accuracy** after re-training, in points more: -5.0 to +0.0 in 2 of one pair of runs each. It was lower in "
+        "- **Accuracy** after re-training, in points more: -5.0 to +0.0 in 2 of one seed each. It was lower in "
         "1 of 2, and shown to be kept within 1 point in 0. Before re-training it was lower in 0.",
-        "- **As**, as a ratio to no increase's: 1.00 to 1.20 in 2 of one pair of runs each. It was higher in 1 of 2.",
+        "- **As**, as a ratio to no increase's: 1.00 to 1.20 in 2 of one seed each. It was higher in 1 of 2.",
     ]
     assert caveat(compared, "FLOPs") == (
         "Re-training, the same work in all regimes, took x 1.00 to 1.25 of the control's seconds (single pairs up to x "
@@ -103,7 +103,7 @@ def test_headline_names_comparisons_of_one_run_among_others():
     compared = compare(*one, *two)
     assert "Seeds a comparison: 1 to 2." in caveat(compared, "Seeds a")
     assert "1 of 2 comparisons stand on one run" in caveat(compared, "Seeds a")
-    assert "on steel, resnet18 (n = 2); 1.00 in 1 of one pair of runs each. By" in verdicts.headline(compared)
+    assert "on steel, resnet18 (n = 2); 1.00 in 1 of one seed each. By" in verdicts.headline(compared)
     assert caveat(compared, "image is").endswith("Where there is one run, no loss is ruled out.")
 
 
