@@ -148,7 +148,8 @@ def states(results: str, parts: Iterable[Part]) -> list[tuple[int, int, dict[str
 
 
 def _count(wanted: list[set[tuple]], part: Part, machines: Machines) -> tuple[int, dict[str, int]]:
-    done, in_all = Counter[str](), {device: len(set().union(*wanted) & names) for device, names in machines.items()}
+    done, every = Counter[str](), set().union(*wanted)
+    in_all = {device: len(every & names) for device, names in machines.items()}
     for unit in wanted:
         there = {device: len(unit & names) for device, names in machines.items() if _beside(unit, part) <= names}
         if any(there.values()):

@@ -113,24 +113,29 @@ def seconds(runs: pd.DataFrame) -> list[dict[str, str]]:
     rows = []
     for (*_, setting), here in runs.groupby([*PLACE, "setting"], sort=False) if len(runs) else ():
         both = pairs(here, [regime for regime in MECHANISM if regime != CONTROL])
-        ratios = [(said(str(regime)), cell, np.exp(differences(cell, MEASURES["time"])))
-                  for regime, cell in both.groupby("regime", sort=False)]  # fmt: skip
-        busiest = max(ratios, key=lambda each: each[-1].max() / each[-1].min(), default=None)
-        told = [_took(*each) for each in ratios]
-        if busiest and busiest[-1].max() > APART * busiest[-1].min():
-            told = [_took(*busiest) | {"T ratio": "too busy to tell", SAVED: ""}]
+        cells = [cell for _, cell in both.groupby("regime", sort=False)]
+        busiest = max(cells, key=_apart, default=None)
+        if busiest is not None and _apart(busiest) > APART:
+            told = [_took(busiest) | {"T ratio": "too busy to tell", SAVED: ""}]
+        else:
+            told = [_took(cell) for cell in cells]
         rows += [{"machine": str(setting)} | row for row in told]
     return rows
 
 
-def _took(regime: str, cell: pd.DataFrame, ratios: np.ndarray) -> dict[str, str]:
-    """A row of `seconds`, of these pairs and their single ratios of T."""
+def _apart(cell: pd.DataFrame) -> float:
+    """How many times the largest ratio of T of these pairs is the smallest."""
+    return float(np.exp(np.ptp(differences(cell, MEASURES["time"]))))
+
+
+def _took(cell: pd.DataFrame) -> dict[str, str]:
+    """A row of `seconds`, of the pairs of one regime."""
     time, flops = (np.exp(_by_seed(cell, MEASURES[name])) for name in ("time", "flops"))
     promised = 1 - flops["mean"]
-    return {"regime": regime, "n": str(cell["seed"].nunique()), "FLOPs ratio": f"{flops['mean']:.2f}",
-            "T ratio": interval_text(time, "mean"),
+    return {"regime": said(cell["regime"].iloc[0]), "n": str(cell["seed"].nunique()),
+            "FLOPs ratio": f"{flops['mean']:.2f}", "T ratio": interval_text(time, "mean"),
             SAVED: f"{(1 - time['mean']) / promised:.0%}" if promised > 0.01 else "",
-            "single pairs": span(ratios, 2)}  # fmt: skip
+            "single pairs": span(np.exp(differences(cell, MEASURES["time"])), 2)}  # fmt: skip
 
 
 def _by_seed(cell: pd.DataFrame, measure: tuple[str, bool]) -> pd.Series:

@@ -247,7 +247,7 @@ def _probed(probe: dict) -> tuple[str, float, int, int]:
     sizes = sorted(map(int, probe["accuracy"]))
     small, large = min(sizes, key=lambda size: abs(size - 0.4 * sizes[-1])), sizes[-1]
     change = 100 * (probe["accuracy"][str(small)] - probe["accuracy"][str(large)])
-    return probe["dataset"], round(change, 6), small, large
+    return probe["dataset"], round(change, 1), small, large
 
 
 FROM_RECORDS: dict[str, Callable[[pd.DataFrame], str]] = {

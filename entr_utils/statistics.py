@@ -246,9 +246,14 @@ def best(comparisons: pd.DataFrame) -> pd.DataFrame:
     return comparisons[[row in chosen for row in comparisons[TOGETHER].itertuples(index=False, name=None)]]
 
 
+def sign_of(name: str) -> str:
+    """How a measure is written: differences with their sign, ratios without."""
+    return "+" if name.startswith("points") else ""
+
+
 def interval_text(row: pd.Series, name: str, digits: int = 2, kind: str = "") -> str:
     """Mean with its 95% interval (kind "_wide": the corrected one), or the mean alone where there is one run."""
     mean, low, high = row[name], row[f"{name}{kind}_low"], row[f"{name}{kind}_high"]
-    sign = "+" if name.startswith("points") else ""
+    sign = sign_of(name)
     text = f"{mean:{sign}.{digits}f}"
     return text if np.isnan(low) else f"{text} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"

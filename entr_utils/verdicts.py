@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from entr_utils.statistics import CONTROL, MARGIN, interval_text, machines
+from entr_utils.statistics import CONTROL, MARGIN, interval_text, machines, sign_of
 
 MOST = 6  # comparisons that a sentence can name: three datasets, two treatments, one network
 STEADY = 1.1  # a machine whose speed differs by less between runs is not remarked upon
@@ -172,8 +172,7 @@ def _each(comparisons: pd.DataFrame, name: str, digits: int) -> str:
         parts.append(f"{each} on {where} (n = {span(rows['n'], 0)})")
     found = [joined.join(parts)] if parts else []
     if len(single):
-        sign = "+" if name.startswith("points") else ""
-        found.append(f"{span(single[name], digits, sign)} in {len(single)} of one seed each")
+        found.append(f"{span(single[name], digits, sign_of(name))} in {len(single)} of one seed each")
     return "; ".join(found)
 
 
