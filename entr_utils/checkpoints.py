@@ -47,7 +47,7 @@ class Store:
             try:
                 if path.exists():
                     found.append((path, read(path, self.experiment.key)))
-            except (OSError, Damaged) as error:
+            except (OSError, files.Damaged) as error:
                 print(f"checkpoint {path}: {error}; it is left out")
         if not found:
             return None
@@ -95,10 +95,6 @@ def _device(folder: Path) -> int | None:
         return None
 
 
-class Damaged(ValueError):
-    """A checkpoint that is not whole, or that torch refuses to read."""
-
-
 def pack(state: dict, experiment: Experiment) -> tuple[bytes, memoryview]:
     """A checkpoint's bytes in two parts, its two lines and torch's; the second is large and never copied."""
     buffer = io.BytesIO()
@@ -127,12 +123,12 @@ def about(path: Path) -> dict:
 def read(path: Path, key: str) -> dict:
     """The state in a checkpoint, with `saved`, when it was written.
 
-    Raises Damaged where it is not what was written, UserError where it is of another run than `key`.
+    Raises `files.Damaged` where it is not what was written, UserError where it is of another run than `key`.
     """
     with open(path, "rb") as file:
         checksum, line, content = file.readline().rstrip(b"\n"), file.readline(), file.read()
     if _checksum(line, content) != checksum:
-        raise Damaged("damaged, its checksum does not fit")
+        raise files.Damaged("damaged, its checksum does not fit")
     head = json.loads(line)
     if head["key"] != key:
         raise UserError(f"{path}: a checkpoint of another run (key {head['key'][:12]}, this run's is {key[:12]}); "
@@ -140,7 +136,7 @@ def read(path: Path, key: str) -> dict:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) | {"saved": head["saved"]}
     except Exception as error:  # torch raises many types for what it will not read
-        raise Damaged(f"cannot be read ({str(error).splitlines()[0]})") from error
+        raise files.Damaged(f"cannot be read ({str(error).splitlines()[0]})") from error
 
 
 def random_states() -> dict:

@@ -19,8 +19,6 @@ several, a dataset is judged by that with most runs, of as many by that of the n
 kind pairs are pooled.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -38,10 +36,9 @@ from entr_utils.statistics import (
     spread,
     t_interval,
 )
-from entr_utils.verdicts import said
+from entr_utils.verdicts import NOT_CORRECTED, said
 
 Cell = tuple[str, str]  # network, regime
-NOT_CORRECTED = ", not by the corrected interval"
 SUPPORTED, CONTRADICTED, OPEN, OTHER = "supported", "contradicted", "not enough data", "other setting"
 NEAR = 2.0  # points: our mean's whole interval within so much of a figure of the paper supports it
 PARTS = {"subtotal": "before re-training", "total": "after re-training"}
@@ -98,14 +95,6 @@ def _most(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Of the groups that `names` make the one with most runs, no seed twice; of as many that of the newest protocol."""
     groups = [cell for _, cell in runs.groupby(names)]
     return max(groups, key=lambda cell: (len(of_one_machine(cell)), cell["protocol"].iloc[0]))
-
-
-def _cells(runs: pd.DataFrame, networks: Iterable[str] = NETWORKS) -> list[tuple[str, str]]:
-    """(network, regime) of the paper's matrix that `runs` have with two seeds or more."""
-    if runs.empty:
-        return []
-    counts = runs.groupby(["network", "regime"])["seed"].nunique()
-    return [(n, r) for n in networks for r in REGIMES if counts.get((n, r), 0) >= 2]
 
 
 def _of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -212,16 +201,15 @@ def _accuracy(table: pd.DataFrame, dataset: str, network: str, regime: str, part
     of one more run (mean +- t s sqrt(1 + 1/n)), for one run is what the paper has. Which cell of a dataset is the best
     is known only when all nine were run.
     """
-    runs, column = of_one_machine(_of(table, dataset)), f"accuracy_{part}"
-    means = _by_cell(runs, column, [(n, r) for n in NETWORKS for r in REGIMES]).mean()
+    runs, cells = _of(table, dataset), [(n, r) for n in NETWORKS for r in REGIMES]
+    by_cell = _by_cell(runs, f"accuracy_{part}", cells)
+    means = by_cell.mean()
     wanted = (network, regime) if network else max(means.index, key=lambda cell: means[cell], default=("", ""))
-    values = np.empty(0)
-    if len(runs):
-        values = 100 * runs[(runs["network"] == wanted[0]) & (runs["regime"] == wanted[1])][column].to_numpy()
+    values = 100 * by_cell[wanted].dropna().to_numpy() if wanted in by_cell else np.empty(0)
     name = f"{wanted[0]} {said(wanted[1])}" if network else "the best cell"
     ours = f"{values.mean():.1f}% (n = {len(values)}{'' if network else f', {wanted[0]} {said(wanted[1])}'})" if len(
         values) else "not run"  # fmt: skip
-    enough = len(values) >= 2 and (bool(network) or len(_cells(runs)) == len(NETWORKS) * len(REGIMES))
+    enough = len(values) >= 2 and (bool(network) or int((by_cell.count() >= 2).sum()) == len(cells))
     if len(runs) and not as_in_paper(runs).all():
         verdict = OTHER
     else:
@@ -235,8 +223,8 @@ def as_in_paper(runs: pd.DataFrame) -> pd.Series:
     images = paper.map(lambda known: known.images) == runs["n_train"] + runs["n_val"]
     classes = paper.map(lambda known: known.classes) == runs["n_classes"]
     as_large = (runs["profile"] == "paper") & (runs["size"] == PROFILES["paper"].size)
-    drawn = runs["image_source"].str.startswith("synthetic")
-    return images & classes & as_large & ~drawn & (runs["weights"] == "imagenet")
+    others = runs["image_source"].str.contains("^synthetic|stand-in")
+    return images & classes & as_large & ~others & (runs["weights"] == "imagenet")
 
 
 def _near(values: np.ndarray, figure: float, image: float) -> str:

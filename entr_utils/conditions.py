@@ -22,7 +22,7 @@ def comparable(identity: dict) -> str:
 
 def split_rule(record: dict) -> str:
     """How the images were split, without the seed: "stratified by class, 90/10, by image"."""
-    return re.sub(r"^seed \d+, ", "", record["split"])
+    return re.sub(r"^seed \d+, ", "", record["split"]).replace(" 1 sets ", " 1 set ")  # as older records have it
 
 
 def setting(record: dict) -> str:

@@ -11,22 +11,22 @@ from entr_utils.statistics import (
     CONTROL,
     MARGIN,
     MEASURES,
-    PAIR,
     PLACE,
     best,
     compare,
     interval_text,
     of_one_machine,
+    pairs,
     stacked,
 )
-from entr_utils.verdicts import said
+from entr_utils.verdicts import NOT_CORRECTED, said
 
 RIVALS = ("small", "short", "reversed")
 EARLY = ("small", "short")  # those that do less
 AGAINST = (CONTROL, "gradual")
 LESS = set(PARTS["3"].seeds)  # on which short was planned
 OWN = {"time": MEASURES["time"], "efficiency": ("own", True), "points": ("train_size_TTA", False)}
-SHOWN = {name: MEASURES[name] for name in ("time", "efficiency", "points")}
+SHOWN = {name: MEASURES[name] for name in ("time", "flops", "efficiency", "points")}
 PLANNED = len(PARTS["3"].seeds["bees"])  # as of part 1; fewer leave every interval open: nothing against growing
 MATCHED = 0.05  # short's T is planned to be within so much of gradual's
 
@@ -38,22 +38,39 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def missing(table: pd.DataFrame) -> str:
-    """Which control regimes have no record, in a sentence; "" where all have."""
-    there = set(table["regime"]) if len(table) else set()
-    lacking = [regime for regime in RIVALS if regime not in there]
-    return f"No record of these controls on these images yet: {', '.join(lacking)}." if lacking else ""
+    """Which control regimes have no record, dataset by dataset, in a sentence; "" where all have."""
+    lacking: dict[str, list[str]] = {}
+    for dataset, runs in table.groupby("dataset", sort=False) if len(table) else ():
+        without = ", ".join(regime for regime in RIVALS if regime not in set(runs["regime"]))
+        lacking.setdefault(without, []).append(str(dataset))
+    each = "; ".join(f"{without} on {', '.join(on)}" for without, on in lacking.items() if without)
+    return f"No record yet of these controls: {each}." if each else ""
 
 
-def change_of_mind(comparisons: pd.DataFrame, found: pd.DataFrame) -> list[str]:
+def in_time(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the runs of short whose T was not within 5% of that of gradual of the same seed: they say nothing."""
+    off = _off(table)
+    return table[~table["key"].isin(off[off.abs() > MATCHED].index)] if len(off) else table
+
+
+def _off(table: pd.DataFrame) -> pd.Series:
+    """By the key of each run of short how far its T is from that of gradual of the same seed, as a share of it."""
+    both = pairs(table, ("short",), "gradual")
+    if both.empty:
+        return pd.Series(dtype=float)
+    return pd.Series((both["seconds_total"] / both["seconds_total_control"] - 1).to_numpy(), both["key"])
+
+
+def change_of_mind(comparisons: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The findings that predictions.md says would change our mind, where the planned seeds are there; with ResNet18.
 
     Args:
         comparisons: treatments against no increase, of the same conditions each (`statistics.best`).
-        found: from `compared`.
+        table: of all runs, from `records.load`.
     """
     grown = comparisons[(comparisons["network"] == "resnet18") & (comparisons["n"] >= PLANNED)]
-    beside = found[(found["network"] == "resnet18") & (found["treatment"] == "short") & (found["against"] == "gradual")]
-    short = best(_in_time(beside[beside["n"] >= PLANNED])) if len(beside) else beside
+    beside = compare(in_time(table), ("short",), "gradual", SHOWN)
+    short = best(beside[(beside["network"] == "resnet18") & (beside["n"] >= PLANNED)])
     better = set(short[short["points_high"] < 0]["dataset"]) if len(short) else set()
     no_use, ran = set(), set(grown["dataset"])
     if len(grown):
@@ -66,22 +83,13 @@ def change_of_mind(comparisons: pd.DataFrame, found: pd.DataFrame) -> list[str]:
         f"{len(set(short['dataset']) & LESS)}.",
         "Growing is no good at all if, on two of the three datasets, the interval of the ratio of T includes 1 (it can "
         f"for want of seeds, too), or accuracy falls by more than {MARGIN:g} point with an interval below 0. Judged "
-        f"from {PLANNED} seeds on, which {len(ran)} datasets have: so on {len(no_use)}.",
+        f"from {PLANNED} seeds on, as {', '.join(sorted(ran)) or 'no dataset'} has: so on {len(no_use)}.",
     ]
 
 
-def _in_time(found: pd.DataFrame) -> pd.DataFrame:
-    """Without any short whose T was not that of gradual."""
-    return found[(found["treatment"] != "short") | ((found["time"] - 1).abs() <= MATCHED)]
-
-
-def says(found: pd.DataFrame) -> str:
-    """Whether As can be won by doing less than gradual, in a sentence; from `compared`.
-
-    By 95% intervals. A short whose T was not that of gradual says nothing of it.
-    """
-    early = found[found["treatment"].isin(EARLY) & (found["against"] == "gradual")]
-    early = best(_in_time(early)) if len(early) else early
+def says(table: pd.DataFrame) -> str:
+    """Whether As can be won by doing less than gradual, in a sentence, by 95% intervals; of runs `in_time`."""
+    early = best(compare(in_time(table), EARLY, "gradual", SHOWN))
     if early.empty:
         return ("Whether As can be won by doing less is open: neither small nor short at gradual's T has run beside "
                 "gradual. Until one has, a higher As is no evidence for growing.")  # fmt: skip
@@ -117,21 +125,18 @@ def own_size(table: pd.DataFrame) -> list[str]:
 
 def _small(row: pd.Series) -> str:
     time, ratio, points = (interval_text(row, name, digits) for name, digits in zip(OWN, (2, 2, 1), strict=True))
-    return f" Tested at its own size: T x {time} of gradual's, {points} points, As x {ratio} (n = {row['n']})."
+    found = f" Tested at its own size: T x {time} of gradual's, {points} points, As x {ratio} (n = {row['n']})."
+    if not row["efficiency_low"] > 1:
+        return found
+    corrected = "" if row["efficiency_wide_low"] > 1 else NOT_CORRECTED
+    return f"{found} So where images may be tested small, As is won by never growing{corrected}."
 
 
 def matched(table: pd.DataFrame) -> str:
     """In how many runs the T of short came within 5% of gradual's of the same seed; "" where there is none."""
-    if table.empty:
-        return ""
-    both = table[table["regime"].isin(["short", "gradual"])].pivot_table(
-        values="seconds_total", index=["comparable", "split_rule", *PAIR], columns="regime"
-    )
-    if not {"short", "gradual"} <= set(both):
-        return ""
-    off = (both["short"] / both["gradual"] - 1).dropna()
+    off = _off(table)
     if off.empty:
         return ""
     near = int((off.abs() <= MATCHED).sum())
     return (f"The T of short came within {MATCHED:.0%} of gradual's in {near} of {len(off)} runs "
-            f"({off.min():+.1%} to {off.max():+.1%}).")  # fmt: skip
+            f"({off.min():+.1%} to {off.max():+.1%}); nothing is concluded from one that did not.")  # fmt: skip

@@ -74,8 +74,8 @@ class Experiment:
 
     def _split(self) -> str:
         rule, groups = f"seed {self.parameters.seed}, stratified by class, 90/10", self.images.groups
-        if self.images.copies:
-            rule = f"{rule}, {len(self.images.copies)} sets of identical images kept whole"
+        if n := len(self.images.copies):
+            rule = f"{rule}, {n} set{'s' * (n != 1)} of identical images kept whole"
         if groups is None:
             return f"{rule}, by image"
         together = {group for group in groups if not group.startswith(datasets.ALONE)}

@@ -55,13 +55,14 @@ def _photo(figure: Figure) -> Image:
     return Image(buffer.getvalue(), format="jpeg")
 
 
-def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source: str, columns: int = 7) -> Image:
+def samples(pixels_: np.ndarray, labels: np.ndarray, classes: list[str], source: str) -> Image:
     """Figure 2: the first image of each class. Only synthetic images and a user's own may be shown.
 
     Raises UserError for any other source.
     """
     if not source.startswith(("synthetic", "the user's own")):
         raise UserError(f"show_samples=True: not for {source.partition(':')[0]}; allowed for synthetic and own images")
+    columns = 7
     rows = -(-len(classes) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.3 * columns, 1.5 * rows), layout="constrained", squeeze=False)
     plt.close(figure)
@@ -100,6 +101,7 @@ def schedule(largest: int, chosen: str = "", switch: str = "CMult") -> Figure:
                 xticklabels=list(STEPS), yticklabels=[LABELS[regime] for regime in rows])  # fmt: skip
     axis.tick_params(axis="both", length=0, rotation=0)
     axis.xaxis.tick_top()
+    axis.set_xlabel("pixels a side", fontsize=10)
     for regime, label in zip(rows, axis.get_yticklabels(), strict=True):
         if regime == chosen:
             label.set_fontweight("bold")

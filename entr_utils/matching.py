@@ -51,10 +51,13 @@ def training_seconds(record: dict) -> float:
 def _kept(short: "Experiment") -> dict:
     p = short.parameters
     for path in sorted(short.path.parent.glob(f"{p.dataset}-{p.network}-short-s{p.seed}-*")):
-        if path.suffix in (".json", ".trained"):
-            record = files.read_json(path)
-            same = record["identity"]["split_sha256"] == short.identity["split_sha256"]
-            same = same and conditions.comparable(record["identity"]) == conditions.comparable(short.identity)
-            if same and "matched" in record:  # not where its share was given by hand
-                return record["matched"]
+        try:
+            record = records.read(path) if path.suffix in (".json", ".trained") else {}
+        except files.Damaged:  # planned again: `runs.put_aside` names it where it is of the same plan
+            continue
+        if "matched" not in record:  # its share was given by hand, or it is no record
+            continue
+        same = record["identity"]["split_sha256"] == short.identity["split_sha256"]
+        if same and conditions.comparable(record["identity"]) == conditions.comparable(short.identity):
+            return record["matched"]
     return {}

@@ -19,6 +19,7 @@ from entr_utils.statistics import (
     PLACE,
     SEED,
     TOGETHER,
+    TREATMENTS,
     as_begun,
     compare,
     differences,
@@ -176,7 +177,8 @@ def _same_sign(runs: pd.DataFrame, counted: pd.DataFrame) -> str:
     decided = counted[(counted["points_low"] > 0) | (counted["points_high"] < 0)]
     others = [contrasts(here) for _, here in runs.groupby("setting", sort=False)]
     beside = decided.merge(stacked(others), on=names, suffixes=("", "_there"))
-    beside = beside[beside["made_on"] != beside["made_on_there"]]
+    alone = beside["made_on"].map(len) == 1  # else the other machine's pairs are among those above
+    beside = beside[alone & (beside["made_on"] != beside["made_on_there"])]
     if beside.empty:
         return ""
     same = int((np.sign(beside["points"]) == np.sign(beside["points_there"])).sum())
@@ -230,6 +232,22 @@ def warning(found: pd.DataFrame) -> str:
              if row["points_high"] < 0]  # fmt: skip
     return ("When fine detail carries the class: small images do not show it. On images drawn so, trained from "
             f"scratch, gradual against no increase was {'; '.join(shown)}." if shown else "")  # fmt: skip
+
+
+def recommendations(found: pd.DataFrame) -> list[dict[str, str]]:
+    """A row a dial, as `verdicts.recommendations` has one a dataset: which treatments the interval of accuracy says to
+    leave where the class is carried so. From `contrasts`."""
+    rows = []
+    grown = found[(found["against"] == CONTROL) & found["treatment"].isin(TREATMENTS)] if len(found) else found
+    for (_, network, _, carried), cell in grown.groupby([*PLACE, "dial"], sort=False) if len(grown) else ():
+        worse = [said(name) for name in cell[cell["points_high"] < 0]["treatment"]]
+        use = said(CONTROL) if len(worse) == len(cell) else f"not {worse[0]}" if worse else "not decided"
+        why = "; ".join(f"{said(row['treatment'])}: FLOPs x {row['flops']:.2f}, "
+                        f"{interval_text(row, 'points', 1)} points" for _, row in cell.iterrows())  # fmt: skip
+        sure = f"{'decided at 95%' if worse else 'open'} (n = {span(cell['n'], 0)})"
+        rows.append({"dataset": f"drawn, {carried} detail carries the class", "network": f"{network}, from scratch",
+                     "use": use, "why": why, "how sure": sure})  # fmt: skip
+    return rows
 
 
 def missing(runs: pd.DataFrame) -> str:

@@ -25,19 +25,20 @@ RUNS: dict[str, Any] = {"alpha": 0.6, "linestyle": "none", "markeredgecolor": "w
 A, T = "validation accuracy, full size", "seconds of training (T)"
 
 
-def panels(records: list[dict]) -> list[str]:
-    """The panel of each record: its dataset, and its setting's letter where there are several."""
-    of = letters(records)
+def panels(records: list[dict], of: dict[str, str] | None = None) -> list[str]:
+    """The panel of each record: its dataset, and its setting's letter where there are several (`of`: of more runs)."""
+    of = letters(records) if of is None else of
     return [f"{record['dataset']} ({of[setting(record)]})" if of else record["dataset"] for record in records]
 
 
-def _by_panel(records: list[dict], height: float, **options) -> tuple[Figure, Iterator[tuple[Axes, list[dict]]]]:
+def _by_panel(records: list[dict], height: float,
+              named: dict[str, str] | None = None) -> tuple[Figure, Iterator[tuple[Axes, list[dict]]]]:  # fmt: skip
     """A figure with a panel for each dataset and setting, and each panel's axis with its records."""
-    of = panels(records)
+    of = panels(records, named)
     names = list(dict.fromkeys(of)) or [""]
     across = min(ACROSS, len(names))
     rows = -(-len(names) // across)
-    figure, axes = new(1.3 + 2.9 * across, height * rows, across, rows, **options)
+    figure, axes = new(1.3 + 2.9 * across, height * rows, across, rows)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
     for axis, name in zip(axes, names, strict=False):
@@ -58,34 +59,24 @@ def _cells(records: list[dict]) -> dict[tuple[str, str], list[dict]]:
     return found
 
 
-def _seeds(records: list[dict], pooled: bool = False) -> str:
-    """How many runs stand behind a mean, of all machines together where they are `pooled`, and what the bars are."""
+def _seeds(records: list[dict], pooled: bool = False, bars: bool = True) -> str:
+    """How many runs stand behind a mean, of all machines together where they are `pooled`, and what the `bars` are."""
     places = [""] * len(records) if pooled else panels(records)
     cells = zip(places, (mechanism.dial(record["image_source"]) for record in records), records, strict=True)
     sizes = Counter((panel, dial, record["network"], record["regime"]) for panel, dial, record in cells).values()
     if not sizes:
         return "No runs yet."
     spread = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{max(sizes)}"
-    bars = "no interval is drawn of fewer than three."
+    said = "no interval is drawn of fewer than three"
     if max(sizes) >= BARS:
-        bars = "bars and bands, from three runs on, are 95% intervals of the mean."
-    return f"n = {spread} runs a regime and network; {bars}"
+        said = "bars and bands, from three runs on, are 95% intervals of the mean"
+    return f"n = {spread} runs a regime and network{f'; {said}' if bars else ''}."
 
 
 def _band(axis: Axes, mean: pd.DataFrame, runs: list[dict], colour: str) -> None:
     """The 95% band around a curve (`pace.curve`), from BARS runs on."""
     if len(runs) >= BARS:
         axis.fill_between(mean["spent"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
-
-
-def _show_points(axis: Axes) -> None:
-    """Limits that show every run, and zero seconds; an interval may reach far beyond."""
-    drawn = [line for line in axis.lines if line.get_marker() in MARKERS.values()]
-    if not drawn:
-        return
-    x, y = (np.concatenate([np.asarray(line.get_data()[i], float) for line in drawn]) for i in (0, 1))
-    room = 0.12 * (y.max() - y.min()) or 0.05
-    axis.set(xlim=(0, 1.12 * x.max()), ylim=(y.min() - room, y.max() + room))
 
 
 def hollow(colour: str) -> dict[str, str]:
@@ -117,11 +108,15 @@ def _error(values: np.ndarray) -> np.ndarray | None:
 
 
 def front(records: list[dict]) -> Figure:
-    """Accuracy over T at the end of each run: every run a point, means, their intervals, the Pareto front of the means.
+    """Accuracy over T at the end of each run: every run a point, means, the Pareto front of the means.
 
-    Hollow: sub-total (before re-training). The front is made of the means of each regime after TTA.
+    Of the conditions that the verdict counts (`statistics.best`); all are in the other figures. Hollow: sub-total
+    (before re-training). The front is made of the means of each regime after TTA.
     """
-    figure, parts = _by_panel(records, 3.5)
+    runs = table(records)
+    inside = statistics.counted(runs, statistics.best(statistics.compare(runs)))
+    shown = [record for record, counted in zip(records, inside, strict=True) if counted]
+    figure, parts = _by_panel(shown, 3.5, letters(records))
     for axis, of_panel in parts:
         means = []
         for (_, regime), runs in _cells(of_panel).items():
@@ -132,19 +127,18 @@ def front(records: list[dict]) -> Figure:
                 axis.plot(x, y, **(look | RUNS | edge), markersize=8)
                 if part == "total":
                     means.append((float(x.mean()), float(y.mean())))
-                    axis.errorbar(*means[-1], _error(y), _error(x), color=PALETTE[regime], capsize=3, markersize=11,
-                                  marker="+" if len(runs) > 1 else "")  # fmt: skip
+                    axis.plot(*means[-1], "+" if len(runs) > 1 else "", color=PALETTE[regime], markersize=12)
         best = pace.front(means)
         if best:
             axis.step(*zip(*best, strict=True), where="post", color="black", linewidth=1, linestyle=":", zorder=1)
-        _show_points(axis)
-        axis.set(xlabel=T)
+        axis.margins(0.12)
+        axis.set(xlabel=T, xlim=(0, None))
     figure.axes[0].set_ylabel(A)
     more = [("before re-training (hollow)", RUNS | hollow("grey") | {"marker": "o"}),
             ("Pareto front", {"linestyle": ":", "color": "black"})]  # fmt: skip
-    _legend(figure, _present(records), more, line=False)
-    about = "Every run is a point, its place after TTA; + are means, and the front is of means."
-    return foot(figure, records, f"{about} {_seeds(records)}")
+    _legend(figure, _present(shown), more, line=False)
+    about = "Every run that the verdict counts is a point, its place after TTA; + are means, and the front is of means."
+    return foot(figure, records, f"{about} {_seeds(shown, bars=False)}")
 
 
 def accuracy_over_time(records: list[dict]) -> Figure:
@@ -196,7 +190,8 @@ def efficiency(records: list[dict]) -> Figure:
 def against_control(records: list[dict]) -> Figure:
     """Each treatment against no increase: T and As as ratios, accuracy in points; every pair of runs a point.
 
-    Thick: 95% interval, about these images. Thin: the corrected one, about another draw of them.
+    Thick: 95% interval, about these images. Thin: the corrected one, about another draw of them. From BARS pairs on:
+    of two the interval would squash all else; the table has it.
     """
     runs, of = table(records), letters(records)
     compared, both = statistics.compare(runs), statistics.pairs(runs)
@@ -208,7 +203,9 @@ def against_control(records: list[dict]) -> Figure:
             cell = both[(both[statistics.TOGETHER] == row[statistics.TOGETHER]).all(axis=1)
                         & (both["regime"] == row["treatment"])]  # fmt: skip
             values = statistics.differences(cell, measure)
-            _interval(axis, y, row, name)
+            if row["n"] >= BARS:
+                _interval(axis, y, row, name)
+            axis.plot(row[name], y, "|", color="black", markersize=14)
             axis.plot(np.exp(values) if measure[1] else values, np.full(len(values), y), **RUNS, markersize=7,
                       color=PALETTE[row["treatment"]], marker=MARKERS[row["treatment"]])  # fmt: skip
         axis.margins(x=0.08)
@@ -219,7 +216,8 @@ def against_control(records: list[dict]) -> Figure:
     axes[0].set_yticks(range(len(names)), names, fontsize=9)
     axes[0].set_ylim(max(1, len(names)) - 0.5, -0.5)
     seeds = f"n = {span(compared['n'], 0)} seeds a row." if len(compared) else "Nothing to compare yet."
-    return foot(figure, records, f"Every pair of runs is a point. Thick: 95% interval; thin: corrected. {seeds}")
+    about = "Every pair of runs is a point, | their mean. From three pairs on, thick: 95% interval; thin: corrected."
+    return foot(figure, records, f"{about} {seeds}")
 
 
 def _machines(compared: pd.DataFrame, of: dict[str, str]) -> str:
@@ -230,7 +228,6 @@ def _machines(compared: pd.DataFrame, of: dict[str, str]) -> str:
 def _interval(axis: Axes, y: float, row: pd.Series, name: str) -> None:
     for kind, width in (("_wide", 1.0), ("", 3.0)):
         axis.plot([row[f"{name}{kind}_low"], row[f"{name}{kind}_high"]], [y, y], color="dimgrey", linewidth=width)
-    axis.plot(row[name], y, "|", color="black", markersize=14)
 
 
 def reckonings(variants: pd.DataFrame, records: list[dict]) -> Figure:
@@ -245,6 +242,7 @@ def reckonings(variants: pd.DataFrame, records: list[dict]) -> Figure:
         for i, (treatment, cell) in enumerate(rows.groupby("treatment", sort=False)):
             y = np.array([names.index(name) for name in cell["variant"]]) - 0.15 + 0.3 * i
             reach = np.abs(cell[["ratio_low", "ratio_high"]].to_numpy() - cell[["ratio"]].to_numpy()).T
+            reach[:, cell["n"] < BARS] = 0
             axis.errorbar(cell["ratio"], y, xerr=np.nan_to_num(reach), linestyle="none", color=PALETTE[treatment],
                           marker=MARKERS[treatment], markersize=6)  # fmt: skip
         axis.axvline(1, color="black", linewidth=1)
@@ -254,11 +252,13 @@ def reckonings(variants: pd.DataFrame, records: list[dict]) -> Figure:
     axes[0].set_yticks(range(len(names)), names, fontsize=9)
     axes[0].set_ylim(max(1, len(names)) - 0.5, -0.5)
     _legend(figure, [name for name in ALL if names and name in set(variants["treatment"])], line=False)
-    return foot(figure, records, "Right of 1: As is higher than with no increase. Bars: 95% intervals where n > 1.")
+    about = "Right of 1: As is higher than with no increase. Bars, from three pairs on: 95% intervals."
+    seeds = f"n = {span(variants['n'], 0)} pairs." if names else "No runs yet."
+    return foot(figure, records, f"{about} {seeds}")
 
 
-def figure1(records: list[dict], of: str = "flops") -> Figure:
-    """Figure 1, measured: accuracy over FLOPs (or "seconds"), small (A to B), large (C to D), growing (A to D).
+def figure1(records: list[dict]) -> Figure:
+    """Figure 1, measured: accuracy over FLOPs, small (A to B), large (C to D), growing (A to D).
 
     A panel for each dial of the images, of a seed the runs of one machine; curves are means over seeds with 95% bands,
     marks every run after TTA; hollow ones are at the size last trained at, where that is not the full one.
@@ -270,13 +270,13 @@ def figure1(records: list[dict], of: str = "flops") -> Figure:
         on = [record for record in records if mechanism.dial(record["image_source"]) == dial]
         shown = [record for record in on if record["regime"] in named]
         for (_, regime), runs in _cells(shown).items():
-            mean, colour = pace.curve(runs, of), PALETTE[regime]
+            mean, colour = pace.curve(runs, "flops"), PALETTE[regime]
             axis.plot(mean["spent"], mean["accuracy"], linestyle=LINES[regime], color=colour)
             _band(axis, mean, runs, colour)
-            ends = [(run[f"{of}_total"], run["accuracy_total"]) for run in runs]
+            ends = [(run["flops_total"], run["accuracy_total"]) for run in runs]
             axis.plot(*zip(*ends, strict=True), marker=MARKERS[regime], color=colour, **RUNS, markersize=7)
             if regime == "small":
-                own = [(run[f"{of}_total"], run["stages"][-1]["accuracy_train_size"]) for run in runs]
+                own = [(run["flops_total"], run["stages"][-1]["accuracy_train_size"]) for run in runs]
                 axis.plot(*zip(*own, strict=True), marker=MARKERS[regime], **(RUNS | hollow(colour)), markersize=7)
             for letter, at, side in zip(named[regime], (0, -1), ("right", "left"), strict=True):
                 axis.annotate(letter, mean[["spent", "accuracy"]].to_numpy()[at], fontsize=10, weight="bold",
@@ -284,7 +284,7 @@ def figure1(records: list[dict], of: str = "flops") -> Figure:
         if on:
             axis.axhline(1 / len(on[0]["class_names"]), color="grey", linewidth=1, linestyle=":")
         axis.set_title(f"class carried by {dial} detail" if dial != "both" else "class carried by both", fontsize=11)
-        axis.set(xlabel="FLOPs of training" if of == "flops" else T, ylim=(0, 1.02))
+        axis.set(xlabel="FLOPs of training", ylim=(0, 1.02))
     axes[0].set_ylabel(A)
     _legend(figure, [regime for regime in ALL if regime in named],
             [("small, tested small (hollow)", RUNS | hollow(PALETTE["small"]) | {"marker": MARKERS["small"]}),

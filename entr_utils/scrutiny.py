@@ -18,6 +18,7 @@ from entr_utils.statistics import (
     of_one_machine,
     pairs,
     stacked,
+    t_interval,
 )
 from entr_utils.verdicts import said, span
 
@@ -58,7 +59,7 @@ def questions(table: pd.DataFrame, reckoned: pd.DataFrame, arms: pd.DataFrame, b
         probes: linear-probe accuracies of the weights by size (`probe`).
     """
     rows = [(f"Is As higher {name}?", _rises(reckoned, name)) for name in VARIANTS]
-    rows += [(question, answer(table)) for question, answer in FROM_RECORDS.items()]
+    rows += [(question, answer(table) if len(table) else NONE) for question, answer in FROM_RECORDS.items()]
     rows += [
         ("How much does a split by image flatter?", _leaks(arms)),
         ("Does loading bind, so that small images would save less?", _binding(bench)),
@@ -91,8 +92,6 @@ def _order(table: pd.DataFrame) -> str:
 
 
 def _load(table: pd.DataFrame) -> str:
-    if table.empty:
-        return NONE
     load = f"load {table['env_load'].min():.1f} to {table['env_load'].max():.1f} at the start of a run"
     if "stolen_seconds" not in table:
         return load
@@ -131,7 +130,7 @@ def _machine(table: pd.DataFrame) -> str:
 
 def _processor(table: pd.DataFrame) -> str:
     """Seconds of the wall hold what a host gives to others; those of the processor hardly do."""
-    counted = table[table["processor_seconds"].notna()] if len(table) else table
+    counted = table[table["processor_seconds"].notna()]
     rows = best(compare(counted, measures={"processor": ("processor_seconds", True), "time": MEASURES["time"]}))
     if rows.empty:
         return NONE
@@ -141,8 +140,6 @@ def _processor(table: pd.DataFrame) -> str:
 
 
 def _groups(table: pd.DataFrame) -> str:
-    if table.empty:
-        return NONE
     rules = table.drop_duplicates(["dataset", "split_rule"])
     each = "; ".join(f"{row['dataset']}: {row['split_rule'].removeprefix('stratified by class, 90/10, ')}"
                      for _, row in rules.iterrows())  # fmt: skip
@@ -189,8 +186,6 @@ def _leaks(table: pd.DataFrame) -> str:
 
 
 def _rates(table: pd.DataFrame) -> str:
-    if table.empty:
-        return NONE
     rates = table.groupby(["dataset", "network"], sort=False)["lr"].unique()
     each = ", ".join(f"{dataset} {network} {'/'.join(f'{rate:g}' for rate in found)}"
                      for (dataset, network), found in rates.items())  # fmt: skip
@@ -199,8 +194,6 @@ def _rates(table: pd.DataFrame) -> str:
 
 
 def _images(table: pd.DataFrame) -> str:
-    if table.empty:
-        return NONE
     sizes = table.drop_duplicates(["dataset", "n_val"])
     return "; ".join(f"{row['dataset']} {row['n_val']} images, one is {100 / row['n_val']:.1f} points"
                      for _, row in sizes.iterrows()) + f" (the margin is {MARGIN:g})"  # fmt: skip
@@ -235,19 +228,24 @@ def _favour(table: pd.DataFrame, probes: list[dict]) -> str:
         return "no stand-in was used"
     if not probes:
         return NONE
-    found = dict.fromkeys(map(_probed, probes))
-    each = "; ".join(f"{dataset} {change:+.1f} points at {small} px against {large} px"
-                     for dataset, change, small, large in found)  # fmt: skip
-    better = sum(change > 0 for _, change, *_ in found)
-    return f"linear probe of the frozen features, better at the small size in {better} of {len(found)}: {each}"
+    changes: dict[tuple[str, int, int], dict[str, float]] = {}
+    for probe in probes:
+        sizes = sorted(map(int, probe["accuracy"]))
+        small, large = min(sizes, key=lambda size: abs(size - 0.4 * sizes[-1])), sizes[-1]
+        change = 100 * (probe["accuracy"][str(small)] - probe["accuracy"][str(large)])
+        changes.setdefault((probe["dataset"], small, large), {}).setdefault(probe["split_sha256"], change)
+    each = "; ".join(f"{dataset} {interval_text(_mean(of), 'points', 1)} points at {small} px against {large} px "
+                     f"(n = {len(of)})" for (dataset, small, large), of in changes.items())  # fmt: skip
+    better = sum(np.mean([*of.values()]) > 0 for of in changes.values())
+    return (f"linear probe of the frozen features, by the mean better at the small size, with which growing begins, on "
+            f"{better} of {len(changes)}: {each}")  # fmt: skip
 
 
-def _probed(probe: dict) -> tuple[str, float, int, int]:
-    """Dataset, points, pixels, pixels: at the size that growing begins with, .4 of the largest, against the largest."""
-    sizes = sorted(map(int, probe["accuracy"]))
-    small, large = min(sizes, key=lambda size: abs(size - 0.4 * sizes[-1])), sizes[-1]
-    change = 100 * (probe["accuracy"][str(small)] - probe["accuracy"][str(large)])
-    return probe["dataset"], round(change, 1), small, large
+def _mean(of: dict[str, float]) -> pd.Series:
+    """Over splits, with its interval; a split that several machines have counts once."""
+    values = np.array([*of.values()])
+    low, high = t_interval(values)
+    return pd.Series({"points": values.mean(), "points_low": low, "points_high": high})
 
 
 FROM_RECORDS: dict[str, Callable[[pd.DataFrame], str]] = {

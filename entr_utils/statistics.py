@@ -20,9 +20,8 @@ CELL = ["dataset", "network", "weights", "conditions"]
 PLACE = ["dataset", "network", "conditions"]  # one table, count or line each
 TOGETHER = [*CELL, "comparable", "split_rule"]  # runs that may be compared; their regimes and seeds differ
 MEASURES = {  # name -> (column, is a ratio); re-training is the same work in all, so its ratio tells of the machine
-    "time": ("seconds_total", True), "clock": ("seconds_RPL", True), "time_subtotal": ("seconds_subtotal", True),
-    "flops": ("flops_total", True), "efficiency_subtotal": ("efficiency_subtotal", True),
-    "efficiency": ("efficiency_total", True), "efficiency_warm": ("efficiency_total_with_warmup", True),
+    "time": ("seconds_total", True), "clock": ("seconds_RPL", True), "flops": ("flops_total", True),
+    "efficiency_subtotal": ("efficiency_subtotal", True), "efficiency": ("efficiency_total", True),
     "points_subtotal": ("accuracy_subtotal", False), "points": ("accuracy_total", False),
 }  # fmt: skip
 EXACT = 16  # pairs up to which all 2^n sign flips are made; beyond, scipy draws some of them
@@ -244,6 +243,15 @@ def best(comparisons: pd.DataFrame) -> pd.DataFrame:
         ["pairs", "protocol", "conditions"], ascending=False, kind="stable")  # fmt: skip
     chosen = set(ranked.drop_duplicates(["dataset", "network"])[TOGETHER].itertuples(index=False, name=None))
     return comparisons[[row in chosen for row in comparisons[TOGETHER].itertuples(index=False, name=None)]]
+
+
+def counted(table: pd.DataFrame, comparisons: pd.DataFrame) -> np.ndarray:
+    """Which runs of the table are of conditions that `best` of the comparisons counts, or of a dataset and network that
+    has no comparison; (n,) booleans."""
+    places = [*comparisons[PLACE].itertuples(index=False, name=None)]
+    judged = {place[:2] for place in places}
+    runs = table[PLACE].itertuples(index=False, name=None) if len(table) else ()
+    return np.array([run in places or run[:2] not in judged for run in runs], bool)
 
 
 def sign_of(name: str) -> str:

@@ -16,7 +16,7 @@ from entr_utils.keys import git
 from entr_utils.parameters import NETWORKS
 from entr_utils.regimes import REGIMES
 from entr_utils.reports import as_table, captioned
-from entr_utils.statistics import PLACE, interval_text
+from entr_utils.statistics import interval_text
 
 
 def read_all(results: str, profile: str) -> tuple[pd.DataFrame, list[dict]]:
@@ -48,18 +48,17 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     """The first screen: whether growing images paid, by how much, on what; `reading` says what else must be known."""
     if not loaded:
         return Markdown(f"No records of profile {profile} yet: `make all PROFILE={profile}` makes them.")
-    table, first = records.table(loaded), loaded[0]
-    unpaired = statistics.left_out(table)
-    alone = f" {unpaired} of them are not compared above: without a partner, or of a seed another machine has." if (
-        unpaired) else ""  # fmt: skip
+    table, of, best = records.table(loaded), letters(loaded), statistics.best(compared)
+    inside = statistics.counted(table, best)
+    unpaired, other = statistics.left_out(table[inside]), int((~inside).sum())
+    alone = f" Without a partner, or of a seed another machine has: {unpaired}." if unpaired else ""
+    alone += f" Of conditions that are not counted above: {other}." if other else ""
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
-    of, best = letters(loaded), statistics.best(compared)
-    if other := _uncounted(table, best, compared):
-        alone += f" {other} of them are of conditions that are not counted above."
-    where = f"settings {', '.join(of.values())} (named below)" if of else setting(first)
+    where = f"settings {', '.join(of.values())} (named below)" if of else setting(loaded[0])
+    largest = max(record["size"] for record in loaded)
     return Markdown("\n".join((
         f"{verdicts.headline(best)}\n",
-        f"On what: {len(loaded)} runs ({varied}), up to {first['size']} px, {where}.{alone} "
+        f"On what: {verdicts.number(len(loaded), 'run')} ({varied}), up to {largest} px, {where}.{alone} "
         f"Images: {_sizes(loaded)}.\n",
         f"What was stand-in: {records.caption(loaded) or 'nothing'}",
     )))  # fmt: skip
@@ -72,18 +71,10 @@ def reading(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     if best.empty:
         return Markdown("")
     beside = [f"**Time to accuracy.** {pace.says(pace.arrivals(table, loaded), best)}",
-              f"**Controls.** {controls.says(controls.compared(table))}", *controls.own_size(table)]  # fmt: skip
+              f"**Controls.** {controls.says(table)}", *controls.own_size(table)]  # fmt: skip
     lines = [*verdicts.caveats(best), verdicts.counted(best, compared, letters(loaded))]
     return Markdown(f"Beside the verdict:\n\n{_listing(beside)}\n\nHow to read it:\n\n"
                     f"{_listing(filter(None, lines))}")  # fmt: skip
-
-
-def _uncounted(table: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame) -> int:
-    """How many runs `statistics.best` leaves out of the verdict, in favour of other conditions."""
-    if compared.empty:
-        return 0
-    counted, every, runs = ([*rows[PLACE].itertuples(index=False, name=None)] for rows in (best, compared, table))
-    return sum(run in {*every} - {*counted} for run in runs)
 
 
 def _sizes(loaded: list[dict]) -> str:
@@ -98,7 +89,7 @@ def _listed(loaded: list[dict], name: str) -> str:
 
 
 def predicted(results: str, loaded: list[dict]) -> Markdown:
-    """The commit in which the predictions were written, and how many of these runs began after it."""
+    """The commits in which predictions were written, and how many of these runs began after each."""
     path = Path(results) / "predictions.md"
     if not path.exists():
         return Markdown("Nothing was predicted: there is no predictions.md beside these results.")
@@ -107,15 +98,18 @@ def predicted(results: str, loaded: list[dict]) -> Markdown:
         return Markdown(f"The predictions are in {path}, which is not in git: nobody can tell when they were written.")
     if git(path.parent, "rev-parse", "--is-shallow-repository") == "true":
         return Markdown(f"The predictions are in {path}; this clone holds no history that says when they were written.")
-    last, first = commits[0], commits[-1]
-    changed = f", last changed in {last[0]}, {last[1]}" if len(commits) > 1 else ""
-    began = [(record["profile"], pd.Timestamp(record["environment"]["started"])) for record in loaded]
-    after = " and ".join(f"{sum(at > pd.Timestamp(first[1]) for of, at in began if of == profile)} of {n} runs of "
-                         f"profile {profile}" for profile, n in Counter(of for of, _ in began).items())  # fmt: skip
+    written = [(pd.Timestamp(at), f"{commit} of {at[:10]}") for commit, at in commits]  # the newest first
+    began = sorted(map(_began, loaded))
+    each = Counter(next((commit for at, commit in written if at < start), "") for start in began)
+    after = "; ".join(f"{commit or 'none'}: {n}" for commit, n in each.items())
     seen = " Its top names what was changed after records had been seen." if (
         "Changed after records had been seen" in " ".join(path.read_text().split())) else ""  # fmt: skip
-    return Markdown(f"Predictions, margins and the plan of the analysis are in {path}: commit {first[0]}, {first[1]}"
-                    f"{changed}. {after or 'No run'} began after the first of these.{seen}")  # fmt: skip
+    return Markdown(f"Predictions, margins and the plan of the analysis are in {path}, first in commit "
+                    f"{written[-1][1]}. Runs by its newest commit when they began: {after or '0'}.{seen}")  # fmt: skip
+
+
+def _began(record: dict) -> pd.Timestamp:
+    return pd.Timestamp(record["environment"]["started"])
 
 
 def queue(results: str, profile: str) -> Markdown:
@@ -144,18 +138,27 @@ def table1(loaded: list[dict]) -> Markdown:
     return as_table(rows)
 
 
-def matrix(loaded: list[dict], profile: str, empty: bool = True) -> Markdown:
-    """Every cell of the paper's matrix (quick: of the networks that ran): mean over seeds; empty without a run."""
+def matrix(loaded: list[dict], profile: str) -> Markdown:
+    """Every cell of the paper's matrix (quick: of the networks that ran): mean over seeds; empty without a run. Of
+    several settings each has the cells that were run there; what has no run at all is named."""
     table = records.table(loaded)
     ran = list(dict.fromkeys(record["network"] for record in loaded))
-    networks = NETWORKS if profile == "paper" and empty else ran
+    networks = NETWORKS if profile == "paper" else ran
     rows = []
     for where, on in (letters(loaded) or {"": ""}).items():
         part = table[table["setting"] == where] if on else table
         rows += [_cell(part, dataset, network, regime, on)
                  for dataset in DATASETS for network in networks for regime in _regimes(part, dataset, network)
                  if not on or ((part["dataset"] == dataset) & (part["network"] == network)).any()]  # fmt: skip
-    return captioned(rows, loaded)
+    return captioned(rows, loaded, not_run(table, networks))
+
+
+def not_run(table: pd.DataFrame, networks: Iterable[str] = NETWORKS) -> str:
+    """Which of the paper's networks were not run on which dataset, in a sentence; "" where all were."""
+    there = {*table[["dataset", "network"]].itertuples(index=False, name=None)} if len(table) else set()
+    lacking = {network: [name for name in DATASETS if (name, network) not in there] for network in networks}
+    each = "; ".join(f"{network} on {', '.join(names)}" for network, names in lacking.items() if names)
+    return f"Not run: {each}." if each else ""
 
 
 def _regimes(table: pd.DataFrame, dataset: str, network: str) -> list[str]:
@@ -242,14 +245,16 @@ def of_claims(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
 
 
 def of_controls(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
-    """Small, short and reversed against no increase and gradual; the time to the control's accuracy."""
+    """Small, short and reversed against no increase and gradual, and what follows."""
     named, found = letters(loaded), controls.compared(table)
     rows = [_where(row, named) | {
         "regime": LABELS[row["treatment"]], "against": LABELS[row["against"]], "n": row["n"],
-        "T ratio": interval_text(row, "time"), "As ratio, total": interval_text(row, "efficiency"),
-        "points, total": interval_text(row, "points", 1), "one image": f"{row['image']:.1f}",
+        "T ratio": interval_text(row, "time"), "FLOPs ratio": f"{row['flops']:.2f}",
+        "As ratio, total": interval_text(row, "efficiency"), "corrected": _corrected(row, "efficiency", 2),
+        "points, total": interval_text(row, "points", 1), "points, corrected": _corrected(row, "points", 1),
+        "one image": f"{row['image']:.1f}",
     } for _, row in found.iterrows()]  # fmt: skip
-    lines = [controls.says(found), controls.missing(table), controls.matched(table), *controls.own_size(table)]
+    lines = [controls.says(table), controls.missing(table), controls.matched(table), *controls.own_size(table)]
     return captioned(rows, loaded, "\n\n".join(line for line in lines if line))
 
 
@@ -273,14 +278,14 @@ def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict],
                 contrasts: pd.DataFrame) -> Markdown:  # fmt: skip
     """Which regime for which images and network, and when not to bother; `contrasts` are the mechanism's."""
     best = statistics.best(compared)
-    rows = verdicts.recommendations(best)
+    rows = [*verdicts.recommendations(best), *mechanism.recommendations(contrasts)]
     detail = mechanism.warning(contrasts)
     bother = [*([detail] if detail else []), *verdicts.when_not(table, best)]
-    mind = controls.change_of_mind(best, controls.compared(table))
+    mind = controls.change_of_mind(best, table)
     return captioned(rows, loaded, "\n\n".join((
-        "When not to bother:", _listing(bother),
+        not_run(table), "When not to bother:", _listing(bother),
         "What would change our mind, said beforehand in predictions.md:", _listing(mind),
-    )))  # fmt: skip
+    )).strip())  # fmt: skip
 
 
 def _listing(lines: Iterable[str]) -> str:

@@ -119,7 +119,7 @@ def matrix(seeds: int = 3, datasets=tuple(DATASETS), networks=("resnet18",),
 
 def run(regime: str, seed: int = 0, seconds: float = 60.0, accuracy: float = 0.8, **other) -> dict:
     """A row of `records.load`, as far as comparisons need it."""
-    row: dict = dict.fromkeys((column for column, _ in statistics.MEASURES.values()), 1.0)
+    row: dict = dict.fromkeys(("seconds_subtotal", *(column for column, _ in statistics.MEASURES.values())), 1.0)
     row |= {
         "dataset": "steel", "network": "resnet18", "weights": "imagenet", "comparable": "a", "setting": "one",
         "conditions": other.get("setting", "one"), "env_started": "2026-01-01T00:00:00+00:00",

@@ -72,7 +72,7 @@ def test_what_is_left_out_stands_in_the_notebook_and_the_record(photos, tmp_path
     assert about["n_left_out"] == len(about["left_out"]) == 7
     assert about["left_out"][1] == "lake/1.jpg: not a JPEG, PNG, TIFF, BMP, GIF or WebP image"
     assert about["copies"] == ["lake/00.png = wood/again.png (in several classes)"]
-    assert about["split"] == "seed 0, stratified by class, 90/10, 1 sets of identical images kept whole, by image"
+    assert about["split"] == "seed 0, stratified by class, 90/10, 1 set of identical images kept whole, by image"
     shown = reports.what_runs(run).data
     assert "- Left out, 7 in all: lake/0.jpg: not a JPEG" in shown
     assert shown.count("not a JPEG") == 5

@@ -118,16 +118,18 @@ def test_leakage_has_an_interval_where_there_are_seeds():
 
 
 def test_bench_and_probes_answer_where_they_are():
-    probes = [{"dataset": "bees", "accuracy": {"64": 0.5, "250": 0.38, "100": 0.41}}]
+    probes = [{"dataset": "bees", "split_sha256": split, "accuracy": {"64": 0.5, "250": 0.38, "100": small}}
+              for split, small in (("one", 0.41), ("other", 0.39))]  # fmt: skip
     rows = [{"way": way, "size": size, "images_per_second": rate}
             for way, rates in (("ours", (40.0, 10.0)), ("fastai", (15.0, 10.0)))
             for size, rate in zip((100, 250), rates, strict=True)]  # fmt: skip
     versus = {"versus": {"environment": {"device": "Abacus"}, "result": {"speed": rows}}}
     assert "100 px ran at so many times the images per second of 250 px, all layers training: x 4.0 (ours), x 1.5 " \
         "(fastai)" in find(answers([record()], bench=BENCH | versus), "loading bind")  # fmt: skip
-    found = answers([record()], bench=BENCH, probes=2 * probes)  # the same on two devices
+    found = answers([record()], bench=BENCH, probes=2 * probes)  # each on two devices
     assert "arithmetic bound in 1 of 2 cells, loading took at most 10.0% of a step" in find(found, "loading bind")
-    assert find(found, "stand-in").endswith(": bees +3.0 points at 100 px against 250 px")
+    favour = find(found, "stand-in")
+    assert favour.endswith("on 1 of 1: bees +2.0 [-10.7, +14.7] points at 100 px against 250 px (n = 2)")
     assert find(answers([record(weights="imagenet")]), "stand-in") == "no stand-in was used"
 
 
@@ -136,10 +138,12 @@ def test_bench_and_probes_answer_where_they_are():
 
 def test_controls_that_were_not_run_are_named():
     table = records.table([record()])
-    assert controls.missing(table) == "No record of these controls on these images yet: small, short, reversed."
+    assert controls.missing(table) == "No record yet of these controls: small, short, reversed on steel."
     assert controls.missing(records.table(matrix(1, regimes=CONTROLS))) == ""
+    some = records.table(matrix(1, ("steel",), regimes=CONTROLS) + matrix(1, ("ucm", "bees")))
+    assert controls.missing(some) == "No record yet of these controls: small, short, reversed on ucm, bees."
     assert controls.compared(table).empty
-    assert "is open" in controls.says(controls.compared(table))
+    assert "is open" in controls.says(table)
     assert controls.compared(records.table([])).empty
     assert controls.matched(table) == controls.matched(records.table([])) == ""
 
@@ -152,7 +156,7 @@ def test_as_that_is_won_by_doing_less_is_said():
     found = controls.compared(records.table(loaded))
     assert set(zip(found["treatment"], found["against"], strict=True)) == {
         ("small", "no_increase"), ("small", "gradual")}  # fmt: skip
-    text = controls.says(found)
+    text = controls.says(records.table(loaded))
     assert text.startswith("**As rewards stopping early here**, in 1 of 1 comparisons: small on steel, As x ")
     assert "at -10.0 [-19.0, -1.0] points (n = 2)." in text
     (line,) = controls.own_size(records.table(loaded))
@@ -166,6 +170,9 @@ def test_small_tested_small_is_compared_with_gradual_tested_large():
     loaded = [gradual, record("small", accuracy=0.7, seconds=0.25 / share)]
     (line,) = controls.own_size(records.table(loaded))
     assert line.endswith("Tested at its own size: T x 0.25 of gradual's, -10.0 points, As x 1.88 (n = 1).")
+    three = [run for seed in range(3) for run in (record("gradual", seed), record("small", seed))]
+    (sure,) = controls.own_size(records.table(three))
+    assert sure.endswith("So where images may be tested small, As is won by never growing.")
     (alone,) = controls.own_size(records.table([small]))
     assert alone.endswith("at full size (n = 1).")
 
@@ -179,17 +186,25 @@ def in_time(accuracy: float, seeds: int, factor: float = 1.0) -> list[dict]:
 
 
 def test_as_that_is_not_won_by_doing_less_is_said_too():
-    assert controls.says(controls.compared(records.table(in_time(0.4, 3)))).startswith("As was not won by doing less: ")
+    assert controls.says(records.table(in_time(0.4, 3))).startswith("As was not won by doing less: ")
 
 
 @pytest.mark.parametrize(("accuracy", "seeds"), [(0.4, 1), (0.99, 1), (0.8, 3)])
 def test_one_run_or_an_open_interval_says_nothing_of_as(accuracy, seeds):
-    said = controls.says(controls.compared(records.table(in_time(accuracy, seeds))))
+    said = controls.says(records.table(in_time(accuracy, seeds)))
     assert said.startswith("Whether As can be won by doing less is not decided: short on steel, As x ")
 
 
+def test_two_shorts_whose_misses_cancel_out_say_nothing_of_as():
+    """One 20% too long and one as much too short are no two at gradual's T."""
+    alike = record("gradual")["seconds_total"] / record("short")["seconds_total"]
+    loaded = [*in_time(0.99, 1, factor=1.2), record("gradual", 1), record("short", 1, seconds=alike / 1.2)]
+    assert "neither small nor short at gradual's T" in controls.says(records.table(loaded))
+    assert "in 0 of 2 runs (-16.7% to +20.0%)" in controls.matched(records.table(loaded))
+
+
 def test_a_short_that_missed_its_time_says_nothing_of_as():
-    said = controls.says(controls.compared(records.table(in_time(0.99, 3, factor=1.2))))
+    said = controls.says(records.table(in_time(0.99, 3, factor=1.2)))
     assert said.startswith("Whether As can be won by doing less is open")
 
 
@@ -198,7 +213,7 @@ def test_what_would_change_our_mind_is_watched():
 
     def lines(loaded: list[dict]) -> list[str]:
         table = records.table(loaded)
-        return controls.change_of_mind(statistics.best(statistics.compare(table)), controls.compared(table))
+        return controls.change_of_mind(statistics.best(statistics.compare(table)), table)
 
     alike = record("gradual")["seconds_total"] / record("short")["seconds_total"]
     bees = [record(regime, seed, "bees", accuracy=accuracy + 0.005 * (seed == 1), seconds=seconds * (1 + 0.001 * seed),
@@ -206,11 +221,11 @@ def test_what_would_change_our_mind_is_watched():
             (("no_increase", 0.8, 1), ("gradual", 0.81, 1), ("short", 0.7, alike))]  # fmt: skip
     more, no_good = lines(bees)
     assert more.endswith("So far on 1 of 2; short has 3 seeds at that T on 1.")
-    assert no_good.endswith("Judged from 3 seeds on, which 1 datasets have: so on 0.")
+    assert no_good.endswith("Judged from 3 seeds on, as bees has: so on 0.")
     slow = [record(regime, seed, "bees", seconds=seconds * (1 + 0.2 * seed * (regime == "gradual")))
             for regime, seconds in (("no_increase", 1), ("gradual", 1)) for seed in (0, 1, 2)]  # fmt: skip
-    assert lines(slow)[1].endswith("which 1 datasets have: so on 1.")
-    assert lines(slow[:2] + slow[3:5])[1].endswith("which 0 datasets have: so on 0.")
+    assert lines(slow)[1].endswith("as bees has: so on 1.")
+    assert lines(slow[:2] + slow[3:5])[1].endswith("as no dataset has: so on 0.")
     assert "So far on 0 of 2; short has" in lines([record()])[0]
     assert lines([record()])[1].endswith("so on 0.")
 

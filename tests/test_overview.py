@@ -120,18 +120,22 @@ def test_every_pair_is_drawn_against_the_control():
     assert "n = 3 seeds a row" in texts(figure)
 
 
-def test_the_front_shows_every_run_however_long_the_bars():
-    """Of three runs whose accuracies lie .2 apart the 95% interval is 1.0 wide: the panel stays with the runs."""
-    loaded = [record(), *(record("gradual", seed, accuracy=0.3 + 0.2 * seed) for seed in range(3))]
-    axis = overview.front(loaded).axes[0]
-    (low, high), accuracies = (
-        axis.get_ylim(),
-        [run[f"accuracy_{part}"] for run in loaded for part in ("subtotal", "total")],
-    )
-    assert low < min(accuracies) <= max(accuracies) < high
-    assert high - low < 1.5 * (max(accuracies) - min(accuracies))
-    assert axis.get_xlim()[0] == 0
-    assert max(run["seconds_total"] for run in loaded) < axis.get_xlim()[1]
+def test_the_front_shows_what_the_verdict_counts():
+    """Three seeds of the newest protocol, one of an older, which is not drawn; letters stay those of the tables."""
+    loaded = matrix(3, ("steel",)) + matrix(1, ("steel",), protocol=1)
+    figure = overview.front(loaded)
+    assert [axis.get_title() for axis in figure.axes] == ["steel (B)"]
+    assert len(points(figure, MARKERS["gradual"])) == 2 * 3 + 1  # and the legend's
+    alone = overview.front([record("gradual", dataset="bees"), *loaded])  # nothing to compare: it is drawn all the same
+    assert [axis.get_title() for axis in alone.axes] == ["bees (B)", "steel (B)"]
+
+
+def test_the_interval_of_two_pairs_is_not_drawn():
+    """It is 9 times as wide as they lie apart, and squashes all else."""
+    lines = [len([line for line in overview.against_control(matrix(seeds, ("steel",))).axes[0].lines
+                  if len(line.get_xdata()) == 2 and line.get_marker() == "None" and line.get_color() == "dimgrey"])
+             for seeds in (2, 3)]  # fmt: skip
+    assert lines == [0, 2 * 2]
 
 
 def test_figure_1_goes_from_a_to_b_c_to_d_and_a_to_d():
@@ -156,7 +160,7 @@ def test_captions_say_n_and_what_was_not_as_in_the_paper():
     for name, figure in drawings(matrix(2)).items():
         said = texts(figure).replace("\n", " ")
         assert "Stand-in images" in said, name
-        assert "n = 2" in said or "n > 1" in said or "No runs yet" in said or name == "figure 1", name
+        assert "n = 2" in said or "No runs yet" in said or name == "figure 1", name
 
 
 def test_regimes_can_be_told_apart_in_grey():

@@ -136,7 +136,8 @@ def test_the_order_rotates_with_the_seed():
 
 def test_a_laptop_without_torch_can_read_results_and_draw():
     code = (
-        "import sys; from entr_utils import regimes, records, statistics, figures; figures.schedule(250); "
+        "import sys; from entr_utils import figures, mechanism, overview, readme, reports, scrutiny, summary, why; "
+        "figures.schedule(250); summary.read_all('results', 'paper'); "
         "print(sorted({'torch', 'fastai', 'torchvision'} & set(sys.modules)))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

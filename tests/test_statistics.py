@@ -174,6 +174,18 @@ def test_equivalence_by_hand():
     assert found["kept"] == "kept"
 
 
+def test_equivalence_agrees_with_a_published_example():
+    """Of Lakens (2017), as in the manual of his TOSTER: 65 pairs, means 5.83 and 5.75, standard deviations 1.17 and
+    1.29, r = .75, margin .4 of the differences' own .8770. t = (.08 - .3508) / .1088 = -2.489 on 64 degrees, p = .0077.
+    """
+    s = (1.17**2 + 1.29**2 - 2 * 0.75 * 1.17 * 1.29) ** 0.5
+    scores = stats.zscore(np.arange(65.0), ddof=1)
+    found = statistics.equivalence(0.08 + s * scores, image=1e-6, margin=0.4 * s)
+    assert found["tost_p"] == pytest.approx(0.0077, abs=5e-5)
+    assert found["tost_margin"] == pytest.approx(0.08 + 1.6690 * 0.10877, abs=1e-4)  # t(64) at 95% one-sided
+    assert found["kept"] == "kept"
+
+
 def test_the_least_margin_is_where_the_test_just_succeeds():
     points = np.array([-1.0, 0.5, -2.0, 0.3])
     least = statistics.equivalence(points, 0.5)["tost_margin"]

@@ -53,7 +53,8 @@ def test_any_part_of_the_records_can_be_shown(loaded, recwarn):
 def test_what_is_missing_is_said():
     shown = everything([record()])
     assert "Nothing to compare yet" in shown["verdict"]
-    assert "No record of these controls on these images yet: small, short, reversed." in shown["controls"]
+    assert "No record yet of these controls: small, short, reversed on steel." in shown["controls"]
+    assert "Not run: resnet18 on ucm, bees; resnet34 on steel, ucm, bees; resnet50 on" in shown["matrix"]
     assert "No record of the mechanism" in shown["mechanism"]
     assert "not enough data" in shown["claims"]
     assert "no record of this" in shown["doubts"]
@@ -77,9 +78,10 @@ def test_several_seeds_show_intervals_and_tests():
 def test_mixed_settings_are_told_apart_and_counted_once():
     loaded = matrix(3, ("steel",)) + matrix(1, ("steel",), protocol=1)
     shown = everything(loaded)
-    assert "T was lower in 2 of 2" in shown["verdict"]
+    assert "Lower in 2 of 2" in shown["verdict"]
     assert "On what: 12 runs" in shown["verdict"]
-    assert "3 of them are of conditions that are not counted above." in shown["verdict"]
+    assert "Of conditions that are not counted above: 3." in shown["verdict"]
+    assert "Not run: resnet18 on ucm, bees; resnet34" in shown["matrix"]
     assert "Images: steel 1000 (the paper: 1460)." in shown["verdict"]
     most = "with most pairs of runs, of as many those of the newest protocol (B for steel). Of the 2 "
     assert most in shown["reading"]
@@ -133,7 +135,7 @@ def git(*words: str) -> None:
 
 
 def test_predictions_are_cited_by_their_commit(place, monkeypatch):
-    """Two of three runs began after it."""
+    """Two of three runs began after it, one of them after it was changed."""
     runs = [record(seed=seed, started=f"20{25 + seed}-01-01T00:00:00+00:00") for seed in range(3)]
     assert "Nothing was predicted" in summary.predicted("results", runs).data
     Path("results").mkdir()
@@ -146,14 +148,14 @@ def test_predictions_are_cited_by_their_commit(place, monkeypatch):
     git("commit", "-qm", "predictions")
     said = summary.predicted("results", runs).data
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    assert f"commit {head.strip()}, 2025-06-01" in said
-    assert "2 of 3 runs of profile paper began after the first of these." in said
-    assert "changed" not in said
+    first = f"{head.strip()} of 2025-06-01"
+    assert said.endswith(f"first in commit {first}. Runs by its newest commit when they began: none: 1; {first}: 2.")
     Path("results/predictions.md").write_text("It will snow.\n")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-06-01T00:00:00+00:00")
     git("commit", "-qam", "changed my mind")
     said = summary.predicted("results", runs).data
-    assert "last changed in" in said
-    assert said.endswith("began after the first of these.")
+    assert f"first in commit {first}. Runs by its newest commit when they began: none: 1; {first}: 1; " in said
+    assert said.endswith(" of 2026-06-01: 1.")
     Path("results/predictions.md").write_text("Changed after records\nhad been seen: the weather.\n")
     assert summary.predicted("results", runs).data.endswith("after records had been seen.")
 
