@@ -215,7 +215,7 @@ def _do(part: Part, settings: dict[str, str]) -> tuple[int, str]:
 
 def _in_turn(mine: list[tuple[str, dict]], part: Part) -> Iterator[list[tuple[str, dict]]]:
     """All runs at once; where they need others beside them, seed by seed what they need and then they: `short` is
-    planned by the seconds of runs that have just ended, and a seed is whole before the next begins."""
+    planned by rates that have just been measured, and a seed is whole before the next begins."""
     if not part.beside:
         yield from [mine] if mine else []
         return

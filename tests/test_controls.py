@@ -85,15 +85,18 @@ def took(training_seconds: float, tta: float, key: str) -> dict:
 
 
 def test_matching_by_hand():
-    """Training took 80 s and 64 s; the TTA passes are in every regime and not to be matched."""
-    plan = matching.match(took(80, 20, "n"), took(64, 21, "g"), whole=8)
-    assert plan == {"share": 0.8, "target_seconds": 85, "gradual": "g", "no_increase": "n"}
+    """Training took 80 s and 64 s, and would now take as long, or a quarter longer; the TTA passes are in every regime
+    and not to be matched."""
+    for now, share in ((80, 0.8), (100, 0.64)):
+        plan = matching.match(took(80, 20, "n"), took(64, 21, "g"), now + 21, whole=8)
+        assert plan == {"share": share, "target_seconds": 85, "expected_seconds": now + 21, "gradual": "g",
+                        "no_increase": "n"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("gradual", "whole"), [(80, 8), (90, 8), (20, 3)])
 def test_what_cannot_be_matched(gradual, whole, refused):
     """Gradual saved nothing; or less than a batch an epoch would be left."""
-    refused(lambda: matching.match(took(80, 20, "n"), took(gradual, 20, "g"), whole), "regime='short'",
+    refused(lambda: matching.match(took(80, 20, "n"), took(gradual, 20, "g"), 100, whole), "regime='short'",
             f"{gradual / 80:g} of the training seconds", f"{whole} batches")  # fmt: skip
 
 
@@ -213,13 +216,16 @@ def timed(record: dict, seconds: float) -> dict:
 
 
 @pytest.fixture
-def measured(trained, tmp_path):
-    """Puts runs of no_increase and gradual in place whose stages took so many seconds."""
+def measured(trained, tmp_path, monkeypatch):
+    """Puts runs of no_increase and gradual in place whose stages took so many seconds, on a machine that now takes
+    `slower` times as long."""
 
-    def put(**seconds) -> None:
+    def put(slower: float = 1.0, **seconds) -> None:
         for regime, each in seconds.items():
             record = json.loads(json.dumps(trained(regime).record))
             records.write(timed(record, each), prepare(tmp_path, regime).path)
+        now = 4 * slower * seconds["no_increase"] + trained("gradual").record["stages"][-1]["seconds"]
+        monkeypatch.setattr(matching, "expected", lambda control: now)
 
     return put
 
@@ -241,8 +247,10 @@ def test_short_trains_for_as_many_batches_as_match(measured, tmp_path, by_hand):
     assert [row["images"] for row in record["stages"][:4]] == [48] * 4
     assert [row.get("share") for row in record["identity"]["stages"]] == [0.75] * 4 + [None]
     control, gradual = (records.read(prepare(tmp_path, regime).path) for regime in ("no_increase", "gradual"))
-    assert record["matched"] == {"share": 0.75, "target_seconds": gradual["seconds_total"],
-                                 "gradual": gradual["key"], "no_increase": control["key"]}  # fmt: skip
+    assert record["matched"] == {
+        "share": 0.75, "target_seconds": gradual["seconds_total"], "gradual": gradual["key"],
+        "expected_seconds": pytest.approx(32 + gradual["stages"][-1]["seconds"]), "no_increase": control["key"],
+    }  # fmt: skip
     assert record["flops_total"] - record["flops_per_image"]["forward"] * 5 * record["n_val"] == pytest.approx(
         0.75 * (control["flops_total"] - control["flops_per_image"]["forward"] * 5 * control["n_val"])
     )
@@ -250,6 +258,28 @@ def test_short_trains_for_as_many_batches_as_match(measured, tmp_path, by_hand):
     measured(no_increase=8.0, gradual=5.0)  # measured again: the run that is there stays the run
     assert prepare(tmp_path, "short").key == run.key
     assert experiment.prepare("steel", **of_record(record), results=str(tmp_path)).key == run.key
+
+
+def test_short_is_planned_for_the_machine_as_it_is_now_and_once(measured, tmp_path):
+    """At half the speed half as many batches; a plan stays as it was made, until it is taken away."""
+    measured(no_increase=8.0, gradual=6.0, slower=1.5)
+    short = prepare(tmp_path, "short")
+    assert short.parameters.share == 0.5
+    measured(no_increase=8.0, gradual=6.0)
+    assert prepare(tmp_path, "short").key == short.key
+    (plan,) = short.path.parent.glob("*.plan")
+    plan.unlink()
+    assert prepare(tmp_path, "short").parameters.share == 0.75
+
+
+def test_a_damaged_short_is_planned_again(measured, tmp_path, by_hand):
+    """Its record cut in half is no reason to refuse it."""
+    measured(no_increase=8.0, gradual=6.0)
+    short = prepare(tmp_path, "short")
+    training.train(short)
+    records.finish(short.path)
+    short.path.write_text(short.path.read_text()[:1000])
+    assert prepare(tmp_path, "short").key == short.key
 
 
 def test_a_share_of_batches_is_trained_on_in_the_usual_order(tmp_path):

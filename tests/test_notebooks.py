@@ -145,7 +145,7 @@ def test_the_summary(made):
     assert "a demonstration, not evidence" in first
     assert f"{record['accuracy_total']:.3f}" in text
     assert "not enough data" in text or "other setting" in text
-    assert "No record of these controls on these images yet: small, short, reversed." in text
+    assert "No record yet of these controls: small, short, reversed on steel." in text
     assert "Nothing was predicted" in text
     assert figures_in(path) == 7
 
