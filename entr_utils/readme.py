@@ -49,8 +49,7 @@ def write_results(root: Path = ROOT) -> str:
     _, loaded = summary.read_all(str(root / "results"), "paper")
     overview.front(loaded).savefig(root / PICTURE, dpi=80)
     _write_block(root / "README.md", "results", results(root))
-    bench = root / "results" / "bench" / "bench.json"
-    _write_block(root / "README.md", "speed", speed(json.loads(bench.read_text()) if bench.exists() else {}))
+    _write_block(root / "README.md", "speed", speed(summary.read_bench(str(root / "results"))))
     return f"results of {len(loaded)} runs and the bench's written to README.md"
 
 
@@ -77,12 +76,12 @@ def results(root: Path = ROOT) -> str:
 
 def _mechanism(folder: str) -> str:
     """What the runs on images drawn by formula say of the paper's Figure 1."""
-    from entr_utils import mechanism, records, summary, why
+    from entr_utils import mechanism, reports, summary, why
 
     _, loaded = summary.read_all(folder, "mechanism")
     found = why.of_contrasts(mechanism.contrasts(mechanism.table(loaded))).data
     about = "Why it works, if it does, on images whose class is carried by coarse patterns, by fine texture, or both:"
-    return "\n\n".join([about, found] + [f"<sub>{records.caption(loaded)}</sub>"] * bool(loaded))
+    return reports.captioned([], loaded, f"{about}\n\n{found}").data
 
 
 def speed(bench: dict) -> str:

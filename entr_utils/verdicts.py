@@ -287,10 +287,12 @@ def own_verdict(comparisons: pd.DataFrame) -> str:
     (use, decided), n = choose(comparisons), int(comparisons["n"].min())
     kept = f"kept its accuracy within {MARGIN:g} point" if decided else "lost no more than one image"
     why = "no other saved time at its accuracy" if use == CONTROL else f"the fastest that {kept}"
+    told = f"Use {said(use)}"
     sure = f"How sure: {n} seeds; the 95% intervals {'exclude' if decided else 'do not exclude'} the opposite."
     if n < 2:
-        sure = "How sure: one seed, so this is one observation; add seeds for an interval."
-    return f"{' '.join(sentences)} **Use {said(use)}**: {why}. {sure}{_clock(comparisons)}"
+        told = f"One seed favours {said(use)}"
+        sure = "How sure: this is one observation; add seeds for an interval."
+    return f"{' '.join(sentences)} **{told}**: {why}. {sure}{_clock(comparisons)}"
 
 
 def _clock(comparisons: pd.DataFrame) -> str:

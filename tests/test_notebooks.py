@@ -174,7 +174,7 @@ def test_own_images_from_a_folder_and_from_an_archive_of_it(photos, place):
     folder = photos(place / "mine", classes=("heath", "wood"), per_class=20)
     path = render("own_images", place, images=str(folder), profile="tiny", weights="none", results="results")
     text = check_rendered(path)
-    assert re.search(r"\*\*Use (gradual|stepwise|no increase)\*\*", text)
+    assert re.search(r"\*\*One seed favours (gradual|stepwise|no increase)\*\*", text)
     assert "Gradual took" in text
     assert "Stepwise took" in text
     assert "3 runs, 3 of them to be trained now" in text
@@ -186,7 +186,7 @@ def test_own_images_from_a_folder_and_from_an_archive_of_it(photos, place):
     again = render("own_images", place / "again", images=archive, profile="tiny", weights="none", results="results")
     text_again = check_rendered(again)
     assert "3 runs, 0 of them to be trained now" in text_again
-    assert re.findall(r"\*\*Use .*", text_again) == re.findall(r"\*\*Use .*", text)
+    assert re.findall(r"\*\*One seed .*", text_again) == re.findall(r"\*\*One seed .*", text)
 
 
 def test_a_wrong_parameter_is_one_line_in_the_notebook(place):

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import entr_utils
-from entr_utils import readme, regimes, runs, statistics, summary
+from entr_utils import mechanism, readme, regimes, reports, runs, scrutiny, statistics, summary, why
 from entr_utils.datasets import DATASETS
 from entr_utils.parameters import NETWORKS
 
@@ -256,14 +256,22 @@ def test_the_readmes_result_is_what_the_records_say():
 
 
 def test_the_committed_summary_is_of_the_committed_records():
-    """Its first screen and its comparisons are what the records say now; it was rendered to its end."""
-    table, loaded = summary.read_all(str(ROOT / "results"), "paper")
-    compared = statistics.compare(table)
+    """All its sentences and tables are what the records say now; it was rendered to its end."""
+    results = str(ROOT / "results")
+    table, loaded = summary.read_all(results, "paper")
+    _, controlled = summary.read_all(results, "mechanism")
+    compared, contrasts = statistics.compare(table), mechanism.contrasts(mechanism.table(controlled))
     notebook = json.loads((ROOT / "results" / "paper" / "summary.ipynb").read_text())
     shown = "\n".join("".join(output["data"].get("text/markdown", "")) for cell in notebook["cells"]
                       for output in cell.get("outputs", []) if "data" in output)  # fmt: skip
-    for part in (summary.verdict(compared, loaded, "paper"), summary.reading(compared, loaded),
-                 summary.comparisons(statistics.by_machine(compared, table), loaded)):  # fmt: skip
+    for part in (
+        summary.verdict(compared, loaded, "paper"), summary.reading(compared, loaded), summary.queue(results, "paper"),
+        summary.table1(loaded), reports.environments(loaded), summary.of_pace(table, loaded),
+        summary.matrix(loaded, "paper"), summary.comparisons(statistics.by_machine(compared, table), loaded),
+        summary.how_sure(compared, loaded), summary.of_claims(table, loaded), summary.of_controls(table, loaded),
+        summary.of_doubts(table, scrutiny.variants(table), results, "paper"), summary.probes(results, "paper"),
+        why.of_mechanism(controlled, contrasts), summary.recommended(table, compared, loaded, contrasts),
+    ):  # fmt: skip
         assert part.data in shown
     predictions = " ".join((ROOT / "results" / "predictions.md").read_text().split())
     assert "Changed after records had been seen" in predictions  # what the summary looks for

@@ -173,8 +173,8 @@ def test_verdict_time_saved_and_accuracy_kept():
     text = verdicts.own_verdict(ONE)
     assert "Gradual took 25% less training time than no increase" in text
     assert "2.0 points more accurate (100 validation images: one is 1.0 points)" in text
-    assert "**Use gradual**" in text
-    assert "one seed, so this is one observation" in text
+    assert "**One seed favours gradual**" in text
+    assert "this is one observation; add seeds" in text
 
 
 def test_verdict_accuracy_lost():
@@ -182,7 +182,7 @@ def test_verdict_accuracy_lost():
     text = verdicts.own_verdict(pairs((45, -5), regime="stepwise"))
     assert "Stepwise took 25% less training time" in text
     assert "5.0 points less accurate" in text
-    assert "**Use no increase**" in text
+    assert "**One seed favours no increase**" in text
 
 
 def test_verdict_time_lost():
