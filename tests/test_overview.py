@@ -125,7 +125,7 @@ def test_the_front_shows_what_the_verdict_counts():
     loaded = matrix(3, ("steel",)) + matrix(1, ("steel",), protocol=1)
     figure = overview.front(loaded)
     assert [axis.get_title() for axis in figure.axes] == ["steel (B)"]
-    assert len(points(figure, MARKERS["gradual"])) == 2 * 3 + 1  # and the legend's
+    assert len(points(figure, MARKERS["gradual"])) == 2 * 3  # sub-total and total
     alone = overview.front([record("gradual", dataset="bees"), *loaded])  # nothing to compare: it is drawn all the same
     assert [axis.get_title() for axis in alone.axes] == ["bees (B)", "steel (B)"]
 

@@ -440,6 +440,13 @@ def test_a_damaged_or_outdated_summary_is_drawn_again(finished, capsys):
     assert "nothing new" in capsys.readouterr().out
 
 
+def test_the_mechanism_has_no_summary_of_its_own(place, capsys):
+    """Coarse, fine and both under one name would be one dot: the paper's summary shows them apart."""
+    assert runs.main(["summary", "PROFILE=mechanism"]) == 0
+    assert "make summary" in capsys.readouterr().out
+    assert not Path("results").exists()
+
+
 def test_what_killed_commands_left_is_swept(finished):
     """Not what a process that lives is writing into the cache."""
     gone = subprocess.Popen(["true"])
