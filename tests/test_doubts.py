@@ -85,8 +85,9 @@ def test_the_order_of_the_runs():
     late = [record("no_increase", 1, started="2027-01-01T00:00:00+00:00", seconds=0.5), record("gradual", 1)]
     ratio = first[1]["seconds_total"] / first[0]["seconds_total"]
     assert find(answers(first + late), "ran first") == (
-        f"T x {ratio:.2f} on average where no increase ran first (1 of 2); "
-        f"T x {2 * ratio:.2f} on average where no increase ran later (1 of 2)")  # fmt: skip
+        f"T x {ratio:.2f}, re-training, the same work, x 1.00 on average where no increase ran first (1 of 2); "
+        f"T x {2 * ratio:.2f}, re-training, the same work, x 2.00 on average where no increase ran later (1 of 2)"
+    )  # fmt: skip
 
 
 def test_the_clock_is_judged_by_the_same_work():
