@@ -84,8 +84,8 @@ def _order(table: pd.DataFrame) -> str:
     first = pd.to_datetime(both["env_started_control"]) < pd.to_datetime(both["env_started"])
     halves = {"first": both[first], "later": both[~first]}
     return "; ".join(
-        f"T x {_ratio(half, 'time'):.2f}, re-training, the same work, x {_ratio(half, 'clock'):.2f} on average where no "
-        f"increase ran {when} ({len(half)} of {len(both)})" if len(half) else f"no increase never ran {when}: {NONE}"
+        f"T x {_ratio(half, 'time'):.2f}, re-training, the same work, x {_ratio(half, 'clock'):.2f} on average where "
+        f"no increase ran {when} ({len(half)} of {len(both)})" if len(half) else f"no increase never ran {when}: {NONE}"
         for when, half in halves.items()
     )  # fmt: skip
 
