@@ -118,7 +118,7 @@ def _as_of_now(p: Parameters, known: dict, name: str, what: tuple[int, str]) -> 
 
 
 def _cache(p: Parameters) -> Path:
-    """Named by all that changes the rates, the allocator's setting (see `runs`) included."""
+    """Named by all that changes the rates, the allocator's setting (see `execution`) included."""
     made_of = (timing.device_model(), p.network, timing.precision(p.precision), p.size, f"protocol {PROTOCOL}",
                f"torch {torch.__version__}", *timing.allocator().values())  # fmt: skip
     return memory.CACHE / "rates" / f"{slug(' '.join(map(str, made_of)))}.json"
