@@ -135,7 +135,7 @@ def decode(paths: list[Path], size: int, room: np.ndarray | None = None) -> tupl
     """
     pixels = np.empty((len(paths), size, size, 3), np.uint8) if room is None else room
     reasons: dict[int, str] = {}
-    for i, path in enumerate(track(paths, len(paths), "decoding images, once")):
+    for i, path in enumerate(track(paths, "decoding images, once")):
         try:
             pixels[i - len(reasons)] = square(open_image(path), size)
         except UnreadableImage as error:

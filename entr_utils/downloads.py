@@ -217,7 +217,7 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
     partial = steel.with_name("steel.partial")
     shutil.rmtree(partial, ignore_errors=True)
     groups = [_import_one(found[name], label, sample, partial)
-              for name, label, sample in track(wanted, len(wanted), "importing micrographs")]  # fmt: skip
+              for name, label, sample in track(wanted, "importing micrographs")]  # fmt: skip
     with open(Path(data) / "steel_groups.csv", "w", newline="") as file:
         csv.writer(file).writerows([("file", "group"), *groups])
     partial.rename(steel)

@@ -105,7 +105,7 @@ def _hashes(paths: list[Path]) -> tuple[dict[str, bytes], dict[str, str]]:
     """sha256 of the contents of each file, and the reason of each that cannot be read, both by name."""
     hashes: dict[str, bytes] = {}
     unreadable: dict[str, str] = {}
-    for path in track(paths, len(paths), "reading images"):
+    for path in track(paths, "reading images"):
         try:
             hashes[folders.name_of(path)] = sha256_of(path)
         except UnreadableImage as error:

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -113,11 +113,11 @@ class Bar:
         self.bar.update(step)
 
 
-def track(items: Sequence[Item] | Iterable[Item], total: int, text: str) -> Iterator[Item]:
+def track(items: Sequence[Item], text: str) -> Iterator[Item]:
     """The items, with a progress line."""
     progress = Progress(text)
     for i, item in enumerate(items):
         yield item
         if CHANNEL not in os.environ:  # the channel is for the run as a whole
-            progress.update((i + 1) / total)
+            progress.update((i + 1) / len(items))
     progress.close()

@@ -51,7 +51,7 @@ def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both"
             f"synthetic images: look={look!r}, scale={scale!r}; allowed: {', '.join(LOOKS)}; coarse, fine, both"
         )
     pixels = np.empty((classes * per_class, size, size, 3), np.uint8)
-    for i in track(range(len(pixels)), len(pixels), "drawing images, once"):
+    for i in track(range(len(pixels)), "drawing images, once"):
         rng = np.random.default_rng((seed, i))
         anything = int(rng.integers(classes))
         shown = i // per_class if rng.random() >= AMBIGUOUS else anything
