@@ -83,7 +83,7 @@ def test_mixed_settings_are_told_apart_and_counted_once():
     assert "Of conditions that are not counted above: 3." in shown["verdict"]
     assert "Not run: resnet18 on ucm, bees; resnet34" in shown["matrix"]
     assert "Images: steel 1000 (the paper: 1460)." in shown["verdict"]
-    most = "with most pairs of runs, of as many those of the newest protocol (B for steel). Of the 2 "
+    most = "with most pairs of runs, of as many those of the newest protocol (B for steel). Of 2 "
     assert most in shown["reading"]
     assert ", lower in 2; accuracy " in shown["reading"]
     assert shown["comparisons"].count("| steel |") == 4
