@@ -233,22 +233,24 @@ def _favour(table: pd.DataFrame, probes: list[dict]) -> str:
     if not probes:
         return NONE
     changes: dict[tuple[str, int, int], dict[str, float]] = {}
+    image = 100 / min(probe["n_val"] for probe in probes)
     for probe in probes:
         sizes = sorted(map(int, probe["accuracy"]))
         small, large = min(sizes, key=lambda size: abs(size - 0.4 * sizes[-1])), sizes[-1]
         change = 100 * (probe["accuracy"][str(small)] - probe["accuracy"][str(large)])
         changes.setdefault((probe["dataset"], small, large), {}).setdefault(probe["split_sha256"], change)
-    each = "; ".join(f"{dataset} {interval_text(_mean(of), 'points', 1)} points at {small} px against {large} px "
-                     f"(n = {len(of)})" for (dataset, small, large), of in changes.items())  # fmt: skip
+    each = "; ".join(f"{dataset} {interval_text(_mean(of, image), 'points', 1)} points at {small} px against {large} "
+                     f"px (n = {len(of)})" for (dataset, small, large), of in changes.items())  # fmt: skip
     better = sum(np.mean([*of.values()]) > 0 for of in changes.values())
     return (f"linear probe of the frozen features, by the mean better at the small size, with which growing begins, on "
             f"{better} of {len(changes)}: {each}")  # fmt: skip
 
 
-def _mean(of: dict[str, float]) -> pd.Series:
-    """Over splits, with its interval; a split that several machines have counts once."""
+def _mean(of: dict[str, float], image: float) -> pd.Series:
+    """Over splits, with its interval (`image`: see `statistics.spread`); a split that several machines have counts
+    once."""
     values = np.array([*of.values()])
-    low, high = t_interval(values)
+    low, high = t_interval(values, image=image)
     return pd.Series({"points": values.mean(), "points_low": low, "points_high": high})
 
 

@@ -70,7 +70,8 @@ def reading(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
     best, table = statistics.best(compared), records.table(loaded)
     if best.empty:
         return Markdown("")
-    beside = [f"**Time to accuracy.** {pace.says(pace.arrivals(table, loaded), best)}",
+    beside = [f"**Said beforehand.** {controls.no_good(best)}",
+              f"**Time to accuracy.** {pace.says(pace.arrivals(table, loaded), best)}",
               f"**Controls.** {controls.says(table)}", *controls.own_size(table)]  # fmt: skip
     lines = [*verdicts.caveats(best), verdicts.counted(best, compared, letters(loaded))]
     return Markdown(f"Beside the verdict:\n\n{_listing(beside)}\n\nHow to read it:\n\n"
@@ -98,14 +99,15 @@ def predicted(results: str, loaded: list[dict]) -> Markdown:
         return Markdown(f"The predictions are in {path}, which is not in git: nobody can tell when they were written.")
     if git(path.parent, "rev-parse", "--is-shallow-repository") == "true":
         return Markdown(f"The predictions are in {path}; this clone holds no history that says when they were written.")
-    written = [(pd.Timestamp(at), f"{commit} of {at[:10]}") for commit, at in commits]  # the newest first
+    written = [(pd.Timestamp(at), commit) for commit, at in commits]  # the newest first
     began = sorted(map(_began, loaded))
     each = Counter(next((commit for at, commit in written if at < start), "") for start in began)
     after = "; ".join(f"{commit or 'none'}: {n}" for commit, n in each.items())
     seen = " Its top names what was changed after records had been seen." if (
         "Changed after records had been seen" in " ".join(path.read_text().split())) else ""  # fmt: skip
     return Markdown(f"Predictions, margins and the plan of the analysis are in {path}, first in commit "
-                    f"{written[-1][1]}. Runs by its newest commit when they began: {after or '0'}.{seen}")  # fmt: skip
+                    f"{commits[-1][0]} of {commits[-1][1][:10]}. Runs by its newest commit when they began: "
+                    f"{after or '0'}.{seen}")  # fmt: skip
 
 
 def _began(record: dict) -> pd.Timestamp:

@@ -119,8 +119,10 @@ def test_leakage_has_an_interval_where_there_are_seeds():
 
 
 def test_bench_and_probes_answer_where_they_are():
-    probes = [{"dataset": "bees", "split_sha256": split, "accuracy": {"64": 0.5, "250": 0.38, "100": small}}
-              for split, small in (("one", 0.41), ("other", 0.39))]  # fmt: skip
+    probes = [
+        {"dataset": "bees", "split_sha256": split, "n_val": 63, "accuracy": {"64": 0.5, "250": 0.38, "100": small}}
+        for split, small in (("one", 0.41), ("other", 0.39))
+    ]
     rows = [{"way": way, "size": size, "images_per_second": rate}
             for way, rates in (("ours", (40.0, 10.0)), ("fastai", (15.0, 10.0)))
             for size, rate in zip((100, 250), rates, strict=True)]  # fmt: skip
@@ -222,13 +224,13 @@ def test_what_would_change_our_mind_is_watched():
             (("no_increase", 0.8, 1), ("gradual", 0.81, 1), ("short", 0.7, alike))]  # fmt: skip
     more, no_good = lines(bees)
     assert more.endswith("So far on 1 of 2; short has 3 seeds at that T on 1.")
-    assert no_good.endswith("Judged from 3 seeds on, as bees has: so on 0.")
+    assert no_good.endswith("(bees), so far so on none; with the control's seconds for the same work, on none.")
     slow = [record(regime, seed, "bees", seconds=seconds * (1 + 0.2 * seed * (regime == "gradual")))
             for regime, seconds in (("no_increase", 1), ("gradual", 1)) for seed in (0, 1, 2)]  # fmt: skip
-    assert lines(slow)[1].endswith("as bees has: so on 1.")
-    assert lines(slow[:2] + slow[3:5])[1].endswith("as no dataset has: so on 0.")
+    assert "so far so on bees (gradual); with the control's seconds for the same work, on none." in lines(slow)[1]
+    assert "seeds on (no dataset has them), so far so on none;" in lines(slow[:2] + slow[3:5])[1]
     assert "So far on 0 of 2; short has" in lines([record()])[0]
-    assert lines([record()])[1].endswith("so on 0.")
+    assert "so far so on none" in lines([record()])[1]
 
 
 @pytest.mark.parametrize(("factor", "near"), [(1.0, 1), (1.04, 1), (1.06, 0), (0.94, 0)])

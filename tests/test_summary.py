@@ -148,14 +148,15 @@ def test_predictions_are_cited_by_their_commit(place, monkeypatch):
     git("commit", "-qm", "predictions")
     said = summary.predicted("results", runs).data
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    first = f"{head.strip()} of 2025-06-01"
-    assert said.endswith(f"first in commit {first}. Runs by its newest commit when they began: none: 1; {first}: 2.")
+    first = head.strip()
+    runs_by = f"first in commit {first} of 2025-06-01. Runs by its newest commit when they began: none: 1; {first}: "
+    assert said.endswith(f"{runs_by}2.")
     Path("results/predictions.md").write_text("It will snow.\n")
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-06-01T00:00:00+00:00")
     git("commit", "-qam", "changed my mind")
     said = summary.predicted("results", runs).data
-    assert f"first in commit {first}. Runs by its newest commit when they began: none: 1; {first}: 1; " in said
-    assert said.endswith(" of 2026-06-01: 1.")
+    assert f"{runs_by}1; " in said
+    assert said.endswith(": 1.")
     Path("results/predictions.md").write_text("Changed after records\nhad been seen: the weather.\n")
     assert summary.predicted("results", runs).data.endswith("after records had been seen.")
 
