@@ -28,7 +28,7 @@ from entr_utils.statistics import (
     stacked,
     t_interval,
 )
-from entr_utils.verdicts import said, span
+from entr_utils.verdicts import NOT_CORRECTED, said, span
 
 DIALS = ("coarse", "fine", "both")
 SAVED = "saved of what FLOPs promise"
@@ -240,12 +240,15 @@ def recommendations(found: pd.DataFrame) -> list[dict[str, str]]:
     rows = []
     grown = found[(found["against"] == CONTROL) & found["treatment"].isin(TREATMENTS)] if len(found) else found
     for (_, network, _, carried), cell in grown.groupby([*PLACE, "dial"], sort=False) if len(grown) else ():
-        worse = [said(name) for name in cell[cell["points_high"] < 0]["treatment"]]
+        worse, corrected = ([said(name) for name in cell[cell[f"points{kind}_high"] < 0]["treatment"]]
+                            for kind in ("", "_wide"))  # fmt: skip
         use = said(CONTROL) if len(worse) == len(cell) else f"not {worse[0]}" if worse else "not decided"
         why = "; ".join(f"{said(row['treatment'])}: FLOPs x {row['flops']:.2f}, "
                         f"{interval_text(row, 'points', 1)} points" for _, row in cell.iterrows())  # fmt: skip
-        sure = f"{'decided at 95%' if worse else 'open'} (n = {span(cell['n'], 0)})"
-        rows.append({"dataset": f"drawn, {carried} detail carries the class", "network": f"{network}, from scratch",
+        sure = f"decided at 95%{'' if corrected == worse else NOT_CORRECTED}" if worse else "open"
+        sure = f"{sure} (n = {span(cell['n'], 0)})"
+        carrier = f"{carried} detail carries" if carried != "both" else "coarse and fine carry"
+        rows.append({"dataset": f"drawn, {carrier} the class", "network": f"{network}, from scratch",
                      "use": use, "why": why, "how sure": sure})  # fmt: skip
     return rows
 

@@ -353,6 +353,20 @@ def test_when_detail_carries_the_class(gradual, dial, warned):
     assert ("gradual against no increase was -40.0 [-42.5, -37.5] points (n = 3)" in said) == warned
 
 
+def test_what_to_use_by_what_carries_the_class():
+    """Fine: both treatments lose; both: gradual alone; coarse: nothing is decided. Never by more than accuracy says."""
+    loaded = [run for dial, gradual, stepwise in (("coarse", 0.9, 0.9), ("fine", 0.5, 0.7), ("both", 0.7, 0.9))
+              for run in dialled({"no_increase": 0.9, "gradual": gradual, "stepwise": stepwise}, dial)]  # fmt: skip
+    rows = mechanism.recommendations(mechanism.contrasts(mechanism.table(loaded)))
+    assert [(row["dataset"], row["use"], row["how sure"]) for row in rows] == [
+        ("drawn, coarse detail carries the class", "not decided", "open (n = 3)"),
+        ("drawn, fine detail carries the class", "no increase", "decided at 95% (n = 3)"),
+        ("drawn, coarse and fine carry the class", "not gradual", "decided at 95% (n = 3)"),
+    ]
+    assert "gradual: FLOPs x 0.71, -40.0 [-42.5, -37.5] points; stepwise: FLOPs x " in rows[1]["why"]
+    assert mechanism.recommendations(mechanism.contrasts(mechanism.table([]))) == []
+
+
 def test_kinds_of_machine_are_not_mixed():
     """Of each its own table and its own count."""
     runs = dialled({"no_increase": 0.9, "blurred": 0.7})
