@@ -67,10 +67,10 @@ def _seeds(records: list[dict], pooled: bool = False, bars: bool = True) -> str:
     if not sizes:
         return "No runs yet."
     spread = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{max(sizes)}"
-    said = "no interval is drawn of fewer than three"
+    about = "no interval is drawn of fewer than three"
     if max(sizes) >= BARS:
-        said = "bars and bands, from three runs on, are 95% intervals of the mean"
-    return f"n = {spread} runs a regime and network{f'; {said}' if bars else ''}."
+        about = "bars and bands, from three runs on, are 95% intervals of the mean"
+    return f"n = {spread} runs a regime and network{f'; {about}' if bars else ''}."
 
 
 def _band(axis: Axes, mean: pd.DataFrame, runs: list[dict], colour: str) -> None:
@@ -113,8 +113,8 @@ def front(records: list[dict]) -> Figure:
     Of the conditions that the verdict counts (`statistics.best`); all are in the other figures. Hollow: sub-total
     (before re-training). The front is made of the means of each regime after TTA.
     """
-    runs = table(records)
-    inside = statistics.counted(runs, statistics.best(statistics.compare(runs)))
+    every = table(records)
+    inside = statistics.counted(every, statistics.best(statistics.compare(every)))
     shown = [record for record, counted in zip(records, inside, strict=True) if counted]
     figure, parts = _by_panel(shown, 3.5, letters(records))
     for axis, of_panel in parts:

@@ -46,10 +46,11 @@ def write_results(root: Path = ROOT) -> str:
     """Write the committed results (results/paper, results/bench) and their picture to the README. Returns one line."""
     from entr_utils import overview, summary
 
-    _, loaded = summary.read_all(str(root / "results"), "paper")
+    folder = str(root / "results")
+    _, loaded = summary.read_all(folder, "paper")
     overview.front(loaded).savefig(root / PICTURE, dpi=80)
     _write_block(root / "README.md", "results", results(root))
-    _write_block(root / "README.md", "speed", speed(summary.read_bench(str(root / "results"))))
+    _write_block(root / "README.md", "speed", speed(summary.read_bench(folder)))
     return f"results of {len(loaded)} runs and the bench's written to README.md"
 
 
