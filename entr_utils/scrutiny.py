@@ -232,26 +232,30 @@ def _favour(table: pd.DataFrame, probes: list[dict]) -> str:
         return "no stand-in was used"
     if not probes:
         return NONE
-    changes: dict[tuple[str, int, int], dict[str, float]] = {}
-    image = 100 / min(probe["n_val"] for probe in probes)
-    for probe in probes:
-        sizes = sorted(map(int, probe["accuracy"]))
-        small, large = min(sizes, key=lambda size: abs(size - 0.4 * sizes[-1])), sizes[-1]
-        change = 100 * (probe["accuracy"][str(small)] - probe["accuracy"][str(large)])
-        changes.setdefault((probe["dataset"], small, large), {}).setdefault(probe["split_sha256"], change)
-    each = "; ".join(f"{dataset} {interval_text(_mean(of, image), 'points', 1)} points at {small} px against {large} "
-                     f"px (n = {len(of)})" for (dataset, small, large), of in changes.items())  # fmt: skip
-    better = sum(np.mean([*of.values()]) > 0 for of in changes.values())
+    splits = pd.DataFrame(map(_probed, probes)).drop_duplicates(["dataset", "split"])  # of several machines one
+    found = {dataset: _mean(rows) for dataset, rows in splits.groupby("dataset", sort=False)}
+    each = "; ".join(f"{dataset} {interval_text(row, 'points', 1)} points at {row['small']} px against {row['large']} "
+                     f"px (n = {row['n']})" for dataset, row in found.items())  # fmt: skip
+    better = sum(row["points"] > 0 for row in found.values())
     return (f"linear probe of the frozen features, by the mean better at the small size, with which growing begins, on "
-            f"{better} of {len(changes)}: {each}")  # fmt: skip
+            f"{better} of {len(found)}: {each}")  # fmt: skip
 
 
-def _mean(of: dict[str, float], image: float) -> pd.Series:
-    """Over splits, with its interval (`image`: see `statistics.spread`); a split that several machines have counts
-    once."""
-    values = np.array([*of.values()])
-    low, high = t_interval(values, image=image)
-    return pd.Series({"points": values.mean(), "points_low": low, "points_high": high})
+def _probed(probe: dict) -> dict:
+    """Accuracy at the size that growing begins with, .4 of the largest, against that at the largest, in points."""
+    sizes = sorted(map(int, probe["accuracy"]))
+    small, large = min(sizes, key=lambda size: abs(size - 0.4 * sizes[-1])), sizes[-1]
+    change = 100 * (probe["accuracy"][str(small)] - probe["accuracy"][str(large)])
+    return {"dataset": probe["dataset"], "split": probe["split_sha256"], "n_val": probe["n_val"], "small": small,
+            "large": large, "points": change}  # fmt: skip
+
+
+def _mean(rows: pd.DataFrame) -> pd.Series:
+    """Over the splits of one dataset, with its interval."""
+    points, first = rows["points"].to_numpy(), rows.iloc[0]
+    low, high = t_interval(points, image=100 / rows["n_val"].min())
+    return pd.Series({"points": points.mean(), "points_low": low, "points_high": high, "n": len(rows),
+                      "small": first["small"], "large": first["large"]}, dtype=object)  # fmt: skip
 
 
 FROM_RECORDS: dict[str, Callable[[pd.DataFrame], str]] = {
