@@ -12,7 +12,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper summary plan evidence bench faults render readme reproduce test lint badges clean help
+.PHONY: all paper summary plan evidence bench faults render rates readme reproduce test lint badges clean help
 
 all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
 	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
@@ -38,6 +38,9 @@ summary: $(READY) ## draw the summary of the records that are there (paper), wit
 
 render: $(READY) ## draw the notebooks of finished runs again, without training
 	@$(PY) -m entr_utils.runs render $(ARGUMENTS)
+
+rates: $(READY) ## the learning rate suggested at the sizes that runs begin with; it changes none: SEEDS="0 1"
+	@$(PY) -m entr_utils.range_test $(ARGUMENTS)
 
 readme: $(READY) ## write the committed results (results/paper) into the README
 	@$(PY) -m entr_utils.readme results

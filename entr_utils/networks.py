@@ -26,7 +26,7 @@ KNOWN_WEIGHTS = {
         "so its frozen features may favour small images",
 }  # fmt: skip
 
-# Learning rates of the head, chosen once with `training.find_lr` on the control (no_increase, seed 0) from training
+# Learning rates of the head, chosen once with `range_test.find_lr` on the control (no_increase, seed 0) from training
 # images alone: the suggestion, rounded down to 1, 2 or 5. Keys: (dataset, network, `weights_label`).
 LEARNING_RATES = {
     ("steel", "resnet18", "resnet18-standin.pt"): 1e-2,

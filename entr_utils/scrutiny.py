@@ -47,8 +47,8 @@ def variants(table: pd.DataFrame) -> pd.DataFrame:
     return stacked(parts)
 
 
-def questions(table: pd.DataFrame, reckoned: pd.DataFrame, arms: pd.DataFrame, bench: dict,
-              probes: list[dict]) -> list[dict[str, str]]:  # fmt: skip
+def questions(table: pd.DataFrame, reckoned: pd.DataFrame, arms: pd.DataFrame, bench: dict, probes: list[dict],
+              tests: list[dict]) -> list[dict[str, str]]:  # fmt: skip
     """Rows of question and answer.
 
     Args:
@@ -57,10 +57,12 @@ def questions(table: pd.DataFrame, reckoned: pd.DataFrame, arms: pd.DataFrame, b
         arms: the same of the runs on the same images split by two rules.
         bench: results/bench/bench.json, {} where there is none.
         probes: linear-probe accuracies of the weights by size (`probe`).
+        tests: learning rates that the range test suggests, by seed and size (`range_test`).
     """
     rows = [(f"Is As higher {name}?", _rises(reckoned, name)) for name in VARIANTS]
     rows += [(question, answer(table) if len(table) else NONE) for question, answer in FROM_RECORDS.items()]
     rows += [
+        ("Was the learning rate tuned for one side?", _rates(table, tests) if len(table) else NONE),
         ("How much does a split by image flatter?", _leaks(arms)),
         ("Does loading bind, so that small images would save less?", _binding(bench)),
         ("Do the stand-in weights favour small images?", _favour(table, probes)),
@@ -189,12 +191,32 @@ def _leaks(table: pd.DataFrame) -> str:
     return f"by image against by group, in points: {each}. Images: {images}"
 
 
-def _rates(table: pd.DataFrame) -> str:
+def _rates(table: pd.DataFrame, tests: list[dict]) -> str:
     rates = table.groupby(["dataset", "network"], sort=False)["lr"].unique()
     each = ", ".join(f"{dataset} {network} {'/'.join(f'{rate:g}' for rate in found)}"
                      for (dataset, network), found in rates.items())  # fmt: skip
-    return (f"a rate is the same for all regimes ({each}); where one was chosen for a dataset it was on no increase. "
-            f"Of rates tuned for the treatments: {NONE}. If this favours any regime, it is no increase")  # fmt: skip
+    return (f"a rate is the same for all regimes ({each}); where one was chosen for a dataset it was on no increase, "
+            f"by the range test. What that suggests for growing, as a ratio: {_suggested(tests)}. Of runs at rates "
+            f"tuned for the treatments: {NONE}. If this favours any regime, it is no increase")  # fmt: skip
+
+
+def _suggested(tests: list[dict]) -> str:
+    """The rate suggested at the size with which growing begins, as a ratio to that at full size, paired by seed."""
+    both = [(test["dataset"], {int(size): rate for size, rate in rates.items()}, seed)
+            for test in tests for seed, rates in test["suggested"].items() if len(rates) > 1]  # fmt: skip
+    rows = [{"dataset": dataset, "seed": seed, "small": min(rates), "large": max(rates),
+             "log": np.log(rates[min(rates)] / rates[max(rates)])} for dataset, rates, seed in both]  # fmt: skip
+    if not rows:
+        return NONE
+    seeds = pd.DataFrame(rows).drop_duplicates(["dataset", "seed"])  # of several machines one
+    found = {dataset: _mean(each, "log") for dataset, each in seeds.groupby("dataset", sort=False)}
+    return "; ".join(f"{dataset} x {_ratio_text(row)} at {row['small']} px against {row['large']} px (n = {row['n']})"
+                     for dataset, row in found.items())  # fmt: skip
+
+
+def _ratio_text(row: pd.Series) -> str:
+    """A mean of logs with its interval, as ratios."""
+    return interval_text(pd.Series({f"ratio{end}": np.exp(row[f"log{end}"]) for end in ("", "_low", "_high")}), "ratio")
 
 
 def _images(table: pd.DataFrame) -> str:
@@ -233,7 +255,8 @@ def _favour(table: pd.DataFrame, probes: list[dict]) -> str:
     if not probes:
         return NONE
     splits = pd.DataFrame(map(_probed, probes)).drop_duplicates(["dataset", "split"])  # of several machines one
-    found = {dataset: _mean(rows) for dataset, rows in splits.groupby("dataset", sort=False)}
+    found = {dataset: _mean(rows, "points", 100 / rows["n_val"].min())
+             for dataset, rows in splits.groupby("dataset", sort=False)}  # fmt: skip
     each = "; ".join(f"{dataset} {interval_text(row, 'points', 1)} points at {row['small']} px against {row['large']} "
                      f"px (n = {row['n']})" for dataset, row in found.items())  # fmt: skip
     better = sum(row["points"] > 0 for row in found.values())
@@ -250,11 +273,11 @@ def _probed(probe: dict) -> dict:
             "large": large, "points": change}  # fmt: skip
 
 
-def _mean(rows: pd.DataFrame) -> pd.Series:
-    """Over the splits of one dataset, with its interval."""
-    points, first = rows["points"].to_numpy(), rows.iloc[0]
-    low, high = t_interval(points, image=100 / rows["n_val"].min())
-    return pd.Series({"points": points.mean(), "points_low": low, "points_high": high, "n": len(rows),
+def _mean(rows: pd.DataFrame, name: str, image: float = 0.0) -> pd.Series:
+    """Of a column over the splits of one dataset, with its interval; beside it n, small and large."""
+    values, first = rows[name].to_numpy(), rows.iloc[0]
+    low, high = t_interval(values, image=image)
+    return pd.Series({name: values.mean(), f"{name}_low": low, f"{name}_high": high, "n": len(rows),
                       "small": first["small"], "large": first["large"]}, dtype=object)  # fmt: skip
 
 
@@ -266,5 +289,4 @@ FROM_RECORDS: dict[str, Callable[[pd.DataFrame], str]] = {
     "Is processor time saved, too?": _processor,
     "How much is one validation image?": _images,
     "Can relatives of a validation image be in training?": _groups,
-    "Was the learning rate tuned for one side?": _rates,
 }

@@ -44,6 +44,11 @@ def read_probes(results: str, profile: str) -> list[dict]:
     return [files.read_json(path) for path in sorted((Path(results) / profile).rglob("probes/*.json"))]
 
 
+def read_range_tests(results: str, profile: str) -> list[dict]:
+    """Learning rates that the range test suggests by seed and size, of every test there is."""
+    return [files.read_json(path) for path in sorted((Path(results) / profile).rglob("range_tests/*.json"))]
+
+
 def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdown:
     """The first screen: whether growing images paid, by how much, on what; `reading` says what else must be known."""
     if not loaded:
@@ -272,8 +277,8 @@ def of_pace(table: pd.DataFrame, loaded: list[dict]) -> Markdown:
 
 def of_doubts(table: pd.DataFrame, reckoned: pd.DataFrame, results: str, profile: str) -> Markdown:
     """What could fool us, question by question; `reckoned` is the table's `scrutiny.variants`."""
-    arms, bench = read_arms(results, profile), read_bench(results)
-    return as_table(scrutiny.questions(table, reckoned, arms, bench, read_probes(results, profile)))
+    arms, bench, probed = read_arms(results, profile), read_bench(results), read_probes(results, profile)
+    return as_table(scrutiny.questions(table, reckoned, arms, bench, probed, read_range_tests(results, profile)))
 
 
 def recommended(table: pd.DataFrame, compared: pd.DataFrame, loaded: list[dict],

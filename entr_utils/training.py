@@ -1,13 +1,10 @@
 """One run: fastai's Learner trains in one `fit`; small callbacks follow the regime, keep the time and evaluate."""
 
 import math
-import tempfile
 import time
-from pathlib import Path
 
 import torch
 from fastai.callback.core import Callback, CancelFitException, CancelValidException
-from fastai.callback.schedule import minimum
 from torch import Tensor
 
 from entr_utils import UserError, checkpoints, forecast, images, learning, locks, memory, networks, records, timing
@@ -281,21 +278,3 @@ def _tta(network: networks.Network, ledger: KeepLedger, augment: Augment) -> Non
         "images_per_second": passed / seconds, "accuracy_full_size": accuracy, "accuracy_train_size": small,
         "peak_memory": peak,
     })  # fmt: skip
-
-
-def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], list[float], float]:
-    """Learning-rate range test (fastai's, after Smith 2015) on the run's training images: rates, losses, suggestion.
-
-    Draws only: it trains a network of its own from the run's seed and puts the random state back, so it changes
-    neither weights nor T, nor the rate of any run. The rate rises from 1e-5 to 10 as in fast.ai 0.7; suggested is a
-    tenth of the rate at which the smoothed loss is smallest.
-    """
-    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
-        network = learning.make_network(experiment)
-        network.set_trains(experiment.regime.stages[0].trains)
-        learner = learning.make_learner(network, learning.make_batches(experiment), [], record=True)
-        learner.path = learner.dls.path = Path(folder)
-        with learner.no_bar(), learner.no_logging():
-            suggested = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(minimum,))
-        recorder = learner.recorder
-        return list(map(float, recorder.lrs)), list(map(float, recorder.losses)), float(suggested.minimum)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from by_hand import matrix, record, run
+from scipy import stats
 
 from entr_utils import controls, mechanism, pace, records, regimes, scrutiny, statistics, why
 
@@ -13,9 +14,9 @@ CELLS = [{"binds": "arithmetic", "loading_ms": 1.0, "loop_ms": 100.0},
 BENCH = {"ceiling": {"environment": {"device": "Abacus"}, "result": CELLS}}
 
 
-def answers(loaded: list[dict], arms: list[dict] = [], bench: dict = {}, probes: list[dict] = []) -> dict[str, str]:  # noqa: B006
+def answers(loaded: list[dict], arms=(), bench: dict | None = None, probes=(), tests=()) -> dict[str, str]:
     table = records.table(loaded)
-    rows = scrutiny.questions(table, scrutiny.variants(table), records.table(arms), bench, probes)
+    rows = scrutiny.questions(table, scrutiny.variants(table), records.table(list(arms)), bench or {}, probes, tests)
     return {row["question"]: row["answer"] for row in rows}
 
 
@@ -134,6 +135,18 @@ def test_bench_and_probes_answer_where_they_are():
     favour = find(found, "stand-in")
     assert favour.endswith("on 1 of 1: bees +2.0 [-10.7, +14.7] points at 100 px against 250 px (n = 2)")
     assert find(answers([record(weights="imagenet")]), "stand-in") == "no stand-in was used"
+
+
+def test_what_the_range_test_suggests_is_paired_by_seed():
+    """By hand: the logs of 1/2 and 2 lie log 2 x sqrt 2 about 0, so their mean reaches as far as t x log 2."""
+    both = {"0": {"100": 0.01, "250": 0.02}, "1": {"250": 0.02, "100": 0.04}, "2": {"250": 0.02}}
+    tests = [{"dataset": "bees", "suggested": both}, {"dataset": "ucm", "suggested": {"0": {"100": 0.03, "250": 0.02}}}]
+    answer = find(answers([record()], tests=2 * tests), "learning rate")  # each on two devices
+    reach = 2 ** stats.t.ppf(0.975, 1)
+    assert f"bees x 1.00 [{1 / reach:.2f}, {reach:.2f}] at 100 px against 250 px (n = 2)" in answer
+    assert "ucm x 1.50 at 100 px against 250 px (n = 1)" in answer
+    assert "a rate is the same for all regimes (steel resnet18 0.02)" in answer
+    assert "for growing, as a ratio: no record of this" in find(answers([record()]), "learning rate")
 
 
 # Controls

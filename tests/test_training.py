@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from entr_utils import UserError, experiment, images, learning, locks, memory, networks, records, timing, training
+from entr_utils import (
+    UserError,
+    experiment,
+    images,
+    learning,
+    locks,
+    memory,
+    networks,
+    range_test,
+    records,
+    timing,
+    training,
+)
 from entr_utils.augmentation import make_augment, normalise
 from entr_utils.conditions import comparable
 from entr_utils.regimes import REGIMES, STEPS
@@ -297,7 +309,7 @@ def test_finding_a_learning_rate_changes_nothing(trained, run):
     torch.manual_seed(11)
     states = random_states()
     identity = dict(run.identity)
-    rates, losses, suggested = training.find_lr(run, iterations=20)
+    rates, losses, suggested = range_test.find_lr(run, iterations=20)
     assert random_states() == states
     assert list(Path.cwd().iterdir()) == [Path.cwd() / "entr_utils"]
     assert run.identity == identity
