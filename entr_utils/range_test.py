@@ -32,7 +32,7 @@ class Told(Callback):
         self.progress, self.iterations = progress, iterations
 
     def after_batch(self):
-        self.progress.update((self.train_iter + 1) / self.iterations)
+        self.progress.update(self.train_iter / self.iterations)
 
 
 def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], list[float], float]:

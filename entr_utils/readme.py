@@ -77,12 +77,12 @@ def results(root: Path = ROOT) -> str:
 
 def _mechanism(folder: str) -> str:
     """What the runs on images drawn by formula say of the paper's Figure 1."""
-    from entr_utils import mechanism, reports, summary, why
+    from entr_utils import mechanism, summary
 
     _, loaded = summary.read_all(folder, "mechanism")
-    found = why.of_contrasts(mechanism.contrasts(mechanism.table(loaded))).data
-    about = "Why it works, if it does, on images whose class is carried by coarse patterns, by fine texture, or both:"
-    return reports.captioned([], loaded, f"{about}\n\n{found}").data
+    about = ("Why it works, if it does, on images drawn by formula, whose class is carried by coarse patterns, by fine "
+             "texture, or by both, trained from scratch: evidence on them alone.")  # fmt: skip
+    return f"{about} {mechanism.says(mechanism.contrasts(mechanism.table(loaded)))}"
 
 
 def speed(bench: dict) -> str:

@@ -1,7 +1,5 @@
 """What the summary shows of why it works, if it does: the `mechanism`'s tables and sentences. No torch here."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
@@ -25,32 +23,18 @@ def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
         contrasts: their `mechanism.contrasts`.
     """
     runs = mechanism.table(loaded)
-    counted = statistics.of_one_machine(runs)
     parts: list[str] = []
-    for _, cell in counted.groupby(PLACE, sort=False) if len(runs) else ():
-        parts += [_drawn(cell, cell["setting"].unique()), as_table(_by_regime(mechanism.accuracies(cell))).data]
-    parts.append(of_contrasts(contrasts).data)
+    for place, cell in statistics.of_one_machine(runs).groupby(PLACE, sort=False) if len(runs) else ():
+        found = contrasts[contrasts[PLACE].eq(list(place)).all(axis=1)] if len(contrasts) else contrasts
+        drawn = f"Drawn in the style of {place[0]}, {place[1]}, {' and '.join(cell['setting'].unique())}:"
+        parts += [drawn, as_table(_by_regime(mechanism.accuracies(cell))).data, mechanism.says(found)]
+        parts += [as_table(mechanism.answers(found)).data] if len(found) else []
+    if len(contrasts):
+        parts.append(f"{mechanism.IN_POINTS} One validation image is {verdicts.span(contrasts['image'])} points.")
     parts += [mechanism.again(runs, contrasts), mechanism.missing(runs)]
     took = mechanism.seconds(runs)
     parts += [SECONDS, as_table(took).data] if took else []
     return Markdown("\n\n".join(part for part in parts if part))
-
-
-def of_contrasts(contrasts: pd.DataFrame) -> Markdown:
-    """What tells coarse first from saving: the mechanism's contrasts in a table and a sentence."""
-    parts: list[str] = []
-    for _, found in contrasts.groupby(PLACE, sort=False) if len(contrasts) else ():
-        answers = as_table(mechanism.answers(found)).data
-        parts += [_drawn(found, statistics.machines(found)), mechanism.says(found), answers]
-    if not parts:
-        return Markdown(mechanism.says(contrasts))
-    image = f"One validation image is {verdicts.span(contrasts['image'])} points."
-    return Markdown("\n\n".join([*parts, f"{mechanism.IN_POINTS} {image}"]))
-
-
-def _drawn(rows: pd.DataFrame, settings: Iterable[str]) -> str:
-    first = rows.iloc[0]
-    return f"Drawn in the style of {first['dataset']}, {first['network']}, {' and '.join(settings)}:"
 
 
 def _by_regime(shown: pd.DataFrame) -> list[dict]:
