@@ -23,6 +23,7 @@ if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
 fi
 echo "making .venv with $("$python" --version) and the versions of requirements.lock; the first time takes some minutes"
 "$python" -m venv --clear .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+# What is never imported need not be compiled: most of 16,000 files, and a third of the time.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 touch .venv/ready

@@ -123,7 +123,9 @@ def energy_joules() -> float | None:
             import pynvml
 
             pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+            # By name: NVML's indices count GPUs that CUDA_VISIBLE_DEVICES hides.
+            used = torch.cuda.get_device_properties(torch.cuda.current_device())
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{used.uuid}")
             return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
         return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
     return None

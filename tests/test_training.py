@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import sys
 import threading
 from collections import defaultdict
 from pathlib import Path
@@ -425,6 +426,18 @@ def test_two_runs_never_share_the_device(monkeypatch):
 def test_precision_is_one_the_networks_know():
     assert timing.precision() in networks.DTYPES
     assert timing.precision("bfloat16") == "bfloat16"
+
+
+def test_energy_is_of_the_gpu_in_use(monkeypatch):
+    """NVML counts GPUs that CUDA_VISIBLE_DEVICES hides, so it is asked by name. One it does not know has no counter."""
+    nvml = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+                           nvmlDeviceGetTotalEnergyConsumption={"GPU-a": 1000, "GPU-b": 5000}.__getitem__)  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for uuid, joules in (("b", 5.0), ("c", None)):
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index, uuid=uuid: SimpleNamespace(uuid=uuid))
+        assert timing.energy_joules() == joules
 
 
 @pytest.mark.skipif(timing.device().type != "cpu", reason="a GPU scales the loss")
