@@ -4,9 +4,9 @@ Read in this order: `regimes` (the schedule as data), `parameters` (what one run
 `synthetic` (which images), `downloads`, `folders` and `decoding` (what is used of a folder), `images` (decode once,
 place, resize, batch), `cached`, `views` (what a stage shows of them), `augmentation`, `memory` (where images stay),
 `networks`, `experiment` (one run, named and split), `learning` (its pieces), `forecast` (what it will take),
-`training`, `checkpoints` (stop anywhere), `matching` (a control of the same T), `probe`, `timing`, `records` (what a
-run leaves behind), `execution` (one notebook), `locks`, `runs` (many runs), `evidence` (which of them are evidence),
-`reproduce`.
+`training`, `checkpoints` (stop anywhere), `matching` (a control of the same T), `probe`, `range_test`, `timing`,
+`records` (what a run leaves behind), `execution` (one notebook), `locks`, `runs` (many runs), `evidence` (which of them
+are evidence), `reproduce`.
 
 What is said of records needs no torch: `conditions` (what may be compared), `statistics`, `verdicts`, `claims`,
 `controls`, `scrutiny`, `pace`, `mechanism` and `why`, shown by `reports`, `figures`, `overview`, `summary`, `readme`.

@@ -137,11 +137,12 @@ def curves(record: dict) -> Figure:
     return foot(figure, [record])
 
 
-def learning_rate(rates: list[float], losses: list[float], suggested: float, used: float) -> Figure:
-    """The learning-rate range test: loss over rate, with the rate it suggests and the one this run uses."""
+def learning_rate(rates: list[float], losses: list[float], suggested: float | None, used: float) -> Figure:
+    """The learning-rate range test: loss over rate, with the rate it suggests, if any, and the one this run uses."""
     figure, (axis,) = new(6, 3)
     sns.lineplot(x=rates, y=losses, ax=axis)
-    axis.axvline(suggested, linestyle="--", color="grey", label=f"suggested {suggested:.1e}")
+    if suggested:
+        axis.axvline(suggested, linestyle="--", color="grey", label=f"suggested {suggested:.1e}")
     axis.axvline(used, color="black", label=f"used {used:g}")
     axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss", ylim=(None, 2 * losses[0]))
     axis.legend(frameon=False)

@@ -78,8 +78,8 @@ def says(arrived: pd.DataFrame, counted: pd.DataFrame) -> str:
     names = [*TOGETHER, "treatment"]
     both = pairs(arrived).rename(columns={"regime": "treatment"}).merge(counted[names], on=names)
     sooner, never = int((both["arrival"] < both["arrival_control"]).sum()), int(np.isinf(both["arrival"]).sum())
-    return (f"As accurate as no increase is at its last epoch, before TTA, growing was sooner in {sooner}, no sooner "
-            f"in {len(both) - sooner - never} and never in {never} of {len(both)} pairs of runs.")  # fmt: skip
+    return (f"Of {len(both)} pairs of runs growing was as accurate as no increase is at its last epoch, before TTA, "
+            f"sooner than that in {sooner}, no sooner in {len(both) - sooner - never}, never in {never}.")  # fmt: skip
 
 
 def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -1,11 +1,12 @@
 """The learning-rate range test at the size a run begins with: would a rate chosen for growing be the control's?
 
-    python -m entr_utils.range_test PROFILE=paper DATASETS=bees SEEDS="0 1" DATA=folder WEIGHTS=path
+    python -m entr_utils.range_test PROFILE=paper DATASETS=bees NETWORKS=resnet18 SEEDS="0 1" DATA=folder WEIGHTS=path
 
 It changes no run. A test that is there is not made again. Exit codes: 0 all there, 2 a wrong parameter, or images or
 weights that cannot be used, 3 a dataset or weights were missing.
 """
 
+import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -18,77 +19,90 @@ from entr_utils import UserError, files, inputs, learning, locks, runs
 from entr_utils.commands import guarded, start
 from entr_utils.experiment import Experiment
 from entr_utils.keys import key_of
-from entr_utils.progress import Progress
+from entr_utils.progress import CHANNEL, Progress
 from entr_utils.views import show
 
 STOPPED = "stopped; the tests that were done stay, the same command goes on from here"
-SHARED = ("dataset", "network", "weights", "weights_sha256", "data_sha256", "device", "precision", "batch", "lr")
+FREE = ("regime", "stages", "lr")  # of the identity, what the tests kept in one file may differ in
 
 
 class Told(Callback):
     """Says how far the test is."""
 
-    def __init__(self, progress: Progress, iterations: int) -> None:
-        self.progress, self.iterations = progress, iterations
+    def __init__(self, text: str, iterations: int) -> None:
+        self.progress, self.iterations = Progress(text), iterations
 
     def after_batch(self):
-        self.progress.update(self.train_iter / self.iterations)
+        if CHANNEL not in os.environ:  # the channel is for the run as a whole
+            self.progress.update(self.train_iter / self.iterations)
+
+    def after_fit(self):
+        self.progress.close()
 
 
-def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], list[float], float]:
+def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], list[float], float | None]:
     """Learning-rate range test (fastai's, after Smith 2015) on the run's training images: rates, losses, suggestion.
 
     At the size and of the layers that the run's first stage trains. It trains a network of its own from the run's seed
     and puts the random state back, so it changes neither weights nor T, nor the rate of any run. The rate rises from
-    1e-5 to 10 as in fast.ai 0.7; suggested is a tenth of the rate at which the smoothed loss is smallest.
+    1e-5 to 10 as in fast.ai 0.7; suggested is a tenth of the rate at which the smoothed loss is smallest, or nothing
+    where it is still falling at the end.
     """
     stage, p = experiment.regime.stages[0], experiment.parameters
-    progress = Progress(f"range test at {stage.fed(p.size)} px")
+    told = Told(f"range test of {p.dataset}, {p.network}, at {stage.fed(p.size)} px", iterations)
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
         network, batches = learning.make_network(experiment), learning.make_batches(experiment)
         network.set_trains(stage.trains)
         batches.pixels = show(batches.pixels, stage, p.size, p.seed, 0)
-        learner = learning.make_learner(network, batches, [Told(progress, iterations)], record=True)
+        learner = learning.make_learner(network, batches, [told], record=True)
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
-            suggested = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(minimum,))
-        progress.close()
-        recorder = learner.recorder
-        return list(map(float, recorder.lrs)), list(map(float, recorder.losses)), float(suggested.minimum)
+            found = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(at_minimum,))
+    rates, losses = (list(map(float, values)) for values in (learner.recorder.lrs, learner.recorder.losses))
+    return rates, losses, found[0]
+
+
+def at_minimum(rates: torch.Tensor, losses: torch.Tensor, iterations: int) -> tuple[float | None, tuple]:
+    """What fastai suggests of the rates and losses it looks at, or nothing where the last of these is the smallest."""
+    rate, point = minimum(rates, losses, iterations)
+    return (None if losses.argmin() == len(losses) - 1 else rate), point
 
 
 def path_of(experiment: Experiment) -> Path:
-    """results/<profile>/<device>/range_tests/<dataset>-<network>-<6 of what the tests of its seeds share>.json"""
-    shared = {name: experiment.identity[name] for name in SHARED}
+    """results/<profile>/<device>/range_tests/<dataset>-<network>-<6 of what its tests share>.json"""
+    shared = _shared(experiment)
     name = f"{shared['dataset']}-{shared['network']}-{key_of(shared)[:6]}.json"
     return experiment.path.parent / "range_tests" / name
 
 
-def suggested(experiment: Experiment) -> float:
+def _shared(experiment: Experiment) -> dict:
+    return {name: value for name, value in experiment.identity.items() if name not in FREE}
+
+
+def suggested(experiment: Experiment) -> float | None:
     """The rate that the test suggests, from its file or, where it is not there, by the test, which is kept."""
     path, stage, p = path_of(experiment), experiment.regime.stages[0], experiment.parameters
-    seed, size = str(p.seed), str(stage.fed(p.size))
-    kept = files.known(path) or {name: experiment.identity[name] for name in SHARED} | {"suggested": {}}
-    rates = kept["suggested"].setdefault(seed, {})
-    if size not in rates:
+    kept = files.known(path) or _shared(experiment) | {"suggested": {}}
+    begins = f"{stage.fed(p.size)}" if stage.view == "resized" else f"{stage.fed(p.size)} {stage.view}"
+    if begins not in kept["suggested"]:
         with locks.device():
-            *_, rates[size] = find_lr(experiment)
+            *_, kept["suggested"][begins] = find_lr(experiment)
         files.write_json(kept, path)
-    return rates[size]
+    return kept["suggested"][begins]
 
 
 def work(settings: dict[str, str]) -> int:
     """Test what `settings` ask for, once for each size with which one of its runs begins; returns the exit code."""
+    wanted = runs.plan(settings)
     with locks.results(Path(settings["RESULTS"]) / settings["PROFILE"]):
-        ready, problem = inputs.ready(runs.plan(settings))
+        ready, problem = inputs.ready(wanted)
         prepared, problems = runs.prepare_all(ready)
         print("".join(f"  {line}\n" for line in problems), end="")
-        for run in {path_of(run): run for run in prepared}.values():
-            print(f"{run.identity['dataset']} {run.identity['network']}: {run.identity['lr']:g} is in use", flush=True)
         for run in prepared:
-            p = run.parameters
-            begins = f"{p.dataset} {p.network} {p.regime} s{p.seed} begins at {run.regime.stages[0].fed(p.size)} px"
-            print(f"  {begins}: {suggested(run):.2g} is suggested", flush=True)
+            p, size, rate = run.parameters, run.regime.stages[0].fed(run.parameters.size), suggested(run)
+            told = "no minimum, nothing" if rate is None else f"{rate:.2g}"
+            print(f"  {p.dataset} {p.network} {p.regime} s{p.seed} begins at {size} px: {told} is suggested, "
+                  f"{run.identity['lr']:g} in use", flush=True)  # fmt: skip
     return runs.first_named(problem, inputs.REFUSED if problems else 0)
 
 

@@ -69,20 +69,27 @@ def results(root: Path = ROOT) -> str:
         summary.queue(folder, "paper").data,
         summary.comparisons(best, loaded).data,
         f"All {len(compared)} comparisons, and what each machine says by itself, are in [the summary]({SUMMARY}).",
-        f"The paper's claims: {claims.tally(claims.judge(table))} {controls.missing(table)}".strip(),
+        f"The paper's claims: {claims.tally(claims.judge(table))}",
+        controls.missing(table),
         _mechanism(folder),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def _mechanism(folder: str) -> str:
     """What the runs on images drawn by formula say of the paper's Figure 1."""
     from entr_utils import mechanism, summary
+    from entr_utils.statistics import PLACE
+    from entr_utils.verdicts import number
 
     _, loaded = summary.read_all(folder, "mechanism")
+    contrasts = mechanism.contrasts(mechanism.table(loaded))
     about = ("Why it works, if it does, on images drawn by formula, whose class is carried by coarse patterns, by fine "
              "texture, or by both, trained from scratch: evidence on them alone.")  # fmt: skip
-    return f"{about} {mechanism.says(mechanism.contrasts(mechanism.table(loaded)))}"
+    places = contrasts.groupby(PLACE, sort=False) if len(contrasts) else ()
+    each = [f"{network}, {alike}, {number(found['n'].max(), 'seed')}: {mechanism.says(found)}"
+            for (_, network, alike), found in places]  # fmt: skip
+    return " ".join([about, *(each or [mechanism.says(contrasts)])])
 
 
 def speed(bench: dict) -> str:

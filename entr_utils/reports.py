@@ -1,7 +1,7 @@
 """What the notebook of a run shows: sentences and tables made from an experiment or its record."""
 
 import html
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 import pandas as pd
@@ -182,7 +182,11 @@ def _disturbed(record: dict) -> str:
 
 
 def environments(loaded: list[dict]) -> Markdown:
-    """Machines and versions of the runs, each once."""
-    kept = ("device", "python", "torch", "torchvision", "fastai", "commit")
-    rows = Counter((*(record["environment"][name] for name in kept), record["precision"]) for record in loaded)
-    return as_table([dict(zip((*kept, "precision", "runs"), (*row, n), strict=True)) for row, n in rows.items()])
+    """Machines and versions of the runs, each once, with the commits of their code."""
+    kept, commits = ("device", "python", "torch", "torchvision", "fastai"), defaultdict(Counter)
+    for record in loaded:
+        env = record["environment"]
+        commits[*(env[name] for name in kept), record["precision"]][short_commit(env)] += 1
+    return as_table([dict(zip((*kept, "precision"), row, strict=True)) | {
+        "runs": each.total(), "commits (runs)": ", ".join(f"{commit} ({n})" for commit, n in each.items()),
+    } for row, each in commits.items()])  # fmt: skip

@@ -23,6 +23,7 @@ from entr_utils.statistics import (
 from entr_utils.verdicts import said, span
 
 NONE = "no record of this"
+GRID = np.log(10) / 10  # from one rate of the range test to the next: 60 steps over six decades
 VARIANTS = {  # what As is made of -> (accuracy, cost) from a row of `records.table`
     "with T in seconds, as it is": lambda run: (run["accuracy_total"], run["seconds_total"]),
     "with T as FLOPs": lambda run: (run["accuracy_total"], run["flops_total"]),
@@ -85,7 +86,7 @@ def _order(table: pd.DataFrame) -> str:
         return NONE
     first = pd.to_datetime(both["env_started_control"]) < pd.to_datetime(both["env_started"])
     halves = {"first": both[first], "later": both[~first]}
-    return "; ".join(
+    return "the order rotates with the seed; " + "; ".join(
         f"T x {_ratio(half, 'time'):.2f}, re-training, the same work, x {_ratio(half, 'clock'):.2f} on average where "
         f"no increase ran {when} ({len(half)} of {len(both)})" if len(half) else f"no increase never ran {when}: {NONE}"
         for when, half in halves.items()
@@ -196,22 +197,25 @@ def _rates(table: pd.DataFrame, tests: list[dict]) -> str:
     each = ", ".join(f"{dataset} {network} {'/'.join(f'{rate:g}' for rate in found)}"
                      for (dataset, network), found in rates.items())  # fmt: skip
     return (f"a rate is the same for all regimes ({each}); where one was chosen for a dataset it was on no increase, "
-            f"by the range test. What that suggests for growing, as a ratio: {_suggested(tests)}. Of runs at rates "
-            f"tuned for the treatments: {NONE}. If this favours any regime, it is no increase")  # fmt: skip
+            f"by the range test. What that suggests for growing, as a ratio: {_suggested(table, tests)}. Of runs at "
+            f"rates tuned for the treatments: {NONE}. If this favours any regime, it is no increase")  # fmt: skip
 
 
-def _suggested(tests: list[dict]) -> str:
+def _suggested(table: pd.DataFrame, tests: list[dict]) -> str:
     """The rate suggested at the size with which growing begins, as a ratio to that at full size, paired by seed."""
-    both = [(test["dataset"], {int(size): rate for size, rate in rates.items()}, seed)
-            for test in tests for seed, rates in test["suggested"].items() if len(rates) > 1]  # fmt: skip
-    rows = [{"dataset": dataset, "seed": seed, "small": min(rates), "large": max(rates),
-             "log": np.log(rates[min(rates)] / rates[max(rates)])} for dataset, rates, seed in both]  # fmt: skip
+    rows = []
+    for test in tests:
+        rates = {int(size): rate for size, rate in test["suggested"].items() if size.isdecimal() and rate}
+        if len(rates) > 1 and test["weights"] in set(table["weights"]):
+            cell, (small, *_, large) = f"{test['dataset']} {test['network']}", sorted(rates)
+            rows.append((cell, test["seed"], small, large, np.log(rates[small] / rates[large])))
     if not rows:
         return NONE
-    seeds = pd.DataFrame(rows).drop_duplicates(["dataset", "seed"])  # of several machines one
-    found = {dataset: _mean(each, "log") for dataset, each in seeds.groupby("dataset", sort=False)}
-    return "; ".join(f"{dataset} x {_ratio_text(row)} at {row['small']} px against {row['large']} px (n = {row['n']})"
-                     for dataset, row in found.items())  # fmt: skip
+    seeds = pd.DataFrame(rows, columns=["cell", "seed", "small", "large", "log"])
+    once = seeds.drop_duplicates(["cell", "seed"])  # of several machines one
+    found = {cell: _mean(each, "log", GRID) for cell, each in once.groupby("cell", sort=False)}
+    return "; ".join(f"{cell} x {_ratio_text(row)} at {row['small']} px against {row['large']} px (n = {row['n']})"
+                     for cell, row in found.items())  # fmt: skip
 
 
 def _ratio_text(row: pd.Series) -> str:
@@ -273,10 +277,11 @@ def _probed(probe: dict) -> dict:
             "large": large, "points": change}  # fmt: skip
 
 
-def _mean(rows: pd.DataFrame, name: str, image: float = 0.0) -> pd.Series:
-    """Of a column over the splits of one dataset, with its interval; beside it n, small and large."""
+def _mean(rows: pd.DataFrame, name: str, step: float) -> pd.Series:
+    """Of a column over the splits of one dataset, with its interval; beside it n, small and large. Where all values are
+    equal `step`, the least they can differ by, stands for their spread."""
     values, first = rows[name].to_numpy(), rows.iloc[0]
-    low, high = t_interval(values, image=image)
+    low, high = t_interval(values, image=step)
     return pd.Series({name: values.mean(), f"{name}_low": low, f"{name}_high": high, "n": len(rows),
                       "small": first["small"], "large": first["large"]}, dtype=object)  # fmt: skip
 

@@ -71,6 +71,17 @@ def sign_flip_p(differences: np.ndarray) -> float:
     return float(test.pvalue)
 
 
+def seeds_needed(points: np.ndarray, image: float, margin: float = MARGIN) -> float:
+    """How many seeds would make the 95% interval reach no further than the margin either way, if the spread of these
+    paired differences (in points) stayed what it is; nan for a single one."""
+    if len(points) < 2:
+        return float("nan")
+    n, deviation = 2, spread(points, image)
+    while stats.t.ppf(0.975, n - 1) * deviation / n**0.5 > margin:
+        n += 1
+    return float(n)
+
+
 def equivalence(points: np.ndarray, image: float, margin: float = MARGIN) -> dict[str, float | str]:
     """Is accuracy kept? Two one-sided t tests at 5% (TOST) of paired differences in points.
 
@@ -106,8 +117,8 @@ def compare(table: pd.DataFrame, treatments: Iterable[str] = TREATMENTS, control
     Returns columns TOGETHER, treatment, n, made_on ((setting, pairs) of each machine), n_val, image (points one
         validation image is worth), for each measure the mean, `_low` and `_high` (95%), `_wide_low` and `_wide_high`
         (corrected), `_p`: ratios treatment / control from logarithms, accuracy differences in percentage points;
-        `equivalence` of "points"; with "clock" `unsteady`, the factor by which a pair's re-training differed at most,
-        and as one more measure `aligned`.
+        `equivalence` of "points" and `seeds_needed`; with "clock" `unsteady`, the factor by which a pair's re-training
+        differed at most, and as one more measure `aligned`.
     """
     both = pairs(table, treatments, control)
     cells = both.groupby([*TOGETHER, "regime"], sort=False) if len(both) else ()
@@ -201,7 +212,7 @@ def _row(both: pd.DataFrame, measures: dict[str, tuple[str, bool]]) -> dict:
         values = differences(both, (column, ratio))
         row |= _measure(name, values, share, 0.0 if ratio else row["image"])
         if name == "points":
-            row |= equivalence(values, row["image"])
+            row |= equivalence(values, row["image"]) | {"seeds_needed": seeds_needed(values, row["image"])}
         if name == "clock":  # of pairs: one fast and one slow leave a mean of 1
             row["unsteady"] = float(np.exp(np.abs(values).max()))
             row |= _measure("aligned", np.log(aligned(both)), share, 0.0)

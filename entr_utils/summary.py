@@ -1,5 +1,6 @@
 """What the summary shows of many records: sentences and tables. Everything works for any part of the records."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -56,14 +57,16 @@ def verdict(compared: pd.DataFrame, loaded: list[dict], profile: str) -> Markdow
     table, of, best = records.table(loaded), letters(loaded), statistics.best(compared)
     inside = statistics.counted(table, best)
     unpaired, other = statistics.left_out(table[inside]), int((~inside).sum())
-    alone = f" Without a partner, or of a seed another machine has: {unpaired}." if unpaired else ""
-    alone += f" Of conditions that are not counted above: {other}." if other else ""
+    grown = table[inside]["regime"].isin([statistics.CONTROL, *statistics.TREATMENTS])
+    parts = {"stand behind the verdict": int(grown.sum()) - unpaired, "are of controls": int((~grown).sum()),
+             "have no partner, or another machine's seed": unpaired, "are of other conditions": other}  # fmt: skip
+    each = ", ".join(f"{n} {what}" for what, n in parts.items() if n)
     varied = "; ".join(f"{name} {_listed(loaded, name)}" for name in ("dataset", "network", "regime", "seed"))
     where = f"settings {', '.join(of.values())} (named below)" if of else setting(loaded[0])
     largest = max(record["size"] for record in loaded)
     return Markdown("\n".join((
         f"{verdicts.headline(best)}\n",
-        f"On what: {verdicts.number(len(loaded), 'run')} ({varied}), up to {largest} px, {where}.{alone} "
+        f"On what: {verdicts.number(len(loaded), 'run')} ({varied}), up to {largest} px, {where}; {each}. "
         f"Images: {_sizes(loaded)}.\n",
         f"What was stand-in: {records.caption(loaded) or 'nothing'}",
     )))  # fmt: skip
@@ -108,11 +111,10 @@ def predicted(results: str, loaded: list[dict]) -> Markdown:
     began = sorted(map(_began, loaded))
     each = Counter(next((commit for at, commit in written if at < start), "") for start in began)
     after = "; ".join(f"{commit or 'none'}: {n}" for commit, n in each.items())
-    seen = " Its top names what was changed after records had been seen." if (
-        "Changed after records had been seen" in " ".join(path.read_text().split())) else ""  # fmt: skip
+    seen = re.search(r"Changed after records had been seen[^.]*\.", " ".join(path.read_text().split()))
     return Markdown(f"Predictions, margins and the plan of the analysis are in {path}, first in commit "
                     f"{commits[-1][0]} of {commits[-1][1][:10]}. Runs by its newest commit when they began: "
-                    f"{after or '0'}.{seen}")  # fmt: skip
+                    f"{after or '0'}.{f' {seen[0]}' if seen else ''}")  # fmt: skip
 
 
 def _began(record: dict) -> pd.Timestamp:
@@ -228,6 +230,7 @@ def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
         **{f"p, {title}": _number(row[f"{name}_p"], 3) for title, name in (
             ("T", "time"), ("As", "efficiency"), ("points", "points"))},
         "TOST p": _number(row["tost_p"], 3), "accuracy": row["kept"], "least margin": _number(row["tost_margin"], 1),
+        "seeds needed": _number(row["seeds_needed"], 0),
         "worth it": verdicts.paid(row),
     } for _, row in compared.iterrows() if row["n"] > 1]  # fmt: skip
     smallest = "; ".join(f"n = {n}: {2 / 2**n:g}" for n in sorted(set(compared["n"])) if n > 1) if len(rows) else ""

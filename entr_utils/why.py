@@ -26,7 +26,10 @@ def of_mechanism(loaded: list[dict], contrasts: pd.DataFrame) -> Markdown:
     parts: list[str] = []
     for place, cell in statistics.of_one_machine(runs).groupby(PLACE, sort=False) if len(runs) else ():
         found = contrasts[contrasts[PLACE].eq(list(place)).all(axis=1)] if len(contrasts) else contrasts
-        drawn = f"Drawn in the style of {place[0]}, {place[1]}, {' and '.join(cell['setting'].unique())}:"
+        first = cell.iloc[0]
+        drawn = (f"Drawn in the style of {place[0]}, {place[1]}, from scratch, up to {first['size']} px, "
+                 f"{first['n_train']} images to train on and {first['n_val']} to validate, "
+                 f"{' and '.join(cell['setting'].unique())}:")  # fmt: skip
         parts += [drawn, as_table(_by_regime(mechanism.accuracies(cell))).data, mechanism.says(found)]
         parts += [as_table(mechanism.answers(found)).data] if len(found) else []
     if len(contrasts):

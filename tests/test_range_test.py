@@ -1,48 +1,53 @@
 """The learning-rate range test at the sizes that runs begin with, from the command line to the kept file."""
 
-import json
-
 import pytest
+import torch
 
-from entr_utils import learning, range_test
+from entr_utils import experiment, learning, range_test, summary
 
 WORDS = ("PROFILE=tiny", "DATASETS=steel", "SEEDS=0 1", "RESULTS=results")
 
 
 @pytest.fixture
-def made(monkeypatch) -> list[tuple[int, int]]:
-    """(seed, pixels) of each test that is made; what it suggests is a thousandth of the pixels."""
-    sizes = []
+def tested(monkeypatch) -> list[tuple[int, str, int]]:
+    """(seed, regime, pixels) of each test that is made; what it suggests is a thousandth of the pixels."""
+    made = []
 
     def find(run):
-        sizes.append((run.parameters.seed, run.regime.stages[0].fed(run.parameters.size)))
-        return [], [], sizes[-1][1] / 1000
+        p = run.parameters
+        made.append((p.seed, p.regime, run.regime.stages[0].fed(p.size)))
+        return [], [], made[-1][-1] / 1000
 
     monkeypatch.setattr(range_test, "find_lr", find)
-    return sizes
+    return made
 
 
-def test_each_size_is_tested_once_a_seed(narrow, made, place, capsys):
-    """Gradual and stepwise begin at the same size. What is there is kept and not made again."""
+def test_each_size_is_tested_once_a_seed(narrow, tested, capsys):
+    """Gradual and stepwise begin at the same size. What is there is kept, not made again, and read by the summary."""
     assert range_test.main(list(WORDS)) == 0
-    assert sorted(made) == [(0, 32), (0, 80), (1, 32), (1, 80)]
-    printed = capsys.readouterr().out
-    assert "steel resnet18: 0.005 is in use" in printed
-    assert "steel resnet18 gradual s1 begins at 32 px: 0.032 is suggested" in printed
-    (path,) = (place / "results" / "tiny").rglob("range_tests/steel-resnet18-*.json")
-    kept = json.loads(path.read_text())
-    assert kept["suggested"] == {str(seed): {"32": 0.032, "80": 0.08} for seed in (0, 1)}
-    assert (kept["dataset"], kept["weights"], kept["lr"], kept["batch"]) == ("steel", "none", 0.005, 16)
+    every = [(0, "gradual", 32), (0, "no_increase", 80), (1, "gradual", 32), (1, "no_increase", 80)]
+    assert sorted(tested) == every
+    assert "steel resnet18 stepwise s1 begins at 32 px: 0.032 is suggested, 0.005 in use" in capsys.readouterr().out
+    kept = summary.read_range_tests("results", "tiny")
+    assert sorted(one["seed"] for one in kept) == [0, 1]
+    assert [one["suggested"] for one in kept] == 2 * [{"32": 0.032, "80": 0.08}]
+    assert (kept[0]["dataset"], kept[0]["weights"], kept[0]["size"]) == ("steel", "none", 80)
     assert range_test.main(list(WORDS)) == 0
-    assert len(made) == 4
+    assert len(tested) == len(every)
 
 
-def test_stopped_it_keeps_what_is_done(narrow, made, monkeypatch, capsys):
+def test_what_is_cropped_is_another_test(narrow, tested):
+    assert range_test.main([*WORDS[:2], "SEEDS=0", "REGIMES=cropped gradual", "RESULTS=results"]) == 0
+    (kept,) = summary.read_range_tests("results", "tiny")
+    assert kept["suggested"] == {"32 cropped": 0.032, "32": 0.032}
+
+
+def test_stopped_it_keeps_what_is_done(narrow, tested, monkeypatch, capsys):
     """The first test was made; the same command makes the others."""
     find = range_test.find_lr
 
     def stopped(run):
-        if made:
+        if tested:
             raise KeyboardInterrupt
         return find(run)
 
@@ -51,14 +56,13 @@ def test_stopped_it_keeps_what_is_done(narrow, made, monkeypatch, capsys):
     assert "the same command goes on" in capsys.readouterr().err
     monkeypatch.setattr(range_test, "find_lr", find)
     assert range_test.main(list(WORDS)) == 0
-    assert sorted(made) == [(0, 32), (0, 80), (1, 32), (1, 80)]
+    assert len(tested) == len(set(tested)) == 4
 
 
-def test_it_is_made_at_the_size_and_of_the_layers_of_the_first_stage(narrow, checkpoint, monkeypatch, tmp_path):
-    """With pretrained weights the head alone trains, at .4 of the largest size where the images grow."""
-    from entr_utils import experiment
-
-    seen, make = [], learning.make_learner
+def test_it_is_made_at_the_size_and_of_the_layers_of_the_first_stage(checkpoint, monkeypatch, tmp_path):
+    """With pretrained weights the head alone trains, at .4 of the largest size where the images grow. It says how far
+    it is."""
+    seen, shares, make = [], [], learning.make_learner
 
     def watched(network, batches, callbacks, record=False):
         trains = {name.split(".")[0] for name, value in network.named_parameters() if value.requires_grad}
@@ -66,21 +70,34 @@ def test_it_is_made_at_the_size_and_of_the_layers_of_the_first_stage(narrow, che
         return make(network, batches, callbacks, record)
 
     monkeypatch.setattr(learning, "make_learner", watched)
+    monkeypatch.setattr(range_test.Progress, "update", lambda self, share: shares.append(share))
     for regime, weights in (("gradual", str(checkpoint)), ("no_increase", "none")):
         run = experiment.prepare("steel", profile="tiny", regime=regime, weights=weights, results=str(tmp_path))
-        rates, losses, suggested = range_test.find_lr(run, iterations=12)
-        assert len(rates) == len(losses)
-        assert 1e-5 / 10 <= suggested <= 10
+        rates, losses, suggested = range_test.find_lr(run, iterations=16)
+        looked_at = losses[1:-5]  # fastai leaves out both ends
+        smallest = looked_at.index(min(looked_at))
+        expected = None if smallest == len(looked_at) - 1 else pytest.approx(rates[1 + smallest] / 10)
+        assert suggested == expected
     assert seen == [((32, 32), {"head"}), ((80, 80), {"body", "head"})]
+    assert shares[:2] == [1 / 16, 2 / 16]
+    assert max(shares) <= 1
+
+
+@pytest.mark.parametrize(("losses", "suggested"), [((3.0, 1.0, 2.0), 0.02), ((3.0, 2.0, 1.0), None)])
+def test_a_loss_that_only_falls_suggests_nothing(losses, suggested):
+    rate, _ = range_test.at_minimum(torch.tensor([0.1, 0.2, 0.3]), torch.tensor(losses), 60)
+    assert rate == (suggested and pytest.approx(suggested))
 
 
 @pytest.mark.parametrize(
     ("words", "code", "fragment"),
     [(["SEDS=1"], 2, "SEDS='1': unknown name"), (["DATASETS=moths"], 2, "DATASETS='moths': unknown"),
-     (["PROFILE=tiny", "DATA=nowhere"], 3, "nowhere")],
+     (["PROFILE=paper", "DATASETS=bees", "NETWORKS=resnet18", "WEIGHTS=none"], 3, "bees: missing")],
 )  # fmt: skip
-def test_wrong_words_and_missing_images(words, code, fragment, made, capsys):
+def test_wrong_words_and_missing_images(words, code, fragment, tested, place, capsys):
+    """What is wrong is said before anything is written."""
     assert range_test.main(words) == code
     told = capsys.readouterr()
     assert fragment in told.out + told.err
-    assert made == []
+    assert tested == []
+    assert code == 3 or [path.name for path in place.iterdir()] == ["entr_utils"]

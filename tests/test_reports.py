@@ -21,7 +21,7 @@ def test_the_verdict_counts_what_it_leaves_out(trained):
     loaded = [trained(regime).record for regime in ("no_increase", "gradual")] + [trained("gradual", seed=1).record]
     text = summary.verdict(statistics.compare(records.table(loaded)), loaded, "tiny").data
     assert "3 runs" in text
-    assert "Without a partner, or of a seed another machine has: 1." in text
+    assert "; 2 stand behind the verdict, 1 have no partner, or another machine's seed. Images" in text
 
 
 def on_another_machine(record: dict) -> dict:

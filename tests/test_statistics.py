@@ -223,6 +223,14 @@ def test_one_image_stands_for_a_spread_that_cannot_be_seen(n, images, n_val, mar
     assert (found["tost_p"] < 0.05) == (kept == "kept")
 
 
+def test_the_seeds_that_an_interval_of_the_margin_would_take():
+    """By hand: a spread of 1 with 6 seeds reaches 2.571 / 2.449 = 1.05, with 7 2.447 / 2.646 = .92; one image of 1.6
+    points with 12 2.201 x 1.6 / 3.464 = 1.02, with 13 2.179 x 1.6 / 3.606 = .97."""
+    assert statistics.seeds_needed(np.array([3.0, 4.0, 5.0]), 0.5) == 7
+    assert statistics.seeds_needed(np.zeros(3), 1.6) == 13
+    assert np.isnan(statistics.seeds_needed(np.array([1.0]), 0.5))
+
+
 def test_differences_that_are_equal_but_for_rounding():
     points = 100 * (np.array([0.81, 0.71, 0.61]) - np.array([0.80, 0.70, 0.60]))
     assert statistics.spread(points, 1.0) == 1.0

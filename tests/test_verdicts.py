@@ -50,7 +50,7 @@ def test_one_fast_and_one_slow_pair_leave_no_steady_machine():
     (compared,) = compare(*rows).to_dict("records")
     assert compared["clock"] == pytest.approx(1)
     assert "by up to x 1.67" in verdicts.own_verdict(compare(*rows))
-    assert "single pairs up to x 1.67 either way" in caveat(compare(*rows), "Re-training")
+    assert "the furthest single pair is off by x 1.67" in caveat(compare(*rows), "Re-training")
 
 
 def test_headline_of_one_seed():
@@ -64,15 +64,16 @@ def test_headline_of_one_seed():
     _, _, *sentences = verdicts.headline(compared).splitlines()
     assert sentences == [
         "- **Time**, as a ratio to no increase's: 0.75 to 1.10 in 2 of one seed each. Lower in 1 of 2.",
-        "- **Accuracy** after re-training, in points more: -5.0 to +0.0 in 2 of one seed each. Lower in 1 of 2; shown "
-        "to be kept within 1 point in 0.",
+        "- **Accuracy** after re-training, in points more: -5.0 to +0.0 in 2 of one seed each. Lower in 1 of 2. A "
+        "loss of more than 1 point is ruled out in 0; kept within 1 point, which rules such a gain out, too, in 0.",
         "- **As**, as a ratio to no increase's: 1.00 to 1.20 in 2 of one seed each. Higher in 1 of 2.",
     ]
     assert caveat(compared, "FLOPs") == (
         "By design growing needs x 0.80 to 0.90 of the FLOPs. Re-training, the same work in all regimes, took x 1.00 "
-        "to 1.25 of the control's seconds (single pairs up to x 1.25 either way): the machine changed its speed, and "
-        "what T saves beyond the FLOPs may be its doing. With the control's seconds for re-training and TTA, the same "
-        "work, T would be x 0.83 to 0.92."
+        "to 1.25 of the control's seconds (the furthest single pair is off by x 1.25): the machine changed its speed, "
+        "and what T saves beyond the FLOPs may be its doing. With the control's seconds for re-training and TTA, the "
+        "same work, T would be x 0.83 to 0.92 and the answer yes in 0, no in 0, open in 2: that T was not planned, and "
+        "lies near the FLOPs by design, so it decides nothing."
     )
     assert caveat(compared, "image is") == (
         "One validation image is 1.0 points. Before re-training accuracy was lower in 0 of 2.")  # fmt: skip
@@ -83,11 +84,13 @@ def test_headline_of_one_seed():
 def test_headline_of_many_seeds():
     time, accuracy, _ = verdicts.headline(FASTER).splitlines()[2:]
     assert "to no increase's: 0.75 [0.7" in time
-    assert time.endswith("steel (n = 3). Lower in 1 of 1 (by a 95% interval in 1, by the corrected one in 1).")
+    assert time.endswith("Lower in 1 of 1 (by a 95% interval in 1 of 1 that have one, by the corrected one in 1).")
     assert "in points more: +0.0 [-0.2, +0.2] with gradual on steel (n = 3). Lower in 0 of 1 (by a" in accuracy
-    assert "by the corrected one in 0); shown to be kept within 1 point in 1." in accuracy
+    assert "by the corrected one in 0). A loss of more than 1 point is ruled out in 1; kept within 1 point" in accuracy
+    assert accuracy.endswith(" too, in 1.")
     assert caveat(FASTER, "Re-training").endswith("took x 1.00 of the control's seconds.")  # a steady machine
-    assert "leave room for losses of up to 0.2 points. Before" in caveat(FASTER, "image is")
+    assert ("leave room for losses of up to 0.2 points. At the spread seen, intervals that reach 1 point either way "
+            "would take 2 seeds. Before") in caveat(FASTER, "image is")  # fmt: skip
     assert "higher until accuracy has fallen by 25% of itself, as from 80% to 60%." in caveat(FASTER, "higher As")
     assert "Seeds a comparison: 3." in caveat(FASTER, "Seeds a")
 
