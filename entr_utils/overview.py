@@ -137,7 +137,8 @@ def front(records: list[dict]) -> Figure:
     more = [("before re-training (hollow)", RUNS | hollow("grey") | {"marker": "o"}),
             ("Pareto front", {"linestyle": ":", "color": "black"})]  # fmt: skip
     _legend(figure, _present(shown), more, line=False)
-    about = "Every run that the verdict counts is a point, its place after TTA; + are means, and the front is of means."
+    about = ("Every run under conditions that the verdict counts is a point, its place after TTA; + are means, and the "
+             "front is of means.")  # fmt: skip
     return foot(figure, records, f"{about} {_seeds(shown, bars=False)}")
 
 

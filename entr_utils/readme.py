@@ -67,7 +67,7 @@ def results(root: Path = ROOT) -> str:
         f"![Validation accuracy over seconds of training]({PICTURE})",
         summary.reading(compared, loaded).data,
         summary.queue(folder, "paper").data,
-        summary.comparisons(best, loaded).data,
+        summary.comparisons(best, loaded).data.partition("\n\n<sub>")[0],  # the verdict says what was stand-in
         f"All {len(compared)} comparisons, and what each machine says by itself, are in [the summary]({SUMMARY}).",
         f"The paper's claims: {claims.tally(claims.judge(table))}",
         controls.missing(table),
@@ -87,7 +87,7 @@ def _mechanism(folder: str) -> str:
     about = ("Why it works, if it does, on images drawn by formula, whose class is carried by coarse patterns, by fine "
              "texture, or by both, trained from scratch: evidence on them alone.")  # fmt: skip
     places = contrasts.groupby(PLACE, sort=False) if len(contrasts) else ()
-    each = [f"{network}, {alike}, {number(found['n'].max(), 'seed')}: {mechanism.says(found)}"
+    each = [f"{network}, {alike}, {number(int(found['n'].max()), 'seed')}. {mechanism.says(found)}"
             for (_, network, alike), found in places]  # fmt: skip
     return " ".join([about, *(each or [mechanism.says(contrasts)])])
 

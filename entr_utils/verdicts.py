@@ -175,7 +175,8 @@ def _each(comparisons: pd.DataFrame, name: str, digits: int) -> str:
         parts.append(f"{each} on {where} (n = {span(rows['n'], 0)})")
     found = [joined.join(parts)] if parts else []
     if len(single):
-        found.append(f"{span(single[name], digits, sign_of(name))} in {len(single)} of one seed each")
+        found.append(f"{span(single[name], digits, sign_of(name))} in {len(single)} of one seed each "
+                     f"({', '.join(dict.fromkeys(single['dataset']))})")  # fmt: skip
     return "; ".join(found)
 
 

@@ -63,10 +63,11 @@ def test_headline_of_one_seed():
     compared = compare(*rows)
     _, _, *sentences = verdicts.headline(compared).splitlines()
     assert sentences == [
-        "- **Time**, as a ratio to no increase's: 0.75 to 1.10 in 2 of one seed each. Lower in 1 of 2.",
-        "- **Accuracy** after re-training, in points more: -5.0 to +0.0 in 2 of one seed each. Lower in 1 of 2. A "
-        "loss of more than 1 point is ruled out in 0; kept within 1 point, which rules such a gain out, too, in 0.",
-        "- **As**, as a ratio to no increase's: 1.00 to 1.20 in 2 of one seed each. Higher in 1 of 2.",
+        "- **Time**, as a ratio to no increase's: 0.75 to 1.10 in 2 of one seed each (steel). Lower in 1 of 2.",
+        "- **Accuracy** after re-training, in points more: -5.0 to +0.0 in 2 of one seed each (steel). Lower in 1 of "
+        "2. A loss of more than 1 point is ruled out in 0; kept within 1 point, which rules such a gain out, too, in "
+        "0.",
+        "- **As**, as a ratio to no increase's: 1.00 to 1.20 in 2 of one seed each (steel). Higher in 1 of 2.",
     ]
     assert caveat(compared, "FLOPs") == (
         "By design growing needs x 0.80 to 0.90 of the FLOPs. Re-training, the same work in all regimes, took x 1.00 "
@@ -105,7 +106,7 @@ def test_headline_names_comparisons_of_one_run_among_others():
     compared = compare(*one, *two)
     assert "Seeds a comparison: 1 to 2." in caveat(compared, "Seeds a")
     assert "1 of 2 comparisons stand on one run" in caveat(compared, "Seeds a")
-    assert "on steel, resnet18 (n = 2); 1.00 in 1 of one seed each. Lower" in verdicts.headline(compared)
+    assert "on steel, resnet18 (n = 2); 1.00 in 1 of one seed each (steel). Lower" in verdicts.headline(compared)
     assert "Where there is one run, no loss is ruled out." in caveat(compared, "image is")
 
 
