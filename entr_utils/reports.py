@@ -183,7 +183,8 @@ def _disturbed(record: dict) -> str:
 
 def environments(loaded: list[dict]) -> Markdown:
     """Machines and versions of the runs, each once, with the commits of their code."""
-    kept, commits = ("device", "python", "torch", "torchvision", "fastai"), defaultdict(Counter)
+    kept = ("device", "python", "torch", "torchvision", "fastai")
+    commits: dict[tuple, Counter] = defaultdict(Counter)
     for record in loaded:
         env = record["environment"]
         commits[*(env[name] for name in kept), record["precision"]][short_commit(env)] += 1

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 
 from entr_utils import experiment, learning, range_test, summary
 
@@ -59,10 +60,12 @@ def test_stopped_it_keeps_what_is_done(narrow, tested, monkeypatch, capsys):
     assert len(tested) == len(set(tested)) == 4
 
 
-def test_it_is_made_at_the_size_and_of_the_layers_of_the_first_stage(checkpoint, monkeypatch, tmp_path):
+def test_it_is_made_at_the_size_and_of_the_layers_of_the_first_stage(narrow, monkeypatch, tmp_path):
     """With pretrained weights the head alone trains, at .4 of the largest size where the images grow. It says how far
     it is."""
     seen, shares, make = [], [], learning.make_learner
+    pretrained = tmp_path / "small.pt"
+    torch.save(torchvision.models.get_model("resnet18").state_dict(), pretrained)
 
     def watched(network, batches, callbacks, record=False):
         trains = {name.split(".")[0] for name, value in network.named_parameters() if value.requires_grad}
@@ -71,7 +74,7 @@ def test_it_is_made_at_the_size_and_of_the_layers_of_the_first_stage(checkpoint,
 
     monkeypatch.setattr(learning, "make_learner", watched)
     monkeypatch.setattr(range_test.Progress, "update", lambda self, share: shares.append(share))
-    for regime, weights in (("gradual", str(checkpoint)), ("no_increase", "none")):
+    for regime, weights in (("gradual", str(pretrained)), ("no_increase", "none")):
         run = experiment.prepare("steel", profile="tiny", regime=regime, weights=weights, results=str(tmp_path))
         rates, losses, suggested = range_test.find_lr(run, iterations=16)
         looked_at = losses[1:-5]  # fastai leaves out both ends
