@@ -53,12 +53,12 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-def test_stopping_says_where_it_goes_on(how, here):
+def test_stopping_says_where_it_goes_on(here):
+    """By SIGTERM, which is Ctrl-C by another name (`commands.stop`): a run takes too long to be stopped by both."""
     process = here.start()
     until(process, partial(trains, here))
     kernels = here.processes()["kernel"]
-    process.send_signal(how)
+    process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 130
     assert len(kernels) == 1
     assert gone(kernels)
