@@ -205,7 +205,7 @@ def test_small_tested_small_is_compared_with_gradual_tested_large():
     assert line.endswith("Tested at its own size: T x 0.25 of gradual's, -10.0 points, As x 1.88 (n = 1).")
     three = [run for seed in range(3) for run in (record("gradual", seed), record("small", seed))]
     (sure,) = controls.own_size(records.table(three))
-    assert sure.endswith("tested small, never growing has the higher As by a 95% interval.")
+    assert sure.endswith("So where images may be tested small, never growing has the higher As by a 95% interval.")
     (alone,) = controls.own_size(records.table([small]))
     assert alone.endswith("at full size (n = 1).")
 
@@ -225,7 +225,8 @@ def test_as_that_is_not_won_by_doing_less_is_said_too():
 @pytest.mark.parametrize(("accuracy", "seeds"), [(0.4, 1), (0.99, 1), (0.8, 3)])
 def test_one_run_or_an_open_interval_says_nothing_of_as(accuracy, seeds):
     said = controls.says(records.table(in_time(accuracy, seeds)))
-    assert said.startswith("Whether As can be won by doing less, tested at full size, is not decided: short on steel")
+    open_ = "Whether As can be won by doing less, tested at full size, is not decided: short on steel, As x "
+    assert said.startswith(open_)
 
 
 def test_two_shorts_whose_misses_cancel_out_say_nothing_of_as():

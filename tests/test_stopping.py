@@ -53,12 +53,12 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
 
-def test_stopping_says_where_it_goes_on(here):
-    """By SIGTERM, which is Ctrl-C by another name (`commands.stop`): a run takes too long to be stopped by both."""
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_stopping_says_where_it_goes_on(how, here):
     process = here.start()
     until(process, partial(trains, here))
     kernels = here.processes()["kernel"]
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(how)
     assert process.wait(PATIENCE) == 130
     assert len(kernels) == 1
     assert gone(kernels)

@@ -85,7 +85,8 @@ def test_headline_of_one_seed():
 def test_headline_of_many_seeds():
     time, accuracy, _ = verdicts.headline(FASTER).splitlines()[2:]
     assert "to no increase's: 0.75 [0.7" in time
-    assert time.endswith("Lower in 1 of 1 (by a 95% interval in 1 of 1 that have one, by the corrected one in 1).")
+    shown = "by a 95% interval in 1 of 1 that have one, by the corrected one in 1"
+    assert time.endswith(f"steel (n = 3). Lower in 1 of 1 ({shown}).")
     assert "in points more: +0.0 [-0.2, +0.2] with gradual on steel (n = 3). Lower in 0 of 1 (by a" in accuracy
     assert "by the corrected one in 0). A loss of more than 1 point is ruled out in 1; kept within 1 point" in accuracy
     assert accuracy.endswith(" too, in 1.")
