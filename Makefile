@@ -40,7 +40,7 @@ render: $(READY) ## draw the notebooks of finished runs again, without training
 	@$(PY) -m entr_utils.runs render $(ARGUMENTS)
 
 rates: $(READY) ## the learning rate suggested at the sizes that runs begin with; it changes none: SEEDS="0 1"
-	@$(PY) -m entr_utils.range_test $(ARGUMENTS)
+	@$(PY) -m entr_utils.runs rates $(ARGUMENTS)
 
 readme: $(READY) ## write the committed results (results/paper) into the README
 	@$(PY) -m entr_utils.readme results

@@ -1,28 +1,24 @@
 """The learning-rate range test at the size a run begins with: would a rate chosen for growing be the control's?
 
-    python -m entr_utils.range_test PROFILE=paper DATASETS=bees NETWORKS=resnet18 SEEDS="0 1" DATA=folder WEIGHTS=path
+    python -m entr_utils.runs rates PROFILE=paper DATASETS=bees NETWORKS=resnet18 SEEDS="0 1" DATA=folder WEIGHTS=path
 
-It changes no run. A test that is there is not made again. Exit codes: 0 all there, 2 a wrong parameter, or images or
-weights that cannot be used, 3 a dataset or weights were missing.
+It changes no run. A test that is there is not made again.
 """
 
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import minimum
 
-from entr_utils import UserError, files, inputs, learning, locks, runs
-from entr_utils.commands import guarded, start
+from entr_utils import files, learning, locks
 from entr_utils.experiment import Experiment
 from entr_utils.keys import key_of
 from entr_utils.progress import CHANNEL, Progress
 from entr_utils.views import show
 
-STOPPED = "stopped; the tests that were done stay, the same command goes on from here"
 FREE = ("regime", "stages", "lr")  # of the identity, what the tests kept in one file may differ in
 
 
@@ -91,30 +87,10 @@ def suggested(experiment: Experiment) -> float | None:
     return kept["suggested"][begins]
 
 
-def work(settings: dict[str, str]) -> int:
-    """Test what `settings` ask for, once for each size with which one of its runs begins; returns the exit code."""
-    wanted = runs.plan(settings)
-    with locks.results(Path(settings["RESULTS"]) / settings["PROFILE"]):
-        ready, problem = inputs.ready(wanted)
-        prepared, problems = runs.prepare_all(ready)
-        print("".join(f"  {line}\n" for line in problems), end="")
-        for run in prepared:
-            p, size, rate = run.parameters, run.regime.stages[0].fed(run.parameters.size), suggested(run)
-            told = "no minimum, nothing" if rate is None else f"{rate:.2g}"
-            print(f"  {p.dataset} {p.network} {p.regime} s{p.seed} begins at {size} px: {told} is suggested, "
-                  f"{run.identity['lr']:g} in use", flush=True)  # fmt: skip
-    return runs.first_named(problem, inputs.REFUSED if problems else 0)
-
-
-def main(words: list[str]) -> int:
-    """The command line: NAME=value words, those of `runs`."""
-    return guarded(partial(command_line, words), STOPPED, (UserError, OSError))
-
-
-def command_line(words: list[str]) -> int:
-    """Do what `main` guards."""
-    return work(runs.read_settings(words))
-
-
-if __name__ == "__main__":
-    start("entr_utils.range_test", main)
+def sentence(experiment: Experiment) -> str:
+    """At which size a run begins, which rate is `suggested` there and which is in use."""
+    p, rate = experiment.parameters, suggested(experiment)
+    size = experiment.regime.stages[0].fed(p.size)
+    told = "no minimum, nothing" if rate is None else f"{rate:.2g}"
+    return (f"{p.dataset} {p.network} {p.regime} s{p.seed} begins at {size} px: {told} is suggested, "
+            f"{experiment.identity['lr']:g} in use")  # fmt: skip

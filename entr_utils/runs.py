@@ -93,9 +93,7 @@ def work(settings: dict[str, str], again: bool = False) -> int:
     folder = Path(settings["RESULTS"]) / settings["PROFILE"]
     with locks.results(folder):
         sweep(folder)
-        ready, problem = inputs.ready(runs)
-        prepared, problems = prepare_all(ready)
-        print("".join(f"  {line}\n" for line in problems), end="")
+        prepared, problem = usable(runs)
         todo = list(filter(drawable if again else to_do, prepared))
         damaged = again and len(todo) < sum(experiment.path.exists() for experiment in prepared)
         done, cannot = len(prepared) - len(todo), len(runs) - len(prepared)
@@ -103,7 +101,15 @@ def work(settings: dict[str, str], again: bool = False) -> int:
         trained = train_all(todo)
         probe_weights([experiment.parameters for experiment in prepared])
         drawn = summarise(settings, changed=bool(todo))
-    return first_named(trained, drawn, problem, inputs.REFUSED if damaged or problems else 0)
+    return first_named(trained, drawn, problem, inputs.REFUSED if damaged else 0)
+
+
+def usable(wanted: list[Parameters]) -> tuple[list["Experiment"], int]:
+    """The runs that can be started, and the exit code of what stops the others; each problem is said."""
+    ready, problem = inputs.ready(wanted)
+    prepared, problems = prepare_all(ready)
+    print("".join(f"  {line}\n" for line in problems), end="")
+    return prepared, first_named(problem, inputs.REFUSED if problems else 0)
 
 
 def first_named(*codes: int) -> int:
@@ -165,6 +171,18 @@ def say_plan(settings: dict[str, str]) -> int:
 
     print(forecast.table((run, forecast.forecast(run, *forecast.counts(run))) for run in runs))
     return 0
+
+
+def say_rates(settings: dict[str, str]) -> int:
+    """The learning rates that the range test suggests, tested once for each size with which one of the runs begins."""
+    wanted = plan(settings)
+    from entr_utils import range_test  # torch takes seconds: what is wrong is said before
+
+    with locks.results(Path(settings["RESULTS"]) / settings["PROFILE"]):
+        prepared, problem = usable(wanted)
+        for experiment in prepared:
+            print(f"  {range_test.sentence(experiment)}", flush=True)
+    return problem
 
 
 def say_what_runs(settings: dict[str, str], runs: list[Parameters]) -> None:
@@ -278,15 +296,17 @@ def summarise(settings: dict[str, str], changed: bool) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line: `all`, `render`, `summary` or `plan`, then NAME=value words."""
+    """The command line: `all`, `render`, `summary`, `plan` or `rates`, then NAME=value words."""
     return guarded(partial(command_line, arguments), GOES_ON, (UserError, OSError))
 
 
 def command_line(arguments: list[str]) -> int:
     """Do what `main` guards."""
     command, *words = arguments or ["all"]
-    if command not in ("all", "render", "summary", "plan"):
-        raise UserError(f"command={command!r}: unknown; allowed: all, render, summary, plan")
+    if command not in ("all", "render", "summary", "plan", "rates"):
+        raise UserError(f"command={command!r}: unknown; allowed: all, render, summary, plan, rates")
+    if command == "rates":
+        return say_rates(read_settings(words))
     if command == "plan":
         return say_plan(read_settings(words))
     if command == "summary":

@@ -41,7 +41,7 @@ def paid(row: pd.Series, kind: str = "", time: str = "time") -> str:
 def answer(comparisons: pd.DataFrame) -> str:
     """Whether growing images paid (`paid`), counted: the answer in a line, before any number."""
     states = _states(comparisons)
-    counts = ", ".join(f"{state} in {n}" for state, n in states.items())
+    counts = _counts(states)
     said = counts.capitalize() if states["open"] < len(comparisons) else f"Not answered yet: {counts}"
     return f"**Does it pay? {said} of {len(comparisons)} comparisons.**"
 
@@ -50,6 +50,10 @@ def _states(comparisons: pd.DataFrame, **how: str) -> dict[str, int]:
     """How many comparisons each answer of `paid` is given by."""
     found = comparisons.apply(paid, axis=1, **how)
     return {state: int((found == state).sum()) for state in ("yes", "no", "open")}
+
+
+def _counts(states: dict[str, int]) -> str:
+    return ", ".join(f"{state} in {n}" for state, n in states.items())
 
 
 def headline(comparisons: pd.DataFrame) -> str:
@@ -138,10 +142,10 @@ def _steadiness(comparisons: pd.DataFrame) -> str:
     took = f"Re-training, the same work in all regimes, took x {span(comparisons['clock'], 2)} of the control's seconds"
     if _steady(comparisons):
         return f"{took}."
-    states = ", ".join(f"{state} in {n}" for state, n in _states(comparisons, time="aligned").items())
+    aligned = _counts(_states(comparisons, time="aligned"))
     return (f"{took} (the furthest single pair is off by x {comparisons['unsteady'].max():.2f}): the machine changed "
             "its speed, and what T saves beyond the FLOPs may be its doing. With the control's seconds for re-training "
-            f"and TTA, the same work, T would be x {span(comparisons['aligned'], 2)} and the answer {states}: that T "
+            f"and TTA, the same work, T would be x {span(comparisons['aligned'], 2)} and the answer {aligned}: that T "
             "was not planned, and lies near the FLOPs by design, so it decides nothing.")  # fmt: skip
 
 

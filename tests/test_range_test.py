@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 
-from entr_utils import experiment, learning, range_test, summary
+from entr_utils import experiment, learning, range_test, runs, summary
 
 WORDS = ("PROFILE=tiny", "DATASETS=steel", "SEEDS=0 1", "RESULTS=results")
 
@@ -25,7 +25,7 @@ def tested(monkeypatch) -> list[tuple[int, str, int]]:
 
 def test_each_size_is_tested_once_a_seed(narrow, tested, capsys):
     """Gradual and stepwise begin at the same size. What is there is kept, not made again, and read by the summary."""
-    assert range_test.main(list(WORDS)) == 0
+    assert runs.main(["rates", *WORDS]) == 0
     every = [(0, "gradual", 32), (0, "no_increase", 80), (1, "gradual", 32), (1, "no_increase", 80)]
     assert sorted(tested) == every
     assert "steel resnet18 stepwise s1 begins at 32 px: 0.032 is suggested, 0.005 in use" in capsys.readouterr().out
@@ -33,12 +33,12 @@ def test_each_size_is_tested_once_a_seed(narrow, tested, capsys):
     assert sorted(one["seed"] for one in kept) == [0, 1]
     assert [one["suggested"] for one in kept] == 2 * [{"32": 0.032, "80": 0.08}]
     assert (kept[0]["dataset"], kept[0]["weights"], kept[0]["size"]) == ("steel", "none", 80)
-    assert range_test.main(list(WORDS)) == 0
+    assert runs.main(["rates", *WORDS]) == 0
     assert len(tested) == len(every)
 
 
 def test_what_is_cropped_is_another_test(narrow, tested):
-    assert range_test.main([*WORDS[:2], "SEEDS=0", "REGIMES=cropped gradual", "RESULTS=results"]) == 0
+    assert runs.main(["rates", *WORDS[:2], "SEEDS=0", "REGIMES=cropped gradual", "RESULTS=results"]) == 0
     (kept,) = summary.read_range_tests("results", "tiny")
     assert kept["suggested"] == {"32 cropped": 0.032, "32": 0.032}
 
@@ -53,10 +53,10 @@ def test_stopped_it_keeps_what_is_done(narrow, tested, monkeypatch, capsys):
         return find(run)
 
     monkeypatch.setattr(range_test, "find_lr", stopped)
-    assert range_test.main(list(WORDS)) == 130
+    assert runs.main(["rates", *WORDS]) == 130
     assert "the same command goes on" in capsys.readouterr().err
     monkeypatch.setattr(range_test, "find_lr", find)
-    assert range_test.main(list(WORDS)) == 0
+    assert runs.main(["rates", *WORDS]) == 0
     assert len(tested) == len(set(tested)) == 4
 
 
@@ -99,7 +99,7 @@ def test_a_loss_that_only_falls_suggests_nothing(losses, suggested):
 )  # fmt: skip
 def test_wrong_words_and_missing_images(words, code, fragment, tested, place, capsys):
     """What is wrong is said before anything is written."""
-    assert range_test.main(words) == code
+    assert runs.main(["rates", *words]) == code
     told = capsys.readouterr()
     assert fragment in told.out + told.err
     assert tested == []
