@@ -27,7 +27,7 @@ evidence: $(READY) ## train what is missing of all committed results: make evide
 	@$(PY) -m entr_utils.evidence $(MAKEOVERRIDES)
 
 bench: $(READY) ## measure how fast training is and what binds it (some 20 minutes on two cores) into results/bench
-	@$(PY) -m benchmarks.bench $(if $(PARTS),PARTS='$(PARTS)')
+	@$(PY) -m benchmarks.bench $(foreach name,PARTS RESULTS,$(if $($(name)),$(name)='$($(name))'))
 
 faults: $(READY) ## stop runs at random moments, spoil files, feed bad input; figures to results/faults (an hour) KILLS=50
 	@$(PY) -m benchmarks.faults $(foreach name,KILLS PARTS PROFILE DATASETS RESULTS,$(if $($(name)),$(name)='$($(name))'))

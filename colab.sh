@@ -13,4 +13,3 @@ print(*(package for module, package in needed.items() if not find_spec(module)))
 PYTHON
 )
 [ -z "$missing" ] || python3 -m pip install --quiet --no-deps $missing
-python3 -m pip install --quiet --no-deps --no-build-isolation --editable .

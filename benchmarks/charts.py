@@ -2,10 +2,9 @@
 
 import pandas as pd
 import seaborn as sns
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from entr_utils.figures import STYLE
+from entr_utils.figures import new
 
 
 def ceiling(bench: dict) -> Figure | None:
@@ -17,9 +16,7 @@ def ceiling(bench: dict) -> Figure | None:
         return None
     rows = pd.DataFrame(bench["ceiling"]["result"])
     rows["curve"] = rows["network"] + ", " + rows["trains"]
-    sns.set_theme(style="ticks", context="notebook", rc=STYLE)
-    figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
-    plt.close(figure)  # the notebook shows what a cell returns, once
+    figure, (axis,) = new(8, 3.8)
     curves = list(dict.fromkeys(rows["curve"]))
     looks = zip(curves, sns.color_palette("colorblind"), "osD^v<>", ("-", "--", ":", "-.") * 2, strict=False)
     for i, (curve, colour, marker, line) in enumerate(looks):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks import small
-from benchmarks.growth import in_turns
+from benchmarks.growth import batch_size, in_turns
 from benchmarks.told import Told
 from entr_utils import forecast, images, locks, networks, timing
 from entr_utils.augmentation import make_augment
@@ -32,7 +32,7 @@ def measure() -> dict:
 
 def speed(other: str, size: int = 0, rounds: int = ROUNDS, seconds: float = 1.0, steps: int = 2) -> list[dict]:
     """A row for each precision: images/s of the loop, all layers of a ResNet18 training, the two taking turns."""
-    size, batch = size or SIZES[timing.device().type], 64 if timing.device().type == "cuda" else 16
+    size, batch = size or SIZES[timing.device().type], batch_size()
     photos = torch.randint(0, 256, (2 * batch, size, size, 3), dtype=torch.uint8).to(timing.device())
     labels = torch.zeros(len(photos), dtype=torch.long, device=photos.device)
     batches = images.Batches(photos, labels, batch, 0, make_augment("eight"))

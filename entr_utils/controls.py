@@ -33,8 +33,7 @@ MATCHED = 0.05  # short's T is planned to be within so much of gradual's
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
     """Each control regime against no increase and against gradual: `statistics.compare` with a column against."""
-    found = stacked(compare(table, RIVALS, against, SHOWN).assign(against=against) for against in AGAINST)
-    return found if len(found) else compare(pd.DataFrame()).assign(against="")
+    return stacked(compare(table, RIVALS, against, SHOWN).assign(against=against) for against in AGAINST)
 
 
 def missing(table: pd.DataFrame) -> str:
@@ -55,7 +54,8 @@ def in_time(table: pd.DataFrame) -> pd.DataFrame:
 
 def _off(table: pd.DataFrame) -> pd.Series:
     """By the key of each run of short how far its T is from that of gradual of the same seed, as a share of it."""
-    both = pairs(table, ("short",), "gradual")
+    machines = table.groupby("setting", sort=False) if len(table) else ()
+    both = stacked(pairs(runs, ("short",), "gradual") for _, runs in machines)  # of each, not one a seed
     if both.empty:
         return pd.Series(dtype=float)
     return pd.Series((both["seconds_total"] / both["seconds_total_control"] - 1).to_numpy(), both["key"])

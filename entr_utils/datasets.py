@@ -31,7 +31,6 @@ class Dataset:
         orientations: "eight" where up means nothing (micrographs, aerial images), "two" for left-right flips only.
         dropout: both dropouts of the head; the paper says 0.4-0.6, constant within dataset x network.
         where: what to put where when the images are missing.
-        licence, citation: of the public images.
     """
 
     name: str
@@ -42,8 +41,6 @@ class Dataset:
     orientations: str
     dropout: float
     where: str
-    licence: str
-    citation: str
 
 
 DATASETS = {
@@ -51,17 +48,13 @@ DATASETS = {
     for dataset in (
         Dataset("steel", "Steel micrographs", 1460, 7, "micrographs", "eight", 0.5,
                 "never published: put one sub-folder of micrographs a class into {folder}/ (a public stand-in: "
-                "entr_utils.downloads.import_uhcsdb on UHCSDB's files), or name its parent with DATA=folder",
-                "UHCSDB: Creative Commons (hdl 11256/940)",
-                "Hecht et al. 2017, Integrating Materials and Manufacturing Innovation 6"),
+                "entr_utils.downloads.import_uhcsdb on UHCSDB's files), or name its parent with DATA=folder"),
         Dataset("ucm", "UC Merced aerial scenes", 2100, 21, "aerial", "eight", 0.5,
                 "downloaded by itself where there is a network; else unpack UCMerced_LandUse.zip and put its "
-                "class folders into {folder}/, or name its parent with DATA=folder",
-                "public domain (USGS National Map)", "Yang & Newsam 2010, ACM SIGSPATIAL GIS"),
+                "class folders into {folder}/, or name its parent with DATA=folder"),
         Dataset("bees", "Bees", 3128, 22, "insects", "two", 0.5,
                 "never published: put one sub-folder of photographs a species into {folder}/, "
-                "or name its parent with DATA=folder",
-                "not published", "Wanger & Frohn 2018, arXiv 1807.11583"),
+                "or name its parent with DATA=folder"),
     )
 }  # fmt: skip
 

@@ -13,11 +13,11 @@ import urllib.request
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from entr_utils import UserError
 from entr_utils.decoding import open_image
-from entr_utils.progress import Progress, track
+from entr_utils.progress import CHANNEL, Progress, track
 
 UCM_MIRRORS = (
     "http://weegee.vision.ucmerced.edu/datasets/UCMerced_LandUse.zip",
@@ -102,8 +102,11 @@ def _fetch(url: str, partial: Path) -> None:
 
 
 def _md5(path: Path) -> str:
+    total = hashlib.md5()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        for _ in track(range(-(-path.stat().st_size // CHUNK)), f"reading {path.name}"):
+            total.update(file.read(CHUNK))
+    return total.hexdigest()
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -115,14 +118,17 @@ def unpack(archive: Path, target: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                # Drops drive letters, absolute paths and ".." by itself, and writes no more of a member than it said.
-                file.extractall(partial, list(_bounded(file.infolist(), archive, partial)))
-        else:
-            with tarfile.open(archive) as file:
-                file.extractall(partial, _bounded(file, archive, partial), filter="data")
-                _check_end(file)
+        with open(archive, "rb") as read:
+            if zipfile.is_zipfile(read):
+                with zipfile.ZipFile(read) as file:
+                    members = list(_bounded(file.infolist(), archive, partial))
+                    # Drops drive letters, absolute paths and ".." by itself, writes no more of a member than it said.
+                    file.extractall(partial, _told(members, archive, read))
+            else:
+                read.seek(0)
+                with tarfile.open(fileobj=read) as file:
+                    file.extractall(partial, _told(_bounded(file, archive, partial), archive, read), filter="data")
+                    _check_end(file)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)  # last: the folder is there only when it is whole
     except UserError:
@@ -132,6 +138,16 @@ def unpack(archive: Path, target: Path) -> None:
         raise UserError(f"{archive}: cannot be unpacked ({reason}); a whole .zip or .tar is needed") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _told(members: Iterable[Member], archive: Path, read: BinaryIO) -> Iterator[Member]:
+    """The members, with a line that says how much of the archive was read."""
+    progress, size = Progress(f"unpacking {archive.name}"), archive.stat().st_size
+    for member in members:
+        yield member
+        if CHANNEL not in os.environ:  # the channel is for the run as a whole
+            progress.update(min(1.0, read.tell() / size))
+    progress.close()
 
 
 def _bounded(members: Iterable[Member], archive: Path, target: Path) -> Iterator[Member]:

@@ -181,7 +181,7 @@ def work(settings: dict[str, str]) -> int:
         try:
             code, line = do(PARTS[name], settings)
         except UserError as error:
-            code, line = 1, f"not begun: {error}"
+            code, line = 1, f"not finished: {error}"
         codes.append(code)
         lines.append(f"({name}) {PARTS[name].title}: {line}")
     print("\n".join(lines))
@@ -250,9 +250,9 @@ def _train(part: Part, wanted: list[Parameters]) -> tuple[int, int, list[str]]:
     train = runs.train_all if part.notebooks else train_here
     trained = train(todo)
     if part.notebooks and not part.folder:  # a probe is of a dataset, not of some of its images
-        runs.probe_weights([experiment.parameters for experiment in ready])
+        runs.probe_weights(ready)
     without = sorted({run.dataset for run in wanted} - {run.dataset for run in usable})
-    lacking = [*problems, *(f"{dataset} cannot be used" for dataset in without)]
+    lacking = [*problems, *(f"{dataset} cannot be run" for dataset in without)]
     done = sum(_done(experiment, part) for experiment in ready)
     return runs.first_named(trained, 1 if problems else 0, problem), done, lacking
 

@@ -164,14 +164,15 @@ def forecast(p: Parameters, n_train: int, n_val: int) -> dict[str, float]:
     seconds = {name: n * of[name]["seconds"] for name, n in seen.items()}
     for stage in {stage.size: stage for stage in reversed(stages) if stage.size < 1}.values():
         seconds[stage.name] += n_train * of[stage.name]["resize"]
-    seconds["TTA"] = n_val * (plain["seconds"] + 4 * augmented["seconds"])
+    seconds["TTA"] = n_val * (plain["seconds"] + learning.TTA_PASSES * augmented["seconds"])
     total = sum(seconds.values())
     evaluation = n_val * plain["seconds"] * sum(stage.epochs + (stage.fed(p.size) / p.size) ** 2 for stage in stages)
+    tested = n_val * (1 + learning.TTA_PASSES)
     warm = 2 * batch * sum(rate["seconds"] for rate in {id(rate): rate for rate in of.values()}.values())
     return {
         "seconds": total, "subtotal": total - seconds["RPL"] - seconds["TTA"],
         "wall_seconds": total + evaluation + warm + START_SECONDS,
-        "flops": sum(n * of[name]["flops"] for name, n in seen.items()) + 5 * n_val * plain["flops"],
+        "flops": sum(n * of[name]["flops"] for name, n in seen.items()) + tested * plain["flops"],
         **_memory(p, n_train, n_val, stages, of),
     }  # fmt: skip
 
@@ -221,7 +222,7 @@ def learn(experiment: Experiment, record: dict) -> None:
         resizing = sum(row["resize_seconds"] for row in record["epochs"] if row["stage"] == stage["name"])
         seconds, seen = spent.get(name, (0.0, 0))
         spent[name] = seconds + stage["seconds"] - resizing, seen + stage["images"]
-    tta = [f"{p.size} {what} b{p.batch}" for what in ("plain", "augmented", "augmented", "augmented", "augmented")]
+    tta = [f"{p.size} {what} b{p.batch}" for what in ("plain", *["augmented"] * learning.TTA_PASSES)]
     if not {*spent, *tta} <= set(known):
         return
     for name, (seconds, seen) in spent.items():

@@ -68,7 +68,8 @@ def _load(parameters: Parameters) -> Images:
     own = parameters.dataset == "own"
     folder = Path(parameters.data) if own else datasets.class_folder(parameters.dataset, parameters.data)
     if not folder.is_dir():
-        raise UserError(datasets.status(parameters.dataset, parameters.data)[1])
+        raise UserError(f"data={parameters.data!r}: no such folder; it should hold one sub-folder a class" if own
+                        else datasets.status(parameters.dataset, parameters.data)[1])  # fmt: skip
     paths, left_out = folders.list_folder(folder)
     folders.check_classes(folder, map(folders.name_of, paths))
     group_of, unknown = _groups(parameters, folder, list(map(folders.name_of, paths)))

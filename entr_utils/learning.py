@@ -49,6 +49,21 @@ def place(experiment: Experiment, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
     return images.place(experiment.images.pixels, chosen), labels
 
 
+class LossScaling(MixedPrecision):
+    """fastai's loss scaling for float16 without its autocast, which the network has of its own (`networks.Network`).
+
+    fastai's begins before a batch and ends after its loss. A run that is stopped between the two, or whose memory does
+    not suffice, would leave it on for all that the process does later, and with it torch's copies of weights that
+    change: the next run would learn nothing and look whole.
+    """
+
+    def before_batch(self):
+        """Nothing."""
+
+    def after_loss(self):
+        """Nothing."""
+
+
 def make_batches(experiment: Experiment) -> images.Batches:
     """The run's training batches, at full size, with its augmentation."""
     p, (photos, labels) = experiment.parameters, place(experiment, experiment.training)
@@ -63,7 +78,7 @@ def make_learner(network: networks.Network, batches: images.Batches, callbacks: 
     Without `record` it has no Recorder: its smoothed loss would make a GPU wait at every batch.
     """
     loaders = DataLoaders(batches, [], device=batches.labels.device)
-    scaled = [MixedPrecision()] if network.dtype == torch.float16 else []
+    scaled = [LossScaling()] if network.dtype == torch.float16 else []
     learner = Learner(loaders, network, loss_func=functional.cross_entropy, opt_func=partial(OptimWrapper, opt=SGD),
                       cbs=[*callbacks, *scaled], wd=0.0, splitter=lambda network: network.groups())  # fmt: skip
     if not record:

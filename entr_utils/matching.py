@@ -31,7 +31,7 @@ def plan(short: "Experiment", control: "Experiment", gradual: "Experiment") -> d
         p = short.parameters
         raise UserError(f"regime='short': needs the records of no_increase and gradual of {p.dataset}, {p.network}, "
                         f"seed {p.seed} first, in {control.path.parent}/; missing: {', '.join(missing)}")  # fmt: skip
-    whole = len(short.training) // short.identity["batch"]
+    whole = len(short.training) // min(short.identity["batch"], len(short.training))  # as `images.Batches` has it
     found = match(records.read(control.path), records.read(gradual.path), expected(control), whole)
     files.write_sealed(found, planned)
     return found

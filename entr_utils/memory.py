@@ -14,6 +14,7 @@ device is the host.
 """
 
 import contextlib
+import gc
 import os
 import resource
 import tempfile
@@ -74,7 +75,9 @@ def _left(folder: Path) -> float:
 
 
 def give_back() -> None:
-    """Return what this process has cached of a GPU's memory: nothing else can use it, and `taken` counts it."""
+    """Let go of what runs that have ended still hold, and of what this process has cached of a GPU's memory: nothing
+    else can use it, and `taken` counts it."""
+    gc.collect()  # a Learner and its callbacks hold one another, and with them a run's images
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

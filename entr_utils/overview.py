@@ -4,7 +4,7 @@ Panels are datasets, and settings where there are several. An interval is drawn 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def panels(records: list[dict], of: dict[str, str] | None = None) -> list[str]:
 
 
 def _by_panel(records: list[dict], height: float,
-              named: dict[str, str] | None = None) -> tuple[Figure, Iterator[tuple[Axes, list[dict]]]]:  # fmt: skip
+              named: dict[str, str] | None = None) -> tuple[Figure, list[tuple[Axes, list[dict]]]]:  # fmt: skip
     """A figure with a panel for each dataset and setting, and each panel's axis with its records."""
     of = panels(records, named)
     names = list(dict.fromkeys(of)) or [""]
@@ -41,14 +41,11 @@ def _by_panel(records: list[dict], height: float,
     figure, axes = new(1.3 + 2.9 * across, height * rows, across, rows)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
+    parts = []
     for axis, name in zip(axes, names, strict=False):
         axis.set_title(name, fontsize=11)
-
-    def parts() -> Iterator[tuple[Axes, list[dict]]]:
-        for axis, name in zip(axes, names, strict=False):
-            yield axis, [record for record, panel in zip(records, of, strict=True) if panel == name]
-
-    return figure, parts()
+        parts.append((axis, [record for record, panel in zip(records, of, strict=True) if panel == name]))
+    return figure, parts
 
 
 def _cells(records: list[dict]) -> dict[tuple[str, str], list[dict]]:
@@ -66,11 +63,10 @@ def _seeds(records: list[dict], pooled: bool = False, bars: bool = True) -> str:
     sizes = Counter((panel, dial, record["network"], record["regime"]) for panel, dial, record in cells).values()
     if not sizes:
         return "No runs yet."
-    spread = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{max(sizes)}"
     about = "no interval is drawn of fewer than three"
     if max(sizes) >= BARS:
         about = "bars and bands, from three runs on, are 95% intervals of the mean"
-    return f"n = {spread} runs a regime and network{f'; {about}' if bars else ''}."
+    return f"n = {span(sizes, 0)} runs a regime and network{f'; {about}' if bars else ''}."
 
 
 def _band(axis: Axes, mean: pd.DataFrame, runs: list[dict], colour: str) -> None:

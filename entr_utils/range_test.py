@@ -45,7 +45,7 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
     where it is still falling at the end.
     """
     stage, p = experiment.regime.stages[0], experiment.parameters
-    told = Told(f"range test of {p.dataset}, {p.network}, at {stage.fed(p.size)} px", iterations)
+    told = Told(f"range test of {p.dataset}, {p.network}, at {begins_at(experiment)} px", iterations)
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
         network, batches = learning.make_network(experiment), learning.make_batches(experiment)
         network.set_trains(stage.trains)
@@ -56,6 +56,11 @@ def find_lr(experiment: Experiment, iterations: int = 60) -> tuple[list[float], 
             found = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(at_minimum,))
     rates, losses = (list(map(float, values)) for values in (learner.recorder.lrs, learner.recorder.losses))
     return rates, losses, found[0]
+
+
+def begins_at(experiment: Experiment) -> int:
+    """Pixels to a side of the images that a run is first shown."""
+    return experiment.regime.stages[0].fed(experiment.parameters.size)
 
 
 def at_minimum(rates: torch.Tensor, losses: torch.Tensor, iterations: int) -> tuple[float | None, tuple]:
@@ -77,9 +82,9 @@ def _shared(experiment: Experiment) -> dict:
 
 def suggested(experiment: Experiment) -> float | None:
     """The rate that the test suggests, from its file or, where it is not there, by the test, which is kept."""
-    path, stage, p = path_of(experiment), experiment.regime.stages[0], experiment.parameters
+    path, view = path_of(experiment), experiment.regime.stages[0].view
     kept = files.known(path) or _shared(experiment) | {"suggested": {}}
-    begins = f"{stage.fed(p.size)}" if stage.view == "resized" else f"{stage.fed(p.size)} {stage.view}"
+    begins = f"{begins_at(experiment)}" if view == "resized" else f"{begins_at(experiment)} {view}"
     if begins not in kept["suggested"]:
         with locks.device():
             *_, kept["suggested"][begins] = find_lr(experiment)
@@ -90,7 +95,6 @@ def suggested(experiment: Experiment) -> float | None:
 def sentence(experiment: Experiment) -> str:
     """At which size a run begins, which rate is `suggested` there and which is in use."""
     p, rate = experiment.parameters, suggested(experiment)
-    size = experiment.regime.stages[0].fed(p.size)
     told = "no minimum, nothing" if rate is None else f"{rate:.2g}"
-    return (f"{p.dataset} {p.network} {p.regime} s{p.seed} begins at {size} px: {told} is suggested, "
+    return (f"{p.dataset} {p.network} {p.regime} s{p.seed} begins at {begins_at(experiment)} px: {told} is suggested, "
             f"{experiment.identity['lr']:g} in use")  # fmt: skip

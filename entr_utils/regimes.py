@@ -67,7 +67,6 @@ class Moment:
     """What holds at one training step; see `Regime.lookup`."""
 
     stage: Stage
-    stage_index: int
     cycle: int  # within the stage, from 0
     lr_factor: float  # cosine factor in (0, 1], times each group's `stage.lr`
 
@@ -91,11 +90,11 @@ class Regime:
         Raises IndexError beyond the last epoch.
         """
         first = 0  # epoch at which the cycle under consideration begins
-        for stage_index, stage in enumerate(self.stages):
+        for stage in self.stages:
             for cycle, length in enumerate(stage.cycle_epochs):
                 if epoch < first + length:
                     done = ((epoch - first) * batches_per_epoch + batch) / (length * batches_per_epoch)
-                    return Moment(stage, stage_index, cycle, (1 + math.cos(math.pi * done)) / 2)
+                    return Moment(stage, cycle, (1 + math.cos(math.pi * done)) / 2)
                 first += length
         raise IndexError(f"epoch {epoch} is beyond the {self.epochs} epochs of {self.name}")
 

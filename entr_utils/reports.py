@@ -176,9 +176,11 @@ def environment(record: dict) -> Markdown:
 def _disturbed(record: dict) -> str:
     """What else a reader has to know of the seconds."""
     stolen = record.get("stolen_seconds")
-    share = f", {stolen / record['wall_seconds'] / record['environment']['threads']:.0%} of it stolen by the host"
+    share = ""
+    if stolen is not None:  # this system counts it
+        share = f", {stolen / record['wall_seconds'] / record['environment']['threads']:.0%} of it stolen by the host"
     attempts = f", gone on with {len(record['attempts'])} times after a stop" if record.get("attempts") else ""
-    return f"{share if stolen is not None else ''}{attempts}"
+    return f"{share}{attempts}"
 
 
 def environments(loaded: list[dict]) -> Markdown:

@@ -49,7 +49,7 @@ def plan(settings: dict[str, str]) -> list[Parameters]:
     for dataset in settings["DATASETS"].split():
         if dataset not in datasets.DATASETS:
             raise UserError(f"DATASETS={dataset!r}: unknown; allowed: {', '.join(datasets.DATASETS)}")
-    for seed in map(_whole_seed, settings["SEEDS"].split()):
+    for seed in (_whole("SEEDS", word) for word in settings["SEEDS"].split()):
         for dataset in settings["DATASETS"].split():
             for network in settings["NETWORKS"].split():
                 for regime in rotated(settings["REGIMES"].split(), seed):
@@ -67,10 +67,6 @@ def _whole(name: str, value: str) -> int:
         return int(value)
     except ValueError:
         raise UserError(f"{name}={value!r}: allowed: a whole number") from None
-
-
-def _whole_seed(value: str) -> int:
-    return _whole("SEEDS", value)
 
 
 def notebook_parameters(run: Parameters) -> dict:
@@ -96,10 +92,11 @@ def work(settings: dict[str, str], again: bool = False) -> int:
         prepared, problem = usable(runs)
         todo = list(filter(drawable if again else to_do, prepared))
         damaged = again and len(todo) < sum(experiment.path.exists() for experiment in prepared)
-        done, cannot = len(prepared) - len(todo), len(runs) - len(prepared)
-        print(f"  {len(runs)} runs: {done} done, {len(todo)} to do, {cannot} cannot run")
+        others, cannot = len(prepared) - len(todo), len(runs) - len(prepared)
+        rest, wanted = ("not finished", "to draw again") if again else ("done", "to do")
+        print(f"  {len(runs)} runs: {others} {rest}, {len(todo)} {wanted}, {cannot} cannot run")
         trained = train_all(todo)
-        probe_weights([experiment.parameters for experiment in prepared])
+        probe_weights(prepared)
         drawn = summarise(settings, changed=bool(todo))
     return first_named(trained, drawn, problem, inputs.REFUSED if damaged else 0)
 
@@ -263,14 +260,15 @@ def where(experiment: "Experiment") -> str:
     return f"it will go on after epoch {known['epoch']} of {epochs}" if known else "it will begin again"
 
 
-def probe_weights(runs: list[Parameters]) -> None:
+def probe_weights(prepared: list["Experiment"]) -> None:
     """Beside results with weights of one's own, what their frozen features know at each size; once a dataset."""
     from entr_utils import probe
 
-    for run in {(run.dataset, run.network): run for run in runs if run.weights not in ("imagenet", "none")}.values():
-        experiment = prepare(run)
+    own = [each for each in prepared if each.parameters.weights not in ("imagenet", "none")]
+    for experiment in {(each.parameters.dataset, each.parameters.network): each for each in own}.values():
         if not probe.path_of(experiment).exists():
-            print(f"  probing the frozen features of {run.weights} on {run.dataset}")
+            p = experiment.parameters
+            print(f"  probing the frozen features of {p.weights} on {p.dataset}")
             probe.write_probe(experiment)
 
 

@@ -258,7 +258,10 @@ def _favour(table: pd.DataFrame, probes: list[dict]) -> str:
         return "no stand-in was used"
     if not probes:
         return NONE
-    splits = pd.DataFrame(map(_probed, probes)).drop_duplicates(["dataset", "split"])  # of several machines one
+    several = len({probe["network"] for probe in probes}) > 1
+    named = [_probed(probe) | ({"dataset": f"{probe['dataset']} {probe['network']}"} if several else {})
+             for probe in probes]  # fmt: skip
+    splits = pd.DataFrame(named).drop_duplicates(["dataset", "split"])  # of several machines one
     found = {dataset: _mean(rows, "points", 100 / rows["n_val"].min())
              for dataset, rows in splits.groupby("dataset", sort=False)}  # fmt: skip
     each = "; ".join(f"{dataset} {interval_text(row, 'points', 1)} points at {row['small']} px against {row['large']} "

@@ -259,9 +259,9 @@ def best(comparisons: pd.DataFrame) -> pd.DataFrame:
 def counted(table: pd.DataFrame, comparisons: pd.DataFrame) -> np.ndarray:
     """Which runs of the table are of conditions that `best` of the comparisons counts, or of a dataset and network that
     has no comparison; (n,) booleans."""
-    places = [*comparisons[PLACE].itertuples(index=False, name=None)]
+    places = [*comparisons[TOGETHER].itertuples(index=False, name=None)]
     judged = {place[:2] for place in places}
-    runs = table[PLACE].itertuples(index=False, name=None) if len(table) else ()
+    runs = table[TOGETHER].itertuples(index=False, name=None) if len(table) else ()
     return np.array([run in places or run[:2] not in judged for run in runs], bool)
 
 

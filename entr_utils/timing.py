@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from entr_utils import UserError
+from entr_utils.execution import KERNEL_ENVIRONMENT
 from entr_utils.keys import git
 
 
@@ -152,7 +153,7 @@ def difference(now: dict[str, float | None], then: dict[str, float | None]) -> d
 
 def allocator() -> dict[str, str]:
     """glibc's settings that decide whether large buffers are kept: a quarter to a third of a CPU's time."""
-    return {name: os.environ.get(name, "") for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")}
+    return {name: os.environ.get(name, "") for name in KERNEL_ENVIRONMENT}
 
 
 def environment() -> dict:

@@ -201,13 +201,12 @@ def span(values: Iterable[float], digits: int = 1, sign: str = "") -> str:
 
 
 def _seeds(n: pd.Series) -> str:
-    runs = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
     alone = int((n == 1).sum())
     one = f" {alone} of {len(n)} comparisons stand on one run and have no interval." if alone else ""
     brackets = f"In brackets: 95% intervals, paired by seed.{one}"
     if n.max() == 1:
         brackets = "No interval can be had from one run, and nothing is decided by it."
-    return (f"Seeds a comparison: {runs}. {brackets} Both treatments share a control, so the comparisons are not "
+    return (f"Seeds a comparison: {span(n, 0)}. {brackets} Both treatments share a control, so the comparisons are not "
             "independent, and their counts are no test.")  # fmt: skip
 
 
@@ -296,7 +295,7 @@ def own_verdict(comparisons: pd.DataFrame) -> str:
             f"({row['n_val']} validation images: one is {row['image']:.1f} points)."
         )
     (use, decided), n = choose(comparisons), int(comparisons["n"].min())
-    kept = f"kept its accuracy within {MARGIN:g} point" if decided else "lost no more than one image"
+    kept = f"lost no more than {MARGIN:g} point" if decided else "lost no more than one image"
     why = "no other saved time at its accuracy" if use == CONTROL else f"the fastest that {kept}"
     told = f"Use {said(use)}"
     sure = f"How sure: {n} seeds; the 95% intervals {'exclude' if decided else 'do not exclude'} the opposite."

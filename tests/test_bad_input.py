@@ -147,6 +147,11 @@ def test_a_machine_in_trouble_leaves_no_image_out(module, name, trouble, photos,
     assert len(images.load(experiment.Parameters("own", data=str(folder), size=32).checked()).labels) == 24
 
 
+def test_a_folder_of_ones_own_that_is_not_there_is_one_line(refused):
+    """Nothing is told of a dataset of the paper."""
+    refused(lambda: experiment.prepare("own", profile="paper", weights="none"), "data='data': no such folder")
+
+
 def test_class_names_are_no_formulas(photos, tmp_path):
     """matplotlib reads what stands between two $; a notebook of such classes is drawn all the same."""
     from entr_utils import figures

@@ -1,6 +1,7 @@
 """Control regimes, matched time, the mechanism's images, and that the paper's own runs keep their names."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -235,6 +236,14 @@ def test_short_needs_what_it_is_matched_to(measured, tmp_path, refused):
             "missing: no_increase, gradual")  # fmt: skip
     measured(no_increase=8.0)
     refused(lambda: prepare(tmp_path, "short"), "missing: gradual")
+
+
+def test_one_batch_cannot_be_made_shorter(measured, tmp_path, refused):
+    """A step of more images than there are to train on."""
+    measured(no_increase=8.0, gradual=6.0)
+    for regime in ("no_increase", "gradual"):
+        shutil.copy(prepare(tmp_path, regime).path, prepare(tmp_path, regime, batch=1000).path)
+    refused(lambda: prepare(tmp_path, "short", batch=1000), "regime='short'", "at least one of the 1 batches")
 
 
 def test_short_trains_for_as_many_batches_as_match(measured, tmp_path, by_hand):

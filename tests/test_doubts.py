@@ -122,9 +122,10 @@ def test_leakage_has_an_interval_where_there_are_seeds():
 
 def test_bench_and_probes_answer_where_they_are():
     probes = [
-        {"dataset": "bees", "split_sha256": split, "n_val": 63, "accuracy": {"64": 0.5, "250": 0.38, "100": small}}
+        {"dataset": "bees", "network": "resnet18", "split_sha256": split, "n_val": 63,
+         "accuracy": {"64": 0.5, "250": 0.38, "100": small}}
         for split, small in (("one", 0.41), ("other", 0.39))
-    ]
+    ]  # fmt: skip
     rows = [{"way": way, "size": size, "images_per_second": rate}
             for way, rates in (("ours", (40.0, 10.0)), ("fastai", (15.0, 10.0)))
             for size, rate in zip((100, 250), rates, strict=True)]  # fmt: skip
@@ -135,6 +136,10 @@ def test_bench_and_probes_answer_where_they_are():
     assert "arithmetic bound in 1 of 2 cells, loading took at most 10.0% of a step" in find(found, "loading bind")
     favour = find(found, "stand-in")
     assert favour.endswith("on 1 of 1: bees +2.0 [-10.7, +14.7] points at 100 px against 250 px (n = 2)")
+    deeper = probes[0] | {"network": "resnet34", "accuracy": {"250": 0.38, "100": 0.37}}
+    favour = find(answers([record()], probes=[probes[0], deeper]), "stand-in")
+    assert favour.endswith("on 1 of 2: bees resnet18 +3.0 points at 100 px against 250 px (n = 1); bees resnet34 -1.0 "
+                           "points at 100 px against 250 px (n = 1)")  # fmt: skip
     assert find(answers([record(weights="imagenet")]), "stand-in") == "no stand-in was used"
 
 
@@ -210,12 +215,14 @@ def test_small_tested_small_is_compared_with_gradual_tested_large():
     assert alone.endswith("at full size (n = 1).")
 
 
-def in_time(accuracy: float, seeds: int, factor: float = 1.0) -> list[dict]:
+def in_time(accuracy: float, seeds: int, factor: float = 1.0, **other) -> list[dict]:
     """No increase, gradual, and a short that takes `factor` of gradual's T."""
     alike = factor * record("gradual")["seconds_total"] / record("short")["seconds_total"]
     return [run for seed in range(seeds) for run in (
-        record("no_increase", seed, accuracy=0.8 + 0.01 * seed), record("gradual", seed, accuracy=0.8),
-        record("short", seed, accuracy=accuracy + 0.01 * (seed == 1), seconds=alike * (1 + 0.001 * seed)))]  # fmt: skip
+        record("no_increase", seed, accuracy=0.8 + 0.01 * seed, **other),
+        record("gradual", seed, accuracy=0.8, **other),
+        record("short", seed, accuracy=accuracy + 0.01 * (seed == 1), seconds=alike * (1 + 0.001 * seed), **other),
+    )]  # fmt: skip
 
 
 def test_as_that_is_not_won_by_doing_less_is_said_too():
@@ -240,6 +247,13 @@ def test_two_shorts_whose_misses_cancel_out_say_nothing_of_as():
 def test_a_short_that_missed_its_time_says_nothing_of_as():
     said = controls.says(records.table(in_time(0.99, 3, factor=1.2)))
     assert said.startswith("Whether As can be won by doing less is open")
+
+
+def test_a_short_that_missed_its_time_on_another_machine_says_no_more():
+    """The same seeds on two machines: one does not pass unseen where the other's is put aside."""
+    table = records.table([run for beads in (9, 10) for run in in_time(0.99, 3, 1.2, device=f"Abacus, {beads} beads")])
+    assert "neither small nor short at gradual's T" in controls.says(table)
+    assert "in 0 of 6 runs" in controls.matched(table)
 
 
 def test_what_would_change_our_mind_is_watched():

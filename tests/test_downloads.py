@@ -243,6 +243,17 @@ def test_own_folder_unpacks_an_archive(suffix, photos, tmp_path):
     assert files_below(found) == files_below(folder)
 
 
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_unpacking_says_how_far_it_is(suffix, photos, tmp_path, monkeypatch):
+    """By what was read of the archive; a large one on a slow drive takes minutes."""
+    archive, shares = wrapped(photos(tmp_path / "photos"), suffix), []
+    monkeypatch.setattr(downloads.Progress, "update", lambda self, share: shares.append(share))
+    downloads.unpack(archive, tmp_path / "target")
+    assert len(shares) > 20
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] <= 1
+
+
 def test_own_folder_unpacks_an_archive_once(photos, tmp_path, monkeypatch):
     archive = wrapped(photos(tmp_path / "photos"), ".zip")
     first = downloads.own_folder(str(archive), tmp_path / "data")

@@ -53,7 +53,7 @@ def test_the_order_is_seed_by_seed_and_rotates():
 
 def test_datasets_may_have_seeds_of_their_own():
     found = [(dataset, given["seed"]) for dataset, given in evidence.cells(PARTS["3"])][::3]
-    assert found == [("bees", 0), ("ucm", 0), ("bees", 1), ("ucm", 1), ("ucm", 2), ("bees", 3)]
+    assert found == [("bees", 0), ("ucm", 0), ("ucm", 1), ("ucm", 2), ("bees", 3), ("bees", 4)]
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_a_part_that_misses_something_stops_no_other(queue, tmp_path, capsys, mo
     assert evidence.main(["PARTS=2 3 4", f"RESULTS={tmp_path / 'results'}"]) == 1
     assert done == ORDER[:1]
     out = capsys.readouterr().out
-    assert "(1) images: 0 of 1 done; steel cannot be used" in out
-    assert "(2) weights: not begun: weights='nowhere.pt'" in out
+    assert "(1) images: 0 of 1 done; steel cannot be run" in out
+    assert "(2) weights: not finished: weights='nowhere.pt'" in out
     assert "(3) matched: 0 of 1 done; regime='short': needs the records of no_increase and gradual" in out
     assert "(4) tiny: 1 of 1 done" in out
 

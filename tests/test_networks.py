@@ -3,6 +3,7 @@
 import pickle
 from itertools import chain
 from pathlib import Path
+from unittest.mock import MagicMock
 from urllib.error import URLError
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from entr_utils import networks
+from entr_utils import learning, networks
 
 
 def build(weights="none", classes=5, dropout=0.4, network="resnet18"):
@@ -41,6 +42,15 @@ def test_logits_are_float32_whatever_the_precision():
     logits = network(torch.zeros(2, 3, 32, 32))
     assert logits.shape == (2, 5)
     assert logits.dtype == torch.float32
+
+
+def test_loss_scaling_leaves_no_autocast_on():
+    """Where a step is broken off between a batch and its loss, nothing would switch it off again."""
+    scaling, autocast = learning.LossScaling(), MagicMock()
+    scaling.autocast = autocast
+    scaling.before_batch()
+    scaling.after_loss()
+    assert autocast.mock_calls == []
 
 
 def test_the_head_comes_from_the_random_state():

@@ -160,19 +160,21 @@ def test_ucm_with_everything_switched_on(place):
 
 
 def test_bees(place):
-    """With a batch and a precision of one's own."""
-    path = render("bees", place, profile="tiny", regime="gradual", batch=12, precision="float32", results="results")
+    """With a size, a batch and a precision of one's own."""
+    path = render("bees", place, profile="tiny", regime="gradual", size=32, batch=12, precision="float32",
+                  results="results")  # fmt: skip
     text = check_rendered(path)
     for part in ("bees, resnet18, gradual, seed 0", "batch 12", "Precision: float32"):
         assert part in text
     (record,) = records.read_all("results")
-    assert (record["batch"], record["precision"]) == (12, "float32")
+    assert (record["size"], record["batch"], record["precision"]) == (32, 12, "float32")
 
 
 def test_own_images_from_a_folder_and_from_an_archive_of_it(photos, place):
     """Three runs and a verdict; the archive holds the same images, so its runs are done."""
     folder = photos(place / "mine", classes=("heath", "wood"), per_class=20)
-    path = render("own_images", place, images=str(folder), profile="tiny", weights="none", results="results")
+    given = {"profile": "tiny", "size": 32, "weights": "none", "results": "results"}
+    path = render("own_images", place, images=str(folder), **given)
     text = check_rendered(path)
     assert re.search(r"\*\*One seed favours (gradual|stepwise|no increase)\*\*", text)
     assert "Gradual took" in text
@@ -183,7 +185,7 @@ def test_own_images_from_a_folder_and_from_an_archive_of_it(photos, place):
     assert {record["regime"] for record in records.read_all("results")} == {"no_increase", "gradual", "stepwise"}
 
     archive = shutil.make_archive(str(place / "archive"), "zip", place, "mine")
-    again = render("own_images", place / "again", images=archive, profile="tiny", weights="none", results="results")
+    again = render("own_images", place / "again", images=archive, **given)
     text_again = check_rendered(again)
     assert "3 runs, 0 of them to be trained now" in text_again
     assert re.findall(r"\*\*One seed .*", text_again) == re.findall(r"\*\*One seed .*", text)

@@ -51,6 +51,13 @@ def test_kinds_of_machine_are_never_mixed(trained):
     assert set(overview.panels(here)) == {"steel"}
 
 
+def test_what_was_not_counted_is_not_said(trained):
+    """The time that a host took away is a number on some systems alone."""
+    record = trained("gradual").record
+    assert "wall time, 0% of it stolen by the host." in reports.environment(record | {"stolen_seconds": 0.0}).data
+    assert "wall time.\n" in reports.environment(record | {"stolen_seconds": None}).data
+
+
 def test_an_older_protocol_is_said(trained):
     record = trained("gradual").record
     assert "protocol" not in records.caption([record])

@@ -237,10 +237,11 @@ def test_another_regime_is_added(copied, kernel):
     assert len(list(copied.rglob("steel-*.json"))) == 3
 
 
-def test_render_draws_finished_runs_again(copied, kernel):
+def test_render_draws_finished_runs_again(copied, kernel, capsys):
     """Only those; it never trains."""
     assert runs.main(["render", *TWO_RUNS, "RESULTS=results", "REGIMES=gradual stepwise"]) == 0
     assert kernel.asked == [("steel", "gradual"), ("summary", "")]
+    assert "2 runs: 1 not finished, 1 to draw again, 0 cannot run" in capsys.readouterr().out
 
 
 def test_a_failed_run_is_said_and_the_rest_goes_on(kernel, capsys):

@@ -414,3 +414,10 @@ def test_one_image_of_117_and_one_of_119_are_no_spread():
     reach = stats.t.ppf(0.975, 1) * 100 / 117 / 2**0.5
     assert row["points_high"] - row["points"] == pytest.approx(reach)
     assert row["kept"] == "open"
+
+
+def test_runs_of_other_weights_do_not_stand_behind_what_is_counted():
+    chosen = [run(regime, seed) for seed in range(2) for regime in ("no_increase", "gradual")]
+    other = [run(regime, comparable="of other weights") for regime in ("no_increase", "gradual")]
+    table = pd.DataFrame([*chosen, *other])
+    assert list(statistics.counted(table, statistics.best(compare(*chosen, *other)))) == [True] * 4 + [False] * 2

@@ -204,7 +204,7 @@ def test_one_rule_for_a_users_images_and_the_papers():
              for seed, (seconds, lost) in enumerate(((45, 6), (44, 5), (46, 7)))]  # fmt: skip
     (row,) = verdicts.recommendations(compare(*rows))
     assert (row["use"], row["how sure"]) == ("gradual", "decided at 95% (n = 3)")
-    assert "**Use gradual**: the fastest that kept its accuracy within 1 point" in verdicts.own_verdict(compare(*rows))
+    assert "**Use gradual**: the fastest that lost no more than 1 point" in verdicts.own_verdict(compare(*rows))
 
 
 def test_what_the_corrected_interval_does_not_share_is_marked():
