@@ -152,19 +152,20 @@ def test_the_summary(made):
 
 def test_ucm_with_everything_switched_on(place):
     """The learning-rate finder and the samples, too: two figures more."""
-    path = render("ucm", place, profile="tiny", regime="stepwise", find_lr=True, show_samples=True, results="results")
+    given = {"profile": "tiny", "regime": "no_increase", "size": 32, "results": "results"}
+    path = render("ucm", place, find_lr=True, show_samples=True, **given)
     text = check_rendered(path)
-    assert "ucm, resnet18, stepwise, seed 0" in text
+    assert "ucm, resnet18, no increase, seed 0" in text
     assert figures_in(path) == 5
     assert len(records.read_all("results")) == 1
 
 
 def test_bees(place):
     """With a size, a batch and a precision of one's own."""
-    path = render("bees", place, profile="tiny", regime="gradual", size=32, batch=12, precision="float32",
-                  results="results")  # fmt: skip
+    given = {"size": 32, "batch": 12, "precision": "float32"}
+    path = render("bees", place, profile="tiny", regime="no_increase", results="results", **given)
     text = check_rendered(path)
-    for part in ("bees, resnet18, gradual, seed 0", "batch 12", "Precision: float32"):
+    for part in ("bees, resnet18, no increase, seed 0", "batch 12", "Precision: float32"):
         assert part in text
     (record,) = records.read_all("results")
     assert (record["size"], record["batch"], record["precision"]) == (32, 12, "float32")
@@ -173,7 +174,7 @@ def test_bees(place):
 def test_own_images_from_a_folder_and_from_an_archive_of_it(photos, place):
     """Three runs and a verdict; the archive holds the same images, so its runs are done."""
     folder = photos(place / "mine", classes=("heath", "wood"), per_class=20)
-    given = {"profile": "tiny", "size": 32, "weights": "none", "results": "results"}
+    given = {"profile": "tiny", "weights": "none", "results": "results"}
     path = render("own_images", place, images=str(folder), **given)
     text = check_rendered(path)
     assert re.search(r"\*\*One seed favours (gradual|stepwise|no increase)\*\*", text)
