@@ -234,9 +234,8 @@ def how_sure(compared: pd.DataFrame, loaded: list[dict]) -> Markdown:
         "worth it": verdicts.paid(row),
     } for _, row in compared.iterrows() if row["n"] > 1]  # fmt: skip
     smallest = "; ".join(f"n = {n}: {2 / 2**n:g}" for n in sorted(set(compared["n"])) if n > 1) if len(rows) else ""
-    said = (f"The smallest p that sign flips can give is 2 / 2^n ({smallest}). Least margin: the points within which "
-            "TOST could have said that accuracy was kept. Seeds needed: for an interval that reaches "
-            f"{statistics.MARGIN:g} point either way, at the spread seen.") if smallest else ""  # fmt: skip
+    said = (f"The smallest p that sign flips can give is 2 / 2^n ({smallest}). Seeds needed: for an interval that "
+            f"reaches {statistics.MARGIN:g} point either way, at the spread seen.") if smallest else ""  # fmt: skip
     alone = len(compared) - len(rows)
     single = f"{alone} of {len(compared)} comparisons stand on one run: no interval and no test." if alone else ""
     return captioned(rows, [], f"{said} {single}".strip() or "Nothing to compare yet.")

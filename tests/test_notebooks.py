@@ -173,7 +173,7 @@ def test_bees(place):
 
 def test_own_images_from_a_folder_and_from_an_archive_of_it(photos, place):
     """Three runs and a verdict; the archive holds the same images, so its runs are done."""
-    folder = photos(place / "mine", classes=("heath", "wood"), per_class=20)
+    folder = photos(place / "mine", classes=("heath", "wood"), per_class=12)
     given = {"profile": "tiny", "weights": "none", "results": "results"}
     path = render("own_images", place, images=str(folder), **given)
     text = check_rendered(path)
