@@ -1,83 +1,109 @@
 # Every command a user needs; `make help` lists them. Each makes its own environment first where there is none.
 SHELL := /bin/bash
-SETTINGS := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS PRECISION BATCH CHECKPOINT_DIR RESULTS
-ARGUMENTS = $(foreach name,$(SETTINGS),$(if $($(name)),$(name)='$($(name))')) $(MAKEOVERRIDES)
+NAMES := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS PRECISION BATCH LR CHECKPOINT_DIR RESULTS \
+         STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON
+
+# Values reach the commands through the environment, as they were typed: never expanded, never part of what a shell reads.
+$(foreach name,$(NAMES),$(if $(filter-out undefined,$(origin $(name))),\
+    $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+# Those of other people would change what our Python imports, draws or installs.
+unexport PYTHONPATH PYTHONSTARTUP MPLBACKEND PIP_USER
 
 # Colab brings its own torch: use the running Python there. Elsewhere the project has an environment of its own.
 ifdef COLAB_RELEASE_TAG
 PY := python3
 READY := .colab-ready
+test test-bench: .colab-tests
 else
 PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper summary plan evidence bench faults render rates readme reproduce test lint badges clean help
+.PHONY: all paper plan summary render clock study bench faults again test test-bench lint badges clean help
 
-all: $(READY) ## train what is missing of PROFILE (quick), render every run and the summary
-	@$(PY) -m entr_utils.runs all $(ARGUMENTS)
+all: $(READY) ## make the notebooks of PROFILE (quick) that are missing, train what they need, draw the summary
+	@$(PY) -m entr_utils.cli all --make
 
-paper: PROFILE = paper
-paper: all ## the paper's full matrix on real images: make all PROFILE=paper
+paper: $(READY) ## the paper's full matrix on real images: make all PROFILE=paper
+	@$(PY) -m entr_utils.cli paper --make
 
-plan: $(READY) ## say what the runs would take on this machine, without training: make plan PROFILE=paper
-	@$(PY) -m entr_utils.runs plan $(ARGUMENTS)
+plan: $(READY) ## what that would take on this machine; nothing is trained, no images are needed: PROFILE=paper
+	@$(PY) -m entr_utils.cli plan --make
 
-evidence: $(READY) ## train what is missing of all committed results: make evidence PARTS="1 4" DATA=folder WEIGHTS=path
-	@$(PY) -m entr_utils.evidence $(MAKEOVERRIDES)
-
-bench: $(READY) ## measure how fast training is and what binds it (some 20 minutes on two cores) into results/bench
-	@$(PY) -m benchmarks.bench $(foreach name,PARTS RESULTS,$(if $($(name)),$(name)='$($(name))'))
-
-faults: $(READY) ## stop runs at random moments, spoil files, feed bad input; figures to results/faults (an hour) KILLS=50
-	@$(PY) -m benchmarks.faults $(foreach name,KILLS PARTS PROFILE DATASETS RESULTS,$(if $($(name)),$(name)='$($(name))'))
-
-summary: PROFILE = paper
-summary: $(READY) ## draw the summary of the records that are there (paper), without training
-	@$(PY) -m entr_utils.runs summary $(ARGUMENTS)
+summary: $(READY) ## draw the summary of a profile (paper) again from the records there are
+	@$(PY) -m entr_utils.cli summary --make
 
 render: $(READY) ## draw the notebooks of finished runs again, without training
-	@$(PY) -m entr_utils.runs render $(ARGUMENTS)
+	@$(PY) -m entr_utils.cli render --make
 
-rates: $(READY) ## the learning rate suggested at the sizes that runs begin with; it changes none: SEEDS="0 1"
-	@$(PY) -m entr_utils.runs rates $(ARGUMENTS)
+clock: $(READY) ## measure how long this machine takes for PROFILE, or for the records there are (minutes): AGAIN=1
+	@$(PY) -m entr_utils.cli clock --make
 
-readme: $(READY) ## write the committed results (results/paper) into the README
-	@$(PY) -m entr_utils.readme results
+study: $(READY) ## make what is missing of a study: STUDY=controls DATA=folder WEIGHTS=path
+	@$(PY) -m entr_utils.cli study --make
 
-reproduce: $(READY) ## train a recorded run again and print the differences: make reproduce RECORD=path [WEIGHTS= DATA=]
-	@$(PY) -m entr_utils.reproduce $(MAKEOVERRIDES)
+bench: $(READY) ## measure how fast training is and what binds it, into results/bench: PARTS="clock"
+	@$(PY) -m benchmarks.bench --make
+
+faults: $(READY) ## stop runs at random moments, spoil files, feed bad input; into results/faults (an hour): KILLS=50
+	@$(PY) -m benchmarks.faults --make
+
+again: $(READY) ## train a recorded run again and print the differences: RECORD=path WEIGHTS=path DATA=folder
+	@$(PY) -m entr_utils.cli again --make
 
 test: $(READY) ## run the tests, three at a time: on two cores some wait for others
-	@$(PY) -m pytest -q -n 3 --dist worksteal
+	@$(PY) -m pytest -q -n 3 --dist worksteal tests
 
-lint: $(READY) ## check style and types
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+test-bench: $(READY) ## run the tests of bench and faults
+	@$(PY) -m pytest -q -n 3 --dist worksteal benchmarks/tests
 
-badges: $(READY) ## write the repository's address everywhere it is needed: make badges REPO=owner/name
-	@$(PY) -m entr_utils.readme badges '$(REPO)'
+lint: $(READY) ## check style, types and which room may import which
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) -c "import importlinter.cli as cli; cli.lint_imports_command()"
 
-clean: ## remove results/quick, results/tiny and caches; records of the paper profile stay
-	rm -rf results/quick results/tiny data/cache .pytest_cache .ruff_cache .mypy_cache
+badges: $(READY) ## write the repository's address everywhere it is needed: REPO=owner/name
+	@$(PY) -m entr_utils.cli badges --make
 
-help: ## this list
+clean: ## remove results/quick, results/tiny and caches; records of paper, compact and mechanism stay
+	rm -rf results/quick results/tiny data/cache .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+
+help: $(if $(REGIME),$(READY)) ## this list, or what a regime does and its options: REGIME=stepwise
+ifdef REGIME
+	@$(PY) -m entr_utils.cli help --make
+else
 	@echo "make TARGET NAME=value ..."
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
-	@echo
-	@echo "  PROFILE   quick (images drawn by formula, 80 px) or paper (real images, 250 px)"
-	@echo "  DATASETS  steel ucm bees            NETWORKS  resnet18 resnet34 resnet50"
-	@echo "  REGIMES   no_increase gradual stepwise small reversed short blurred cropped   SEEDS  0 1 2 ..."
-	@echo "  WEIGHTS   imagenet, none, or a checkpoint's path      SIZE  largest image size in pixels"
-	@echo "  DATA      folder that holds <dataset>/<class>/ (data), or synthetic"
-	@echo "  GROUPS    CSV (file, group) of images to keep on one side of the split, or none"
-	@echo "  PRECISION float32, bfloat16 or float16 (CUDA); the fastest the hardware really has where none is named"
-	@echo "  BATCH     images a step (quick 16, paper 64)    PARTS     of the bench: ceiling versus growth ..., of the evidence: 1 to 5"
-	@echo "  CHECKPOINT_DIR  where runs keep their state to go on from, such as a mounted drive (beside the record)"
-	@echo "  RESULTS   where records and notebooks go (results)    PYTHON  the Python to build .venv with"
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^#: ' $(firstword $(MAKEFILE_LIST)) | sed 's/^#:/ /'
+endif
+
+#: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px)
+#: DATASETS   steel ucm bees
+#: NETWORKS   resnet18 resnet34 resnet50
+#: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL
+#: SEEDS      folds of the split: 0 1 2 ...
+#: SIZE       largest image size in pixels
+#: WEIGHTS    imagenet, none, or a checkpoint's path
+#: DATA       folder that holds <dataset>/<class>/ (data), or synthetic
+#: GROUPS     CSV file (file, group) of images to keep on one side of the split, none, known, known-by-image
+#: PRECISION  float32, bfloat16 or float16 (CUDA); the fastest that the hardware really has where none is named
+#: BATCH      images a step
+#: LR         learning rate of the head
+#: CHECKPOINT_DIR  where runs keep what they go on from, such as a mounted drive (beside the record)
+#: RESULTS    where records and notebooks go (results)
+#: STUDY      paper compact controls mechanism
+#: RECORD     a record's file
+#: REGIME     a regime's name
+#: REPO       owner/name on GitHub
+#: AGAIN      1: another take of the clock
+#: PARTS      of bench and faults
+#: KILLS      of faults: how many kills
+#: PYTHON     the Python to make .venv with
 
 # A Python of 3.11-3.13 that is there and can make environments: python3 where it fits.
 .venv/ready: requirements.lock
-	@bash setup.sh $(PYTHON)
+	@bash setup.sh
 
 .colab-ready: colab.sh
 	@bash colab.sh && touch $@
+
+.colab-tests: colab.sh
+	@bash colab.sh tests && touch $@

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Colab: add what is missing, without dependencies, so that Colab's own torch, ipython and ipykernel stay as they are.
+# What only the tests need comes with `bash colab.sh tests`.
 set -eu
 cd "$(dirname "$0")"
-missing=$(python3 - <<'PYTHON'
+missing=$(python3 - "$@" <<'PYTHON'
+import sys
 from importlib.util import find_spec
 
 needed = {"papermill": "papermill", "colors": "ansicolors", "entrypoints": "entrypoints", "tenacity": "tenacity",
-          "nbclient": "nbclient", "fastjsonschema": "fastjsonschema", "seaborn": "seaborn", "fastai": "fastai", "pytest": "pytest",
-          "xdist": "pytest-xdist", "execnet": "execnet", "psutil": "psutil", "hypothesis": "hypothesis",
-          "sortedcontainers": "sortedcontainers"}
-print(*(package for module, package in needed.items() if not find_spec(module)))
+          "nbclient": "nbclient", "fastjsonschema": "fastjsonschema", "seaborn": "seaborn", "fastai": "fastai",
+          "psutil": "psutil", "pydantic": "pydantic", "filelock": "filelock", "platformdirs": "platformdirs"}
+tests = {"pytest": "pytest", "xdist": "pytest-xdist", "execnet": "execnet", "hypothesis": "hypothesis",
+         "sortedcontainers": "sortedcontainers"}
+print(*(package for module, package in (needed | tests if sys.argv[1:] else needed).items() if not find_spec(module)))
 PYTHON
 )
 [ -z "$missing" ] || python3 -m pip install --quiet --no-deps $missing

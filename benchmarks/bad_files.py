@@ -10,265 +10,174 @@ import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 
-from benchmarks.cases import FATAL, READ, Case, noise
-from entr_utils import downloads, experiment, networks, training
-from entr_utils.parameters import Parameters
+from benchmarks.cases import FATAL, READ, Case, flip, noise, of_path, truncate
+from entr_utils import networks
+from entr_utils.data import download
+from entr_utils.settings import Cell
+from entr_utils.training import loop
+from entr_utils.training.run import prepare, prepare_own
 
-Attempt = Callable[[Path], tuple[str, str]]
-WHOLE = "; a whole .zip or .tar is needed"
-HAND = "; fetch it by hand, unpack it and put its class folders into {folder}/data/ucm/"
-NO_FOLDER = ("no such folder or archive; allowed: a folder with one sub-folder a class, a .zip or .tar of one, or "
-             "synthetic")  # fmt: skip
-
-
-def _picture(seed: int = 0) -> bytes:
-    file = io.BytesIO()
-    noise(seed=seed).save(file, "png")
-    return file.getvalue()
+Make = Callable[[Path], object]
+LAKE, WOOD, KEPT = "lake/0.png", "wood/0.png", "data/own/evil.png data/own/lake/0.png"
 
 
-def _zip(path: Path, *names: str) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in names:
-            archive.writestr(zipfile.ZipInfo(name), _picture())
+@of_path
+def packed(path: Path, *names: str) -> None:
+    """An archive, of the kind that its suffix names, of pictures of these names."""
+    pictures = {name: io.BytesIO() for name in names}
+    for name, picture in pictures.items():
+        noise(name).save(picture, "png")
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            for name, picture in pictures.items():
+                file.writestr(zipfile.ZipInfo(name), picture.getvalue())
+        return
+    with tarfile.open(path, f"w:{path.suffix[1:].removeprefix('tar')}") as tar:  # type: ignore[call-overload]
+        for name, picture in pictures.items():
+            (member := tarfile.TarInfo(name)).size = picture.tell()
+            tar.addfile(member, io.BytesIO(picture.getvalue()))
 
 
-def _tar(path: Path, *names: str) -> None:
-    kind = path.suffix[1:].removeprefix("tar")
-    with tarfile.open(path, f"w:{kind}") as archive:  # type: ignore[call-overload]
-        for name in names:
-            member, content = tarfile.TarInfo(name), _picture()
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-
-def _link(path: Path) -> None:
+def linked(path: Path) -> None:
     with tarfile.open(path, "w") as archive:
         member = tarfile.TarInfo("lake")
         member.type, member.linkname = tarfile.SYMTYPE, "../.."
         archive.addfile(member)
 
 
-def _zip_bomb(path: Path) -> None:
+def zip_bomb(path: Path) -> None:
     """100 MB of nothing, named 20 times."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("lake/0.png", bytes(10**8))
+        archive.writestr(LAKE, bytes(10**8))
         for i in range(1, 20):
             archive.filelist.append(copy.copy(archive.filelist[0]))
             archive.filelist[-1].filename = f"lake/{i}.png"
 
 
-def _tar_bomb(path: Path) -> None:
-    """Says that 100 GB follow."""
-    member = tarfile.TarInfo("lake/0.png")
-    member.size = 10**11
+def tar_bomb(path: Path) -> None:
+    """Promises 100 GB."""
+    (member := tarfile.TarInfo(LAKE)).size = 10**11
     path.write_bytes(member.tobuf(tarfile.GNU_FORMAT))
 
 
-def _half(make: Callable[..., None], *names: str) -> Callable[[Path], None]:
-    def damaged(path: Path) -> None:
-        make(path, *names)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-    return damaged
-
-
-def _flipped(path: Path) -> None:
-    _tar(path, "lake/0.png", "wood/0.png")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
+@of_path
+def unpacked(folder: Path, name: str, make: Make, spoil: Make = Path.exists) -> tuple[str, str]:
+    """Unpack an archive of this name; the line are the files it became."""
+    make(folder / name)
+    spoil(folder / name)
+    download.unpack(folder / name, folder / "data" / "own")
+    inside = sorted(path for path in (folder / "data" / "own").rglob("*") if path.is_file())
+    return READ, " ".join(str(path.relative_to(folder)) for path in inside)
 
 
-def _unpack(name: str, make: Callable[[Path], object]) -> Attempt:
-    """Unpack an archive of this name; what is said are the files it became."""
-
-    def attempt(folder: Path) -> tuple[str, str]:
-        make(folder / name)
-        downloads.unpack(folder / name, folder / "data" / "own")
-        inside = sorted(path for path in (folder / "data" / "own").rglob("*") if path.is_file())
-        return READ, " ".join(str(path.relative_to(folder)) for path in inside)
-
-    return attempt
-
-
-PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
-
-
-class _Answers(BaseHTTPRequestHandler):
+class Answers(BaseHTTPRequestHandler):
     """/stops.zip ends early, /page.zip is a web page, anything else is a file of another content."""
 
     def do_GET(self) -> None:
-        body = PAGE if "page" in self.path else b"words" * 100
+        body = b"<!DOCTYPE html><html><title>Sign in</title></html>" if "page" in self.path else b"words" * 100
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[:200] if "stops" in self.path else body)
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
-def _download(name: str) -> Attempt:
-    def attempt(folder: Path) -> tuple[str, str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+@of_path
+def fetched(folder: Path, name: str) -> tuple[str, str]:
+    """Download UC Merced from a server that answers as `Answers` do."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
-            url = f"http://127.0.0.1:{server.server_port}/{name}"
-            downloads.download_ucm(folder / "data", (url,), hashlib.md5(b"", usedforsecurity=False).hexdigest())
+            md5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
+            download.download_ucm(folder / "data", (f"http://127.0.0.1:{server.server_port}/{name}",), md5)
         finally:
             server.shutdown()
-            server.server_close()
-        return READ, name
-
-    return attempt
+    return READ, name
 
 
-def _database(folder: Path) -> tuple[str, str]:
+def database(folder: Path) -> tuple[str, str]:
     (folder / "microstructures.sqlite").write_bytes(b"SQLite format 3\0" + b"\xff" * 500)
-    downloads.import_uhcsdb(folder, folder / "data")
-    return READ, ""
+    return READ, str(download.import_uhcsdb(folder, folder / "data"))
 
 
-class _Code:
-    """Unpickled, it writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+class Code:
+    """Unpickled, it writes a file beside the case's folder."""
 
     def __reduce__(self) -> tuple:
-        return Path.touch, (self.path,)
+        return Path.touch, (Path("../was here"),)
 
 
-def _state(**changed: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A state dict of ResNet18 in half precision, with some tensors changed (_ for the dots in their names)."""
-    state = torchvision.models.resnet18(num_classes=2).half().state_dict()
-    return state | {name.replace("__", "."): value for name, value in changed.items()}
+def state(**changed: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A state dict of ResNet18 in half precision, with some tensors changed."""
+    return torchvision.models.resnet18(num_classes=2).half().state_dict() | changed
 
 
-def _weights(make: Callable[[Path], object]) -> Attempt:
+@of_path
+def weights(folder: Path, content: Callable[[], object], spoil: Make = Path.exists) -> tuple[str, str]:
     """Load a checkpoint into ResNet18."""
-
-    def attempt(folder: Path) -> tuple[str, str]:
-        make(folder / "w.pt")
-        try:
-            networks.build("resnet18", str(folder / "w.pt"), 2, 0.5, "float32")
-        finally:
-            if (folder / "was here").exists():
-                raise AssertionError("code of a checkpoint was run")
-        return READ, ""
-
-    return attempt
+    path, made = folder / "w.pt", content()
+    path.write_bytes(made) if isinstance(made, bytes) else torch.save(made, path)
+    spoil(path)
+    return READ, type(networks.build("resnet18", str(path), 2, "float32")).__name__
 
 
-def _save(state: Callable[[], object]) -> Callable[[Path], object]:
-    return lambda path: torch.save(state(), path)
-
-
-def _pickle(path: Path) -> None:
-    path.write_bytes(pickle.dumps({"conv1.weight": _Code(path.with_name("was here"))}))
-
-
-def _torch_pickle(path: Path) -> None:
-    torch.save({"conv1.weight": _Code(path.with_name("was here"))}, path)
-
-
-def _cut(path: Path) -> None:
-    torch.save(_state(), path)
-    path.write_bytes(path.read_bytes()[:100_000])
-
-
-def _bad_loss(folder: Path) -> tuple[str, str]:
+def exploding(folder: Path) -> tuple[str, str]:
     """Train with weights so large that the first loss is no number."""
-    state = _state()
-    torch.save({name: value * 6e4 if "bn" in name and name.endswith("weight") else value
-                for name, value in state.items()}, folder / "w.pt")  # fmt: skip
-    run = experiment.prepare("steel", profile="tiny", size=32, weights=str(folder / "w.pt"))
-    training.train(run)
-    return READ, ""
+    large = {name: value * (6e4 if name.endswith("bn1.weight") else 1) for name, value in state().items()}
+    torch.save(large, folder / "w.pt")
+    (run,) = prepare(Cell("steel", profile="tiny", weights=str(folder / "w.pt"), results=str(folder / "results")))
+    return READ, loop.train(run).key
 
 
-def _parameters(**given: object) -> Attempt:
-    def attempt(folder: Path) -> tuple[str, str]:
-        Parameters("steel", **given).checked()  # type: ignore[arg-type]
-        return READ, str(given)
-
-    return attempt
+@of_path
+def asked(folder: Path, **fields) -> tuple[str, str]:
+    """Ask for a cell with these fields."""
+    return READ, str(Cell("steel", **fields).checked())
 
 
-def _images(images: object) -> Attempt:
-    def attempt(folder: Path) -> tuple[str, str]:
-        experiment.prepare_own(images, "0")  # type: ignore[arg-type]
-        return READ, str(images)
-
-    return attempt
+@of_path
+def images(folder: Path, value: Any) -> tuple[str, str]:
+    """Ask for runs on a user's own images."""
+    return READ, str(prepare_own(value, (0,)))
 
 
-UNPACKED, FIT = "{{folder}}/x.{}: cannot be unpacked ({})" + WHOLE, "; name a torchvision state dict of this network"
-BOMB = ("{{folder}}/x.{}: unpacks to more than 1.1 GB, far more than its size promises; if it is what you think, "
-        "unpack it by hand and name the folder")  # fmt: skip
-NO_ARCHIVE = "file could not be opened successfully"
-OUTSIDE = "which is outside the destination"
-LOADED, UCM = "weights={folder}/w.pt: cannot be loaded (", "UCMerced_LandUse.zip cannot be downloaded (http://{server}/"
-
+BOTH, CODE = packed(LAKE, WOOD), {"conv1.weight": Code()}
+NARROW, NAN = torch.zeros(64, 3, 3, 3), torch.full((64,), torch.nan)
 FILES = [
-    Case("a zip with ../: kept inside", READ, "data/own/evil.png data/own/lake/0.png",
-         _unpack("x.zip", lambda path: _zip(path, "lake/0.png", "../../evil.png"))),
-    Case("a zip with absolute names: kept inside", READ, "data/own/evil.png data/own/lake/0.png",
-         _unpack("x.zip", lambda path: _zip(path, "lake/0.png", "/evil.png"))),
-    Case("a tar with ../", FATAL,
-         UNPACKED.format("tar", f"'../../evil.png' would be extracted to '{{folder}}/evil.png', {OUTSIDE}"),
-         _unpack("x.tar", lambda path: _tar(path, "lake/0.png", "../../evil.png"))),
-    Case("a tar with absolute names: kept inside", READ, "data/own/evil.png data/own/lake/0.png",
-         _unpack("x.tar", lambda path: _tar(path, "lake/0.png", "/evil.png"))),
-    Case("a tar with a link out of itself", FATAL,
-         UNPACKED.format("tar", f"'lake' would link to '{{folder}}', {OUTSIDE}"), _unpack("x.tar", _link)),
-    Case("a zip that unpacks to far more than it should", FATAL, BOMB.format("zip"), _unpack("x.zip", _zip_bomb)),
-    Case("a tar that unpacks to far more than it should", FATAL, BOMB.format("tar"), _unpack("x.tar", _tar_bomb)),
-    Case("a truncated zip", FATAL, UNPACKED.format("zip", NO_ARCHIVE),
-         _unpack("x.zip", _half(_zip, "lake/0.png"))),
-    Case("a truncated tar", FATAL, UNPACKED.format("tar", "unexpected end of data"),
-         _unpack("x.tar", _half(_tar, "lake/0.png", "wood/0.png"))),
-    Case("a truncated tar.gz", FATAL,
-         UNPACKED.format("gz", "Compressed file ended before the end-of-stream marker was reached"),
-         _unpack("x.gz", _half(_tar, "lake/0.png", "wood/0.png"))),
-    Case("a damaged tar.xz", FATAL, UNPACKED.format("xz", NO_ARCHIVE), _unpack("x.xz", _flipped)),
-    Case("no archive at all", FATAL, UNPACKED.format("zip", NO_ARCHIVE),
-         _unpack("x.zip", lambda path: path.write_bytes(b"words"))),
-    Case("a download that stops", FATAL, f"{UCM}stops.zip: stopped after 200 of 500 bytes){HAND}",
-         _download("stops.zip")),
-    Case("a download with the wrong checksum", FATAL, f"{UCM}other.zip: wrong checksum){HAND}", _download("other.zip")),
-    Case("a download that is an HTML error page", FATAL,
-         f"{UCM}page.zip: a web page came instead of the file, as sign-in and error pages do){HAND}",
-         _download("page.zip")),
-    Case("a damaged sqlite database", FATAL,
-         "{folder}/microstructures.sqlite: cannot be read as UHCSDB's database (file is not a database); "
-         "fetch it again",
-         _database),
-    Case("a checkpoint that is a pickle with code in it", FATAL,
-         f"{LOADED}not tensors alone; code and other objects are never loaded){FIT}", _weights(_pickle)),
-    Case("a checkpoint with code in it", FATAL,
-         f"{LOADED}not tensors alone; code and other objects are never loaded){FIT}", _weights(_torch_pickle)),
-    Case("a checkpoint of other shapes", FATAL,
-         f"{LOADED}1 tensors of other shapes: conv1.weight is 64x3x3x3 instead of 64x3x7x7){FIT}",
-         _weights(_save(lambda: _state(conv1__weight=torch.zeros(64, 3, 3, 3))))),
-    Case("a checkpoint of another network", FATAL, f"{LOADED}not this network's: 0 tensors missing, 96 unknown){FIT}",
-         _weights(_save(lambda: torchvision.models.resnet34().state_dict()))),
-    Case("a checkpoint with NaN in it", FATAL, f"{LOADED}NaN or infinity in 1 tensors: bn1.weight){FIT}",
-         _weights(_save(lambda: _state(bn1__weight=torch.full((64,), torch.nan))))),
-    Case("a truncated checkpoint", FATAL, f"{LOADED}damaged or cut short){FIT}", _weights(_cut)),
-    Case("a checkpoint that is none", FATAL, f"{LOADED}not tensors by name){FIT}", _weights(_save(lambda: [1, 2]))),
-    Case("a loss that becomes NaN", FATAL,
-         "loss is not a number in SGDR, epoch 1 of 4, step 1 of 4, learning rate 0.01; try a lower lr", _bad_loss),
-    Case("lr=True", FATAL, "lr=True: not a learning rate; allowed: above 0 and below 10, or 0 for the default",
-         _parameters(lr=True)),
-    Case("lr=nan", FATAL, "lr=nan: not a learning rate; allowed: above 0 and below 10, or 0 for the default",
-         _parameters(lr=float("nan"))),
-    Case("size=1000000", FATAL, "size=1000000: allowed: a whole number from 32 to 10000", _parameters(size=10**6)),
-    Case("images='': not the current folder", FATAL, f"images='': {NO_FOLDER}", _images("")),
-    Case("images=None", FATAL, f"images=None: {NO_FOLDER}", _images(None)),
-]  # fmt: skip
+    Case("a zip with ../: kept inside", READ, KEPT, unpacked("x.zip", packed(LAKE, "../../evil.png"))),
+    Case("a zip with absolute names: kept inside", READ, KEPT, unpacked("x.zip", packed(LAKE, "/evil.png"))),
+    Case("a tar with ../", FATAL, "../../evil.png", unpacked("x.tar", packed(LAKE, "../../evil.png"))),
+    Case("a tar with absolute names: kept inside", READ, KEPT, unpacked("x.tar", packed(LAKE, "/evil.png"))),
+    Case("a tar with a link out of itself", FATAL, "lake", unpacked("x.tar", linked)),
+    Case("a zip that unpacks to far more than it should", FATAL, "x.zip: unpacks to more", unpacked("x.zip", zip_bomb)),
+    Case("a tar that unpacks to far more than it should", FATAL, "x.tar: unpacks to more", unpacked("x.tar", tar_bomb)),
+    Case("a truncated zip", FATAL, "x.zip", unpacked("x.zip", packed(LAKE), truncate)),
+    Case("a truncated tar", FATAL, "x.tar", unpacked("x.tar", BOTH, truncate)),
+    Case("a truncated tar.gz", FATAL, "x.gz", unpacked("x.gz", BOTH, truncate)),
+    Case("a damaged tar.xz", FATAL, "x.xz", unpacked("x.xz", BOTH, flip)),
+    Case("no archive at all", FATAL, "x.zip", unpacked("x.zip", lambda path: path.write_bytes(b"words"))),
+    Case("a download that stops", FATAL, "200 of 500 bytes", fetched("stops.zip")),
+    Case("a download with the wrong checksum", FATAL, "checksum", fetched("other.zip")),
+    Case("a download that is an HTML error page", FATAL, "web page", fetched("page.zip")),
+    Case("a damaged sqlite database", FATAL, "microstructures.sqlite", database),
+    Case("a checkpoint that is a pickle with code in it", FATAL, "w.pt", weights(lambda: pickle.dumps(CODE))),
+    Case("a checkpoint with code in it", FATAL, "w.pt", weights(lambda: CODE)),
+    Case("a checkpoint of other shapes", FATAL, "conv1.weight", weights(lambda: state(**{"conv1.weight": NARROW}))),
+    Case("a checkpoint of another network", FATAL, "96", weights(lambda: torchvision.models.resnet34().state_dict())),
+    Case("a checkpoint with NaN in it", FATAL, "bn1.weight", weights(lambda: state(**{"bn1.weight": NAN}))),
+    Case("a truncated checkpoint", FATAL, "w.pt", weights(state, truncate)),
+    Case("a checkpoint that is none", FATAL, "w.pt", weights(lambda: [1, 2])),
+    Case("a loss that becomes NaN", FATAL, "SGDR, epoch 1, step 1", exploding),
+    Case("lr=True", FATAL, "lr=True", asked(lr=True)),
+    Case("lr=nan", FATAL, "lr=nan", asked(lr=float("nan"))),
+    Case("size=1000000", FATAL, "size=1000000", asked(size=10**6)),
+    Case("images='': not the current folder", FATAL, "images=''", images("")),
+    Case("images=None", FATAL, "images=None", images(None)),
+]

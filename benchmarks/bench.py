@@ -1,83 +1,71 @@
 """The bench: measure the parts asked for, keep each as it is done, draw the notebook.
 
-    python -m benchmarks.bench PARTS="ceiling phases" RESULTS=results
+    python -m benchmarks.bench PARTS="clock ceiling" PROFILE=quick RESULTS=results
 
-A part run again replaces its own entry of bench.json and nothing else. Exit codes: 0 all measured, 1 a part or the
-notebook failed, 2 a wrong word.
+PROFILE and what else chooses runs (DATASETS, DATA, WEIGHTS, ...) are of the part `clock`. A part run again replaces its
+entry of bench.json and nothing else. Exit codes: 0 all measured, 1 a part or the notebook failed, 2 a wrong word.
 """
 
-import importlib
-import sys
 import time
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 
-from entr_utils import files
-from entr_utils.commands import guarded, with_defaults, with_kernel_environment
-from entr_utils.execution import execute
-from entr_utils.runs import NOTEBOOKS
+from entr_utils import cli
+from entr_utils.notebook import ROOT, execute
+from entr_utils.settings import one_of
+from entr_utils.util import UserError, read_json, write_json
 
-PARTS = ("ceiling", "versus", "growth", "precision", "phases", "forecast")
-READ_RESULTS = ("phases", "forecast")  # these look at runs that are there
-
-
-def read_settings(words: list[str]) -> dict[str, str]:
-    """NAME=value words, as make passes them; empty values are the defaults. Raises UserError on an unknown one."""
-    return with_defaults(words, {"RESULTS": "results"}, PARTS)
+PARTS = ("ceiling", "versus", "growth", "precision", "clock")
 
 
-def read(folder: str | Path) -> dict:
-    """The bench so far: part -> environment, seconds, result; empty where none was run."""
-    return files.known(Path(folder) / "bench.json")
+def parts_of(given: cli.Given, allowed: Iterable[str]) -> list[str]:
+    """The parts asked for, in their order; all where none is. Raises UserError on an unknown one."""
+    wanted = given.get("PARTS", " ".join(allowed)).split()
+    for part in wanted:
+        one_of("PARTS", part, allowed)
+    return [part for part in allowed if part in wanted]
 
 
-def keep(folder: Path, part: str, entry: dict) -> None:
-    """Put the entry of a part into bench.json, whole or not at all."""
-    bench = read(folder) | {part: entry}
-    files.write_json({name: bench[name] for name in PARTS if name in bench}, folder / "bench.json")
+def read(folder: str | Path, file: str = "bench.json") -> dict:
+    """The entries so far, by part. Raises Damaged on a file that is not whole."""
+    return read_json(path) if (path := Path(folder, file)).exists() else {}
 
 
-def measure(part: str, results: str) -> dict:
-    """The entry of a part: what it stood on, what it took, what it found."""
-    from entr_utils import timing
+def keep(path: Path, part: str, **entry: object) -> dict:
+    """Put the entry of a part into a file, whole or not at all; all entries, with where and when it was made."""
+    from entr_utils.machine import environment
 
-    began, environment = time.monotonic(), timing.environment()
-    module = importlib.import_module(f"benchmarks.{part}")
-    result = module.measure(results) if part in READ_RESULTS else module.measure()
-    return {"environment": environment, "seconds": time.monotonic() - began, "result": result}
+    known = read(path.parent, path.name) | {part: {"environment": environment(), **entry}}
+    write_json(known, path)
+    return known
 
 
-def work(settings: dict[str, str]) -> int:
-    """Measure, keep and show the parts asked for, then draw the notebook; returns the exit code."""
+def command(words: Sequence[str]) -> int:
+    """Measure, keep and show the parts asked for, then draw the notebook; the exit code."""
     from benchmarks import tables
 
-    folder, failed = Path(settings["RESULTS"]) / "bench", 0
-    parts = [part for part in PARTS if part in settings["PARTS"].split()]
-    for i, part in enumerate(parts):
-        print(f"{part} ({i + 1} of {len(parts)}; {tables.TAKES[part]})", flush=True)
+    given, failed = cli.read(words, ("PARTS", *cli.MATRIX)), 0
+    folder = Path(given.get("RESULTS", "results")) / "bench"
+    for part in parts_of(given, PARTS):
+        print(part, flush=True)
+        began = time.monotonic()
         try:
-            keep(folder, part, measure(part, settings["RESULTS"]))
-        except RuntimeError as error:  # a worker or a notebook that died: the other parts do not need it
+            result = import_module(f"benchmarks.{part}").measure(given)
+        except (RuntimeError, UserError) as error:  # the other parts do not need it
             failed += 1
-            print(f"  {part}: FAILED, {error}")
+            print(f"  {part}: FAILED, {error}", flush=True)
             continue
-        print(f"\n{tables.show(read(folder), part).data}\n", flush=True)
-    print(f"{tables.requirements(read(folder)).data}\n")
+        known = keep(folder / "bench.json", part, seconds=time.monotonic() - began, result=result)
+        print(tables.show(known, part).data, flush=True)
     try:
-        execute(NOTEBOOKS / "bench.ipynb", {"results": str(folder)}, folder / "bench.ipynb")
+        execute(ROOT / "notebooks" / "bench.ipynb", {"results": str(folder)}, folder / "bench.ipynb")
+        print(f"read {folder / 'bench.ipynb'}")
     except RuntimeError as error:
         failed += 1
         print(f"  the notebook: FAILED, {error}")
-    else:
-        print(f"read {folder / 'bench.ipynb'}")
-    return 1 if failed else 0
-
-
-def main(arguments: list[str]) -> int:
-    """The command line: NAME=value words."""
-    stopped = "stopped; the parts that were done stay in bench.json"
-    return guarded(lambda: work(read_settings(arguments)), stopped)
+    return min(1, failed)
 
 
 if __name__ == "__main__":
-    with_kernel_environment("benchmarks.bench")
-    sys.exit(main(sys.argv[1:]))
+    cli.start("benchmarks.bench", command)

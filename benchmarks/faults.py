@@ -1,300 +1,245 @@
-"""The fault campaign: stop runs at any moment, spoil any file, and see whether `make all` still ends as it should.
+"""The fault campaign: stop runs at any moment, spoil any file; the same command has to end as it should all the same.
 
-    python -m benchmarks.faults KILLS=50 PARTS="kills moments damage places company inputs" RESULTS=results
-    python -m benchmarks.faults PARTS=kills PROFILE=quick DATASETS=bees       (longer training, of as much as one likes)
+    python -m benchmarks.faults KILLS=50 PARTS="kills moments damage places company inputs" PROFILE=tiny RESULTS=results
 
-Every case works in a folder of its own, which is thrown away. What is done is compared with a reference that nobody
-disturbed: all records bit for bit (`records.repeatable`) and a summary that can be read. Checkpoints are kept at the
-end of every epoch. Figures go to results/faults/faults.json, the tables to README.md beside it.
+Every case works in a folder of its own, which is thrown away. All records are compared, bit for bit
+(`record.repeatable`), with those of a run that nobody disturbed. Most cases train in a plain process (`place`); where
+it says "a notebook", by `make all`, with kernels, three seeds a notebook. Checkpoints come at every epoch's end.
+Figures go to results/faults/faults.json, the tables to README.md beside it. Exit codes: 0 nothing was lost, else 1.
 """
 
-import os
 import random
-import shutil
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import psutil
+from benchmarks import bench, cases
+from benchmarks.bad_files import FILES
+from benchmarks.bad_folders import FOLDERS
+from benchmarks.bad_images import IMAGES
+from benchmarks.cases import flip, truncate
+from benchmarks.place import ALL, CTRL_C, MAKE, OF_KERNEL, PLAIN, RECORDS, SAMPLES, SIGTERM, STOPS, Place, ended, place
+from entr_utils import cli
+from entr_utils.report.tables import markdown
+from entr_utils.settings import whole
+from entr_utils.util import UserError, write_whole
 
-from benchmarks.place import VICTIMS, Place, ends, place
-from entr_utils import UserError, files
-from entr_utils.commands import guarded, with_defaults
-from entr_utils.keys import short_commit
+CHECKPOINT, CACHED, GROUPS = "results/*/*.checkpoint", "cache/*.npy", "data/steel_groups.csv"
+FIRST, SECOND, LAST = (f"results/*/*-s{seed}-*.json" for seed in range(3))
+NOTEBOOK, SUMMARY = "results/*/*-resnet*.ipynb", "results/*/summary.ipynb"
+USUAL = {"PROFILE": "tiny", "DATASETS": "steel", "REGIMES": "gradual", "SEEDS": "0 1 2"}
+OTHERS = {"kills": {"REGIMES": "no_increase gradual stepwise"}}
+WHERE = ("device", "torch", "commit", "started")
+HEAD = """# What happens when something goes wrong
 
-PARTS = ("kills", "moments", "damage", "places", "company", "inputs")
-ONE = ("DATASETS=steel", "REGIMES=no_increase", "SIZE=32")  # where a single small run tells as much as nine
+Written by `make faults`. Runs are stopped at any moment and files spoilt; then the same command has to end with every
+record equal, bit for bit, to that of a run that nobody disturbed."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table: a file that shows the moment to stop the command ("": at its end), how it is stopped
+    (`place.STOPS`), what is then done to the first file of a name, and whether that is put back after one more try."""
+
+    what: str
+    until: str = ""
+    how: str = ALL
+    spoil: Callable[[Path], object] = Path.exists
+    spoilt: str = ""
+    back: bool = False
+    command: tuple[str, ...] = PLAIN
+    cached: bool = True
+
+
+FAULTS = {
+    "moments": (
+        Fault("kill -9 while a checkpoint is written", "results/*/*.checkpoint.*.partial"),
+        Fault("kill -9 while the cache is built", "cache/*.npy.*.partial", cached=False),
+        Fault("SIGTERM while it trains", CHECKPOINT, SIGTERM),
+        Fault("Ctrl-C while it trains", CHECKPOINT, CTRL_C),
+        Fault("kill -9 of all between the seeds of a notebook", FIRST, command=MAKE),
+        Fault("kill -9 of the kernel between the seeds of a notebook", FIRST, OF_KERNEL, command=MAKE),
+        Fault("SIGTERM between the seeds of a notebook", SECOND, SIGTERM, command=MAKE),
+        Fault("Ctrl-C between the seeds of a notebook", SECOND, CTRL_C, command=MAKE),
+        Fault("kill -9 of all while a notebook of finished runs is drawn", LAST, command=MAKE),
+        Fault("kill -9 of all while a summary notebook is drawn", NOTEBOOK, command=MAKE),
+    ),
+    "damage": (
+        Fault("a record is truncated", spoil=truncate, spoilt=RECORDS),
+        Fault("a record is changed by a bit", spoil=flip, spoilt=RECORDS),
+        Fault("a cached array is truncated", CHECKPOINT, ALL, truncate, CACHED),
+        Fault("a cached array is changed by a bit", CHECKPOINT, ALL, flip, CACHED),
+        Fault("the notes beside a cached array are truncated", CHECKPOINT, ALL, truncate, "cache/*.json"),
+        Fault("a checkpoint is truncated", CHECKPOINT, ALL, truncate, CHECKPOINT),
+        Fault("a checkpoint is changed by a bit", CHECKPOINT, ALL, flip, CHECKPOINT),
+        Fault("a groups file is truncated, then put back", "", ALL, truncate, GROUPS, back=True),
+        Fault("an image is truncated, then put back", "", ALL, truncate, "data/steel/*/*.png", back=True),
+        Fault("a notebook is truncated", "", ALL, truncate, NOTEBOOK, command=MAKE),
+        Fault("a notebook is gone", "", ALL, Path.unlink, NOTEBOOK, command=MAKE),
+        Fault("a summary notebook is truncated", "", ALL, truncate, SUMMARY, command=MAKE),
+        Fault("a record of a notebook is gone", "", ALL, Path.unlink, SECOND, command=MAKE),
+    ),
+}
 
 
 @dataclass
 class Campaign:
-    """The reference, and the figures so far."""
+    """What is compared with, and the figures so far; `table` is of bad inputs."""
 
     words: tuple[str, ...]
-    reference: dict[str, dict]
     cache: Path
-    command: tuple[str, ...] = Place.command
+    reference: dict[str, dict]
     rows: list[dict] = field(default_factory=list)
-    table: list[dict] = field(default_factory=list)  # of bad inputs
+    table: list[dict] = field(default_factory=list)
+
+    def place(self, command: tuple[str, ...] = PLAIN, cached: bool = True) -> AbstractContextManager[Place]:
+        """A new place for a case."""
+        return place(self.words, command, self.cache if cached else None)
 
     def count(self, case: str, tried: int, survived: int, note: str = "") -> None:
-        """Keep the figures of a case, and say them."""
+        """Keep the figures of a case, and print them."""
         self.rows.append({"case": case, "tried": tried, "survived": survived, "lost": tried - survived, "note": note})
-        print(f"  {case}: {tried} tried, {survived} survived{', ' + note if note else ''}", flush=True)
+        print(f"  {case}: {tried} tried, {survived} survived {note}", flush=True)
 
-    def place(self, cached: bool = True) -> AbstractContextManager[Place]:
-        """A new place for a case."""
-        return place(self.words, self.cache if cached else None, self.command)
+    def fine(self, here: Place) -> bool:
+        """Whether the command, run to its end, leaves all as it should be."""
+        return here.to_end() == 0 and here.like(self.reference)
 
 
-def kills(campaign: Campaign, number: int, longest: float = 45.0, seed: int = 0,
-          victims: tuple[str, ...] = VICTIMS) -> None:  # fmt: skip
-    """kill -9 at random moments, one victim at a time, until `make all` has nothing left to do; then again."""
-    dice, done, orphans, outlived = random.Random(seed), 0, 0, 0
-    tried, survived = dict.fromkeys(victims, 0), dict.fromkeys(victims, 0)
+def kills(campaign: Campaign, number: int, command: tuple[str, ...], hows: Sequence[str], longest: float) -> None:
+    """Stop the command at random moments, in one way after another, and start it again until it is done."""
+    dice, done, ending, late = random.Random(number), 0, 0, 0
+    tried, survived = Counter(dict.fromkeys(hows, 0)), Counter[str]()
     while done < number:
-        here_tried = dict.fromkeys(victims, 0)
-        with campaign.place() as here:
+        stopped: list[str] = []
+        with campaign.place(command) as here:
             process = here.start()
-            while done < number and process.poll() != 0:
-                if process.poll() is not None:
+            while done < number and not ended(process, dice.uniform(0.5, longest)):
+                stopped.append(hows[done % len(hows)])
+                one, other = here.stop(process, stopped[-1])
+                done, ending, late = done + 1, ending + one, late + other
+                if ended(process, 1.0):
                     process = here.start()
-                _wait(process, dice.uniform(0.5, longest))
-                if process.poll() == 0:
-                    break
-                victim = victims[done % len(victims)]
-                lost, late = here.kill(victim)
-                orphans, outlived = orphans + lost, outlived + late
-                here_tried[victim] += 1
-                done += 1
-                print(f"  kill {done} of {number}: {victim}", flush=True)
-            ends(process)
-            fine = here.make_all() == 0 and here.like(campaign.reference)
-        for victim, times in here_tried.items():
-            tried[victim] += times
-            survived[victim] += times if fine else 0
-    for victim in victims:
-        case = f"kill -9 of {victim} at a random moment"
-        campaign.count(case, tried[victim], survived[victim], " ".join(campaign.words))
-    case = "a kernel is gone 5 s after its papermill or runner was killed"
-    campaign.count(case, orphans, orphans - outlived, " ".join(campaign.words))
+            here.to_end(process)
+            survived.update(stopped if campaign.fine(here) else ())
+        tried.update(stopped)
+        print(f"  stopped {done} of {number} times", flush=True)
+    what = "of `make all`" if command == MAKE else "of training"
+    for how in hows:
+        campaign.count(f"{how}, at a random moment {what}", tried[how], survived[how])
+    campaign.count(f"what has to end by itself after a stop {what} ends in time", ending, ending - late)
 
 
-def _wait(process: subprocess.Popen, seconds: float) -> None:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
+def tabled(campaign: Campaign, faults: Iterable[Fault]) -> None:
+    """Every fault of a table, once."""
+    for fault in faults:
+        campaign.count(fault.what, *tried(campaign, fault))
 
 
-MOMENTS = {  # what is being written -> the file that shows it
-    "a checkpoint is written": "results/**/*.checkpoint.*.partial",
-    "a record waits for its notebook": "results/**/*.trained",
-    "the cache is built": "cache/*.tmp",
-    "the summary is drawn": "results/*/summary.partial",
-}
-
-
-def moments(campaign: Campaign) -> None:
-    """kill -9 of everything while a certain file is being written."""
-    for what, pattern in MOMENTS.items():
-        with campaign.place(cached=what != "the cache is built") as here:
-            process = here.start()
-            while process.poll() is None and not any(here.folder.glob(pattern)):
-                time.sleep(0.001)
-            caught = process.poll() is None
-            here.kill("all")
-            fine = caught and here.make_all() == 0 and here.like(campaign.reference)
-        campaign.count(f"kill -9 of all while {what}", int(caught), int(fine), "" if caught else "not caught in time")
-
-
-def truncate(path: Path) -> None:
-    """Half of a file is lost."""
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip(path: Path) -> None:
-    """One bit of a file is another."""
-    content = bytearray(path.read_bytes())
-    content[len(content) * 2 // 3] ^= 4
-    path.write_bytes(bytes(content))
-
-
-DAMAGED = {  # what -> the file, what is said of it
-    "record": ("results/*/*/*-s0-*.json", "is kept as"),
-    "notebook": ("results/*/*/*-s0-*.ipynb", "not a whole notebook"),
-    "cached array": ("cache/*.npy", "damaged"),
-    "checkpoint": ("results/*/*/*.checkpoint", "its checksum does not fit"),
-}
-
-
-def damage(campaign: Campaign) -> None:
-    """Spoil one file of a half-done or finished matrix; `make all` has to name it and to end as it should."""
-    for what, (pattern, said) in DAMAGED.items():
-        for spoil in (truncate, flip):
-            if what == "notebook" and spoil is flip:
-                continue  # a letter of a text that is still a notebook: no number is read from it
-            with campaign.place() as here:
-                if what == "checkpoint":
-                    process = here.start()
-                    while process.poll() is None and not any(here.folder.glob(pattern)):
-                        time.sleep(0.01)
-                    here.kill("all")
-                else:
-                    here.make_all()
-                path = sorted(here.folder.glob(pattern))[0]
-                spoil(path)
-                if what == "cached array":
-                    shutil.rmtree(here.results)
-                code, fine = here.make_all(), here.like(campaign.reference)
-                named = path.name in here.printed() or _in_a_notebook(here, path.name)
-                fine = fine and code == 0 and named and (said in here.printed() or _in_a_notebook(here, said))
-            campaign.count(f"a {what} is {'truncated' if spoil is truncate else 'changed by a bit'}", 1, int(fine))
-
-
-def _in_a_notebook(here: Place, text: str) -> bool:
-    return any(text in path.read_text() for path in here.results.rglob("*.ipynb"))
+def tried(campaign: Campaign, fault: Fault) -> tuple[int, int, str]:
+    """(1, whether it survived, a note); (0, 0, a note) where the moment or the file did not come."""
+    with campaign.place(fault.command, fault.cached) as here:
+        process, late = here.start(), 0
+        if fault.until:
+            if not here.comes(fault.until, process):
+                return 0, 0, "not tried: the moment did not come"
+            _, late = here.stop(process, fault.how)
+        here.to_end(process)
+        kept = {path: path.read_bytes() for path in here.files(RECORDS)}
+        if fault.spoilt:
+            if not (found := here.files(fault.spoilt)):
+                return 0, 0, "not tried: no such file"
+            before = found[0].read_bytes()
+            fault.spoil(found[0])
+            kept.pop(found[0], None)
+            if fault.back:
+                here.to_end()
+                found[0].write_bytes(before)
+        fine = campaign.fine(here) and all(path.read_bytes() == content for path, content in kept.items())
+        return 1, int(fine and not late and "Traceback" not in here.printed()), ""
 
 
 def places(campaign: Campaign) -> None:
     """A full disk, results that may not be written. Needs the right to mount, else it says that it was not tried."""
-    for what, options in (("a full disk", "size=40k"), ("read-only results", "ro,size=1m")):
-        with campaign.place() as here:
-            here.results.mkdir()
-            mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(here.results)]
+    for what, options in (("a full disk", "size=8k"), ("read-only results", "ro,size=1m")):
+        with campaign.place(MAKE) as here:
+            (here.folder / "results").mkdir()
+            mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(here.folder / "results")]
             if subprocess.run(mount, capture_output=True).returncode:
-                campaign.count(f"{what}: one line, no record", 0, 0, "not tried: no right to mount here")
+                campaign.count(f"{what}: no record", 0, 0, "not tried: no right to mount here")
                 continue
             try:
-                code = here.make_all()
-                said = [line for line in here.printed().splitlines() if "No space left" in line or "Read-only" in line]
-                none = not list(here.results.rglob("*-s[0-9]*-*.json"))
+                refused = here.to_end() > 0 and not here.files(RECORDS) and "Traceback" not in here.printed()
             finally:
-                subprocess.run(["umount", str(here.results)], check=True)
-            fine = code != 0 and bool(said) and none and "Traceback" not in here.printed()
-            again = here.make_all() == 0 and here.like(campaign.reference)
-        campaign.count(f"{what}: one line, no record; then, with room, all of it", 1, int(fine and again))
+                subprocess.run(["umount", mount[-1]], check=True)
+            campaign.count(f"{what}: no record; then, with room, all of it", 1, int(campaign.fine(here) and refused))
 
 
 def company(campaign: Campaign) -> None:
-    """Two at once, a dead one's lock, and stopping in peace."""
-    with campaign.place() as here:
-        first = here.start()
-        time.sleep(1)
-        fine = here.make_all() == 0 and ends(first) == 0 and here.like(campaign.reference)
-        waited = here.printed().count("in use by process") == 1
-        trained = here.printed().count(": done in") == len(campaign.reference)
-    campaign.count("two `make all` at once: the second waits and says for whom", 1, int(fine and waited and trained))
-    for name, number in (("SIGTERM", signal.SIGTERM), ("Ctrl-C", signal.SIGINT)):
-        with campaign.place() as here:
-            process = here.start()
-            while process.poll() is None and not any(here.results.rglob("*.checkpoint")):
-                time.sleep(0.01)
-            began = time.monotonic()
-            if number == signal.SIGINT:
-                os.killpg(process.pid, number)  # the terminal tells the whole group
-            else:
-                process.send_signal(number)
-            process.wait(60)
-            took = time.monotonic() - began
-            psutil.wait_procs(here.processes()["kernel"], timeout=max(0.0, 2 - took))
-            quiet = not any(here.processes().values())
-            said = "stopped; it will go on after epoch" in here.printed()
-            fine = took < 2 and quiet and said and here.make_all() == 0 and here.like(campaign.reference)
-        campaign.count(f"{name}: everything ends within 2 s, after saying where it will go on", 1, int(fine),
-                       f"took {took:.1f} s")  # fmt: skip
+    """The same command twice at once."""
+    for what, command in (("two trainings of the same runs at once", PLAIN), ("two `make all` at once", MAKE)):
+        with campaign.place(command) as here:
+            codes = [here.to_end(process) for process in (here.start(), here.start())]
+            campaign.count(what, 1, int(codes == [0, 0] and campaign.fine(here)))
 
 
 def inputs(campaign: Campaign) -> None:
     """The table of bad inputs."""
-    from benchmarks import bad_input
-
-    campaign.table = bad_input.run_table()
-    as_said = sum(row["as_said"] for row in campaign.table)
-    campaign.count("bad inputs: what the table below says", len(campaign.table), as_said)
+    campaign.table = [cases.run(case) for case in (*IMAGES, *FOLDERS, *FILES)]
+    campaign.count("bad inputs", len(campaign.table), sum(row["as_expected"] for row in campaign.table))
 
 
-def read_settings(words: list[str]) -> dict[str, str]:
-    """NAME=value words, as make passes them. Raises UserError on an unknown one."""
-    defaults = {"KILLS": "50", "PROFILE": "tiny", "DATASETS": "", "RESULTS": "results"}
-    settings = with_defaults(words, defaults, PARTS)
-    if not settings["KILLS"].isdecimal():
-        raise UserError(f"KILLS={settings['KILLS']!r}: allowed: a whole number")
-    if settings["DATASETS"] and settings["PARTS"] != "kills":
-        raise UserError(f"DATASETS={settings['DATASETS']!r}: for PARTS=kills alone; other parts need one small run")
-    return settings
+def stopped_often(campaign: Campaign, number: int) -> None:
+    """Trainings, and a fifth as often `make all` with its kernels."""
+    kills(campaign, number, PLAIN, (ALL, SIGTERM, CTRL_C), 15.0)
+    kills(campaign, number // 5, MAKE, tuple(STOPS)[:5], 45.0)
 
 
-def work(settings: dict[str, str]) -> int:
-    """Run the parts asked for, write figures and page; returns the exit code."""
-    from entr_utils import timing
-
-    lost = 0
-    do: dict[str, Callable[[Campaign], None]] = {
-        "kills": partial(kills, number=int(settings["KILLS"])), "moments": moments, "damage": damage, "places": places,
-        "company": company, "inputs": inputs,
-    }  # fmt: skip
-    which = [f"DATASETS={settings['DATASETS']}"] if settings["DATASETS"] else []
-    for part in settings["PARTS"].split():
-        words, began = (f"PROFILE={settings['PROFILE']}", *(which if part == "kills" else ONE)), time.monotonic()
-        with place(words) as here:
-            print(f"{part}: the reference, which nobody disturbs", flush=True)
-            if part != "inputs" and here.make_all():
-                raise UserError(f"the reference failed: {here.printed().strip().splitlines()[-1]}")
-            campaign = Campaign(words, here.outcome(), here.folder / "cache")
+def command(given_words: Sequence[str]) -> int:
+    """Run the parts asked for, write figures and page; the exit code."""
+    given = cli.read(given_words, ("KILLS", "PARTS", *cli.MATRIX))
+    number = cli.fields({"KILLS": "50"} | given, {"KILLS": int})["kills"]
+    whole("KILLS", number, 0, 10_000)
+    do: dict[str, Callable[[Campaign], None]] = {"kills": partial(stopped_often, number=number)}
+    do |= {name: partial(tabled, faults=table) for name, table in FAULTS.items()}
+    do |= {"places": places, "company": company, "inputs": inputs}
+    asked = {name: value for name, value in given.items() if name not in ("KILLS", "PARTS", "RESULTS")}
+    lost, folder = 0, Path(given.get("RESULTS", "results")) / "faults"
+    for part in bench.parts_of(given, do):
+        began, matrix = time.monotonic(), USUAL | OTHERS.get(part, {}) | asked
+        words = [f"{name}={value}" for name, value in matrix.items()]
+        words += [SAMPLES] if matrix["PROFILE"] == "tiny" and "DATA" not in matrix else []
+        with place(tuple(words)) as here:
+            if part != "inputs" and here.to_end():
+                raise UserError(f"the run that nobody disturbs failed: {here.printed().strip().splitlines()[-1]}")
+            campaign = Campaign(here.words, here.folder / "cache", here.outcome())
             print(f"{part}: {len(campaign.reference)} runs in {time.monotonic() - began:.0f} s", flush=True)
             do[part](campaign)
-            keep(Path(settings["RESULTS"]) / "faults", part, campaign, timing.environment(), time.monotonic() - began)
-            lost += sum(row["lost"] for row in campaign.rows)
-    return 1 if lost else 0
-
-
-def keep(folder: Path, part: str, campaign: Campaign, environment: dict, seconds: float) -> None:
-    """Put the figures of a part into faults.json, and draw the page again."""
-    path = folder / "faults.json"
-    entry = {"environment": environment, "seconds": seconds, "words": campaign.words,
-             "runs": len(campaign.reference), "rows": campaign.rows, "table": campaign.table}  # fmt: skip
-    of = " ".join(word.partition("=")[2] for word in campaign.words if word not in ("PROFILE=tiny", *ONE))
-    known = files.known(path) | {f"{part} ({of})" if of else part: entry}
-    ordered = {name: known[name] for name in sorted(known, key=lambda name: (PARTS.index(name.split()[0]), name))}
-    files.write_json(ordered, path)
-    (folder / "README.md").write_text(page(ordered))
+        name = part if matrix["PROFILE"] == "tiny" else f"{part} ({matrix['PROFILE']})"
+        entry = {"words": campaign.words, "runs": len(campaign.reference), "rows": campaign.rows}
+        entry |= {"seconds": time.monotonic() - began, "table": campaign.table}
+        write_whole(folder / "README.md", page(bench.keep(folder / "faults.json", name, **entry)).encode())
+        lost += sum(row["lost"] for row in campaign.rows)
+    return min(1, lost)
 
 
 def page(known: dict) -> str:
     """The tables for people."""
-    lines = ["# What happens when something goes wrong", "",
-             "Written by `make faults`. Runs are stopped at any moment and files spoilt; then `make all` has to end "
-             "with every record equal, bit for bit, to that of a run that nobody disturbed, and with a summary.", "",
-             "| case | tried | survived | lost | note |", "|---|---|---|---|---|"]  # fmt: skip
-    for entry in known.values():
-        lines += [f"| {row['case']} | {row['tried']} | {row['survived']} | {row['lost']} | {row['note']} |"
-                  for row in entry["rows"]]  # fmt: skip
-    lines += ["", *dict.fromkeys(
-        f"{', '.join(name for name in known if _where(known[name]) == where)}: {where}." for where in
-        map(_where, known.values()))]  # fmt: skip
-    if "inputs" in known:
-        from benchmarks import bad_input
-
-        lines += ["", "## What comes of bad input", "", bad_input.as_markdown(known["inputs"]["table"])]
-    return "\n".join(lines) + "\n"
-
-
-def _where(entry: dict) -> str:
-    env = entry["environment"]
-    what = f"matrices of {entry['runs']} ({' '.join(entry['words'])})" if entry["runs"] else "no run"
-    return f"{what} on {env['device']}, torch {env['torch']}, commit {short_commit(env)}"
-
-
-def main(arguments: list[str]) -> int:
-    """The command line: NAME=value words."""
-    stopped = "stopped; the parts that were done stay in faults.json"
-    return guarded(lambda: work(read_settings(arguments)), stopped)
+    rows = [(part, *row.values()) for part, entry in known.items() for row in entry["rows"]]
+    fed = [(*row.values(),) for entry in known.values() for row in entry["table"]]
+    places = [(part, entry["runs"], *map(entry["environment"].get, WHERE)) for part, entry in known.items()]
+    tables = (
+        markdown("part | case | tried | survived | lost | note", rows),
+        markdown(f"part | undisturbed runs | {' | '.join(WHERE)}", places),
+        markdown("bad input | what happens | message | as it should", fed),
+    )
+    return "\n\n".join([HEAD, *(table.data for table in tables)]) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    cli.start("benchmarks.faults", command)

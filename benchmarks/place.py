@@ -1,127 +1,183 @@
-"""A folder with results and a cache of its own in which `make all` is disturbed, and what it is compared with."""
+"""A folder with results and a cache of its own in which a command is disturbed.
+
+python -m benchmarks.place PROFILE=tiny SEEDS="0 1"        trains in this very process, without kernels
+"""
 
 import os
-import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import psutil
 
-from entr_utils import UserError, records
-from entr_utils.execution import whole
+from benchmarks.cases import noise, write
+from entr_utils import cli
+from entr_utils.notebook import ROOT, keys_shown
+from entr_utils.results import record
+from entr_utils.training import resume
+from entr_utils.util import UserError
 
-ROOT = Path(__file__).parents[1]
-VICTIMS = ("kernel", "papermill", "runner", "make", "all")
-ROLES = {"ipykernel_launcher": "kernel", "entr_utils.execution": "papermill", "entr_utils.runs": "runner"}
+MAKE = ("make", "-C", str(ROOT), "--no-print-directory", "all")
+PLAIN = (sys.executable, "-m", "benchmarks.place")
+KERNEL, PAPERMILL, RUNNER, TRAINER = "ipykernel_launcher", "entr_utils.notebook", "entr_utils.cli", "benchmarks.place"
+EVERY = (KERNEL, PAPERMILL, RUNNER, TRAINER, MAKE[3])  # texts in the command lines of what works in a place
+ALL, OF_KERNEL, SIGTERM, CTRL_C = "kill -9 of all", "kill -9 of the kernel", "SIGTERM", "Ctrl-C"
+STOPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # who is killed, and who has to end then
+    OF_KERNEL: ((KERNEL,), ()),
+    "kill -9 of papermill": ((PAPERMILL,), (KERNEL,)),
+    "kill -9 of the runner": ((RUNNER,), (KERNEL,)),
+    "kill -9 of make": ((MAKE[3],), ()),
+    ALL: (EVERY, EVERY),
+    SIGTERM: ((), EVERY),
+    CTRL_C: ((), EVERY),
+}
 OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # `make faults KILLS=1` hands its words down to every make below
-OUTLIVES = 5.0  # seconds after which a kernel without parent counts as one that outlives it
-PATIENCE = 3600.0  # seconds after which `make all` counts as hanging
-HANGS = 124  # its exit code then
+AT_ONCE, OUTLIVES = 2.0, 5.0  # seconds in which all ends after SIGTERM or Ctrl-C, a kernel without its parent
+PATIENCE = 3600.0  # seconds after which a command counts as hanging
+SAMPLES = "DATA={folder}/data"  # images in every place
+RECORDS = "results/**/*-s[0-9]*-*.json"
 
 
-def _as_a_terminal_does() -> None:
-    """A shell that starts a command in the background has it ignore Ctrl-C, and what that starts, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def train_all(words: Sequence[str]) -> int:
+    """Train what is asked for, one run after the other."""
+    from entr_utils.training import loop
+    from entr_utils.training.run import prepare
+
+    for cell in cli.matrix(cli.read(words, cli.MATRIX))[0]:
+        for run in prepare(cell):
+            loop.train(run)
+    return 0
 
 
-def ends(process: subprocess.Popen) -> int:
-    """The exit code of a process, HANGS where it goes on for more than PATIENCE."""
-    try:
-        return process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        return HANGS
+def write_samples(folder: Path) -> None:
+    """data/steel: three classes of twelve images of noise, and beside it their groups of two."""
+    names = [f"{label}/{i}.png" for label in ("lake", "pond", "wood") for i in range(12)]
+    rows = "".join(f"{name},{name[:4]}{i // 2}\n" for i, name in enumerate(names))
+    images = {f"data/steel/{name}": noise(name, (200, 200)).save for name in names}
+    write(folder, {**images, "data/steel_groups.csv": f"file,group\n{rows}".encode()})
+
+
+def ended(process: subprocess.Popen, seconds: float) -> bool:
+    """Whether a process ends within some time."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is not None
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process is at work."""
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @dataclass
 class Place:
-    """A folder with results and a cache of its own, and the processes that work there."""
+    """A folder, and the words of a command that works there."""
 
     folder: Path
     words: tuple[str, ...]
-    command: tuple[str, ...] = ("make", "-C", str(ROOT), "--no-print-directory", "all")
-    token: str = field(default_factory=lambda: f"{os.getpid()}-{random.getrandbits(32):x}")
+    command: tuple[str, ...] = PLAIN
 
-    @property
-    def results(self) -> Path:
-        return self.folder / "results"
-
-    def start(self, *more: str, **environment: str) -> subprocess.Popen:
-        """`make all` here; what it prints is added to a log."""
-        ours = {"ENTR_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.folder), "ENTR_FAULTS": self.token,
-                "ENTR_CHECKPOINT_SECONDS": "0"}  # fmt: skip
-        inherited = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
-        command = [*self.command, *self.words, f"RESULTS={self.results}", *more]
+    def start(self) -> subprocess.Popen:
+        """Start the command; what it prints is added to a log."""
+        inherited = {name: value for name, value in os.environ.items() if name not in (*OF_MAKE, *cli.MATRIX)}
+        ours = {"ENTR_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.folder), "PYTHONPATH": str(ROOT)}
+        ours |= {"ENTR_FAULTS": str(self.folder), "ENTR_CLOCK": "off", resume.SECONDS: "0"}  # checkpoints every epoch
+        words = [word.replace("{folder}", str(self.folder)) for word in (*self.words, "RESULTS={folder}/results")]
         with open(self.folder / "log", "a") as log:
-            return subprocess.Popen(command, env=inherited | ours | environment, stdout=log, stderr=log,
-                                    cwd=ROOT, start_new_session=True, preexec_fn=_as_a_terminal_does)  # fmt: skip
+            options: dict = {"stdout": log, "stderr": log, "cwd": ROOT, "start_new_session": True}
+            # What a shell starts in the background ignores Ctrl-C, and so would all that we start there.
+            options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+            return subprocess.Popen([*self.command, *words], env=inherited | ours, **options)
 
-    def make_all(self, *more: str, **environment: str) -> int:
-        """`make all` to its end; its exit code."""
-        return ends(self.start(*more, **environment))
+    def to_end(self, process: subprocess.Popen | None = None) -> int:
+        """The exit code of the command when it has ended, -1 where it hangs."""
+        process = process or self.start()
+        return process.returncode if ended(process, PATIENCE) else -1
+
+    def files(self, pattern: str) -> list[Path]:
+        """The files here that a pattern matches."""
+        return sorted(self.folder.glob(pattern))
+
+    def comes(self, pattern: str, process: subprocess.Popen) -> bool:
+        """Wait for a file that a pattern matches; whether it came before the command ended."""
+        while not self.files(pattern) and process.poll() is None:
+            time.sleep(0.002)
+        return process.poll() is None
 
     def printed(self) -> str:
+        """What all commands here have printed."""
         return (self.folder / "log").read_text()
 
-    def processes(self) -> dict[str, list[psutil.Process]]:
-        """Those that work here, by their part."""
-        found: dict[str, list[psutil.Process]] = {name: [] for name in VICTIMS[:-1]}
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("ENTR_FAULTS") == self.token and process.status() != psutil.STATUS_ZOMBIE:
-                    line = " ".join(process.cmdline())
-                    role = next((role for text, role in ROLES.items() if text in line), "")
-                    role = role or ("make" if process.name() == "make" else "")
-                    if role:
-                        found[role].append(process)
-            except psutil.Error:
-                continue
+    def processes(self, texts: Sequence[str]) -> list[psutil.Process]:
+        """Those at work here with one of some texts in their command line."""
+        found = []
+        for process in filter(alive, psutil.process_iter()):
+            with suppress(psutil.Error):
+                line, place = " ".join(process.cmdline()), process.environ().get("ENTR_FAULTS")
+                if place == str(self.folder) and any(text in line for text in texts):
+                    found.append(process)
         return found
 
-    def kill(self, victim: str) -> tuple[int, int]:
-        """kill -9; returns how many kernels lost their parent by it, and how many of these outlived it by more than
-        OUTLIVES seconds."""
-        found = self.processes()
-        kernels = found["kernel"] if victim in ("papermill", "runner") else []
-        for role in found if victim == "all" else [victim]:
-            for process in found[role]:
-                with suppress(psutil.Error):
-                    process.kill()
-        return len(kernels), len(psutil.wait_procs(kernels, timeout=OUTLIVES)[1])
+    def kill(self, texts: Sequence[str] = EVERY) -> None:
+        """kill -9 of those `processes`."""
+        for process in self.processes(texts):
+            with suppress(psutil.Error):
+                process.kill()
 
-    def clear(self) -> None:
-        """Nothing works here any more."""
-        self.kill("all")
+    def stop(self, process: subprocess.Popen, how: str) -> tuple[int, int]:
+        """Stop the command; how many processes had to end then, and how many did not within the time."""
+        killed, ending = STOPS[how]
+        waited, deadline = self.processes(ending), time.monotonic() + (OUTLIVES if killed else AT_ONCE)
+        self.kill(killed)
+        with suppress(ProcessLookupError):
+            if how == CTRL_C:
+                os.killpg(process.pid, signal.SIGINT)  # a terminal signals the whole group
+            elif how == SIGTERM:
+                process.terminate()
+        while any(map(alive, waited)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return len(waited), sum(map(alive, waited))
 
     def outcome(self) -> dict[str, dict]:
         """What can be compared of each record, by its file's name."""
-        return {path.name: records.repeatable(records.read(path)) for path in self.results.rglob("*-s[0-9]*-*.json")}
+        return {path.name: record.repeatable(record.read(path)) for path in self.files(RECORDS)}
 
     def like(self, reference: dict[str, dict]) -> bool:
-        """Whether all records are there, equal to the reference, with a notebook each and a summary."""
+        """Whether all records are there, equal to the reference, and `make all` leaves notebooks that show them."""
         try:
             found = self.outcome()
         except UserError:
             return False
-        notebooks = [path.with_suffix(".ipynb") for path in self.results.rglob("*-s[0-9]*-*.json")]
-        summaries = list(self.results.glob("*/summary.ipynb"))
-        return found == reference and len(summaries) == 1 and all(map(whole, [*notebooks, *summaries]))
+        keys = sorted(one["key"] for one in found.values())
+        shown = {path.stem: keys_shown(path) or [] for path in self.files("results/*/*.ipynb")}
+        drawn = self.command != MAKE or (shown.pop("summary", []) == keys == sorted(chain(*shown.values())))
+        return drawn and all(found.get(name) == one for name, one in reference.items())
 
 
 @contextmanager
-def place(words: tuple[str, ...], cache: Path | None = None,
-          command: tuple[str, ...] = Place.command) -> Iterator[Place]:  # fmt: skip
+def place(words: tuple[str, ...], command: tuple[str, ...] = PLAIN, cache: Path | None = None) -> Iterator[Place]:
     """A new place, with a copy of `cache`; it is gone afterwards, and so is what worked there."""
     with tempfile.TemporaryDirectory(prefix="entr-faults-", ignore_cleanup_errors=True) as folder:
         here = Place(Path(folder), words, command)
+        if SAMPLES in words:
+            write_samples(here.folder)
         if cache:
             shutil.copytree(cache, here.folder / "cache")
         try:
             yield here
         finally:
-            here.clear()
+            here.kill()
+
+
+if __name__ == "__main__":
+    cli.start("benchmarks.place", train_all)

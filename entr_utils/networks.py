@@ -6,15 +6,15 @@ Also the learning rates, one literal per dataset x network x weights, the same f
 import hashlib
 import pickle
 import warnings
-from functools import cache
 from pathlib import Path
 
 import torch
 import torchvision
-from fastai.vision.learner import create_head
 from torch import Tensor, nn
+from torch.nn import functional
 
-from entr_utils import UserError
+from entr_utils.settings import DROPOUT
+from entr_utils.util import Missing, UserError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -26,7 +26,7 @@ KNOWN_WEIGHTS = {
         "so its frozen features may favour small images",
 }  # fmt: skip
 
-# Learning rates of the head, chosen once with `range_test.find_lr` on the control (no_increase, seed 0) from training
+# Learning rates of the head, chosen once with fastai's range test on the control (no_increase, seed 0) from training
 # images alone: the suggestion, rounded down to 1, 2 or 5. Keys: (dataset, network, `weights_label`).
 LEARNING_RATES = {
     ("steel", "resnet18", "resnet18-standin.pt"): 1e-2,
@@ -70,8 +70,8 @@ def weights_file(network: str, weights: str) -> Path | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
         except Exception as error:  # no network, no disk, a damaged file: the way out is the same
-            raise UserError(f"weights=imagenet: {path.name} cannot be downloaded ({error}); "
-                            f"get the file elsewhere and name it with WEIGHTS=path") from error  # fmt: skip
+            raise Missing(f"weights=imagenet: {path.name} cannot be downloaded ({error}); "
+                          f"get the file elsewhere and name it with WEIGHTS=path") from error  # fmt: skip
     return path
 
 
@@ -96,7 +96,7 @@ class Network(nn.Module):
         self.trains = "all"
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast("cuda" if images.is_cuda else "cpu", self.dtype, enabled=self.dtype != torch.float32):
             return self.head(self.body(images)).float()
 
     def set_trains(self, trains: str) -> None:
@@ -116,10 +116,32 @@ class Network(nn.Module):
         return [list(part.parameters()) for part in (self.body[:6], self.body[6:], self.head)]
 
 
-def build(network: str, weights: str, classes: int, dropout: float, precision: str) -> Network:
+class ConcatPool(nn.Module):
+    """(n, c, h, w) to (n, 2 c): the maximum and the mean of each channel."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.cat([functional.adaptive_max_pool2d(maps, 1), functional.adaptive_avg_pool2d(maps, 1)], 1).flatten(
+            1
+        )
+
+
+def make_head(channels: int, classes: int, dropout: float = DROPOUT) -> nn.Sequential:
+    """Concat pooling, then twice batch-norm, dropout and a linear layer, with 512 units between (fast.ai 0.7).
+
+    Initial values are fastai's: its batch-norm begins with a bias of .001.
+    """
+    first, second = nn.BatchNorm1d(2 * channels), nn.BatchNorm1d(512)
+    for norm in (first, second):
+        nn.init.constant_(norm.bias, 1e-3)
+    inner = nn.Linear(2 * channels, 512, bias=False)
+    last = nn.Linear(512, classes, bias=False)
+    drops = (nn.Dropout(dropout), nn.Dropout(dropout))
+    return nn.Sequential(ConcatPool(), first, drops[0], inner, nn.ReLU(inplace=True), second, drops[1], last)
+
+
+def build(network: str, weights: str, classes: int, precision: str) -> Network:
     """A network with `classes` outputs; a fresh head from torch's current random state.
 
-    Head: concat pooling, batch-norm, dropout, 512, ReLU, batch-norm, dropout, classes (fast.ai 0.7).
     Raises UserError where the checkpoint does not fit.
     """
     resnet = torchvision.models.get_model(network)
@@ -128,17 +150,7 @@ def build(network: str, weights: str, classes: int, dropout: float, precision: s
     if path:
         _load_body(resnet, path)
     body = nn.Sequential(*list(resnet.children())[:-2])  # without pooling and fc
-    head = create_head(width, classes, lin_ftrs=[512], ps=[dropout, dropout])
-    return Network(body, head, DTYPES[precision]).to(memory_format=torch.channels_last)
-
-
-@cache
-def count(network: str, classes: int) -> tuple[int, int]:
-    """Parameters of body and head, counted without making them."""
-    with torch.device("meta"):
-        built = build(network, "none", classes, 0.5, "float32")
-    body, head = (sum(value.numel() for value in part.parameters()) for part in (built.body, built.head))
-    return body, head
+    return Network(body, make_head(width, classes), DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
 def _load_body(resnet: nn.Module, path: Path) -> None:

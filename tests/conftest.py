@@ -1,22 +1,23 @@
-"""Shared by all tests: a place of their own, tiny runs trained once for all workers, generated photographs."""
+"""Shared by all tests: a place of their own, a tiny network, tiny runs trained once, regimes of the tests' own.
+
+No torch until a test asks for it.
+"""
 
 import atexit
-import contextlib
+import dataclasses
 import functools
 import hashlib
-import io
 import os
-import pickle
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-# Before the package is imported, which reads its environment: no test touches the checkout's cache or waits for the
-# device lock of a training elsewhere on this machine, and a GPU stays out unless CUDA_VISIBLE_DEVICES names one:
-# bit-equal repetition is promised for a CPU.
+# Before the package is imported: no test touches the user's cache or waits for a training elsewhere on this machine, a
+# GPU stays out unless CUDA_VISIBLE_DEVICES names one (bit-equal repetition is promised for a CPU), one thread each.
 os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.gettempdir()  # pytest's own folders stay where they are looked for
 SCRATCH = tempfile.mkdtemp(prefix="entr-tests-")
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
@@ -25,224 +26,178 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the cache of the pr
     os.environ["ENTR_CACHE"] = f"{SCRATCH}/cache"
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{SCRATCH}/hypothesis"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-if "PYTEST_XDIST_WORKER" in os.environ:  # several workers: one thread each, and for the kernels they start
-    os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # ruff: noqa: E402
-import numpy as np
 import pytest
-import torch
-import torchvision
-from fastai.callback.core import Callback
-from PIL import Image
-from torch import nn
-from torchvision.models.resnet import BasicBlock
 
-from entr_utils import UserError, experiment, files, forecast, learning, locks, memory, networks, runs, training
+from entr_utils.regimes import REGIMES, Regime, register
+from entr_utils.regimes.base import BatchSpec, Step
 
 ROOT = Path(__file__).parents[1]
-TWO_RUNS = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=no_increase gradual")
-
-
-def new_place(tmp_path_factory) -> Path:
-    """An empty folder in which notebooks find the package, so that data/ and results/ are never the checkout's."""
-    folder = tmp_path_factory.mktemp("place")
-    (folder / "entr_utils").symlink_to(ROOT / "entr_utils")
-    return folder
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path_factory, monkeypatch):
-    """Every test runs in a folder of its own."""
-    folder = new_place(tmp_path_factory)
+def place(tmp_path_factory, monkeypatch) -> Path:
+    """Every test runs in a folder of its own, in which notebooks find the package."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "entr_utils").symlink_to(ROOT / "entr_utils")
     monkeypatch.chdir(folder)
     return folder
 
 
-@pytest.fixture(scope="session")
-def refused():
-    """Check that a call raises a UserError of one line which holds all fragments."""
+@dataclass(frozen=True)
+class Ramp(Regime):
+    """Grows with every batch, from a share of the size; no two batches of a tiny run show the same size."""
 
-    def check(call, *fragments):
-        with pytest.raises(UserError) as caught:
-            call()
-        text = str(caught.value)
-        assert "\n" not in text
-        assert [fragment for fragment in fragments if fragment not in text] == [], text
+    least: float = 0.4
 
-    return check
+    def spec(self, step: Step) -> BatchSpec:
+        return step.at(self.least + (1 - self.least) * step.progress)
 
 
-@pytest.fixture(scope="session")
-def photos():
-    """Make `folder/<class>/<i>.png`: each class a colour of its own under noise."""
+@dataclass(frozen=True)
+class Packed(Regime):
+    """Twice the images a batch while these are half the size: an epoch's last batch may be smaller."""
 
-    def make(folder: Path, classes=("heath", "lake", "wood"), per_class=8, size=(60, 48)) -> Path:
-        rng = np.random.default_rng(0)
-        for name in classes:
-            colour = rng.uniform(40, 215, 3)
-            (folder / name).mkdir(parents=True)
-            for i in range(per_class):
-                pixels = (colour + rng.normal(0, 20, (size[1], size[0], 3))).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / name / f"{i:02d}.png")
-        return folder
-
-    return make
+    def spec(self, step: Step) -> BatchSpec:
+        if step.phase.name == "RPL":
+            return step.at(1.0)
+        return dataclasses.replace(step.at(0.5), batch=2 * step.usual)
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """A torchvision ResNet18 state dict as the stand-in weights are: half precision, another number of classes."""
-    torch.manual_seed(7)
-    state = torchvision.models.resnet18(num_classes=110).state_dict()
-    path = tmp_path_factory.mktemp("weights") / "small.pt"
-    torch.save({name: value.half() if value.is_floating_point() else value for name, value in state.items()}, path)
-    return path
+@dataclass(frozen=True)
+class Averaged(Regime):
+    """Ends with the mean of its last layer over the epochs; every other batch is shown at half its contrast."""
+
+    def spec(self, step: Step) -> BatchSpec:
+        return dataclasses.replace(step.at(0.5), mode="pale" if step.batch % 2 else "")
+
+    def prepare(self, network, images):
+        network.register_buffer("mean", network.head[-1].weight.detach().clone())
+        return network
+
+    def forward(self, network, inputs, spec):
+        return network(inputs / 2 if spec.mode == "pale" else inputs)
+
+    def after_epoch(self, network, step) -> None:
+        network.mean += (network.head[-1].weight.detach() - network.mean) / (step.epoch + 1)
+
+    def finish(self, network, batches) -> None:
+        network.head[-1].weight.data.copy_(network.mean)
 
 
-def an_eighth_of_resnet(name: str) -> nn.Module:
+@pytest.fixture
+def own_regime() -> Iterator[Any]:
+    """A regime that a test brings along: `Ramp`, known as "ramp" until the test ends; also "packed" and "averaged"."""
+    known = dict(REGIMES)
+    for kind in (Ramp, Packed, Averaged):
+        register(kind)
+    yield Ramp
+    REGIMES.clear()
+    REGIMES.update(known)
+
+
+def an_eighth_of_resnet(name: str) -> Any:
     """Parts, blocks and names of a ResNet18, with one block a layer and an eighth of its channels."""
+    from torch import nn
+    from torchvision.models.resnet import BasicBlock
 
     def layer(inputs: int, outputs: int, stride: int = 2) -> nn.Module:
         narrower = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
         return BasicBlock(inputs, outputs, stride, narrower)
 
-    return nn.Sequential(OrderedDict(
-        conv1=nn.Conv2d(3, 8, 7, 2, 3, bias=False), bn1=nn.BatchNorm2d(8), relu=nn.ReLU(),
-        maxpool=nn.MaxPool2d(3, 2, 1), layer1=layer(8, 8, 1), layer2=layer(8, 16), layer3=layer(16, 32),
-        layer4=layer(32, 64), avgpool=nn.AdaptiveAvgPool2d(1), fc=nn.Linear(64, 7),
-    ))  # fmt: skip
+    stem = {"conv1": nn.Conv2d(3, 8, 7, 2, 3, bias=False), "bn1": nn.BatchNorm2d(8), "relu": nn.ReLU()}
+    layers = {"layer1": layer(8, 8, 1), "layer2": layer(8, 16), "layer3": layer(16, 32), "layer4": layer(32, 64)}
+    ends = {"avgpool": nn.AdaptiveAvgPool2d(1), "fc": nn.Linear(64, 7)}
+    return nn.Sequential(OrderedDict(stem | {"maxpool": nn.MaxPool2d(3, 2, 1)} | layers | ends))
+
+
+COUNTED: dict[tuple, float] = {}
 
 
 @pytest.fixture
-def narrow(monkeypatch, by_hand):
-    """Networks of this process are `an_eighth_of_resnet`: where many runs are trained only to be compared."""
+def narrow(monkeypatch) -> None:
+    """Networks of this process are `an_eighth_of_resnet`, whatever they are called; FLOPs are counted once a session,
+    and nobody asks git for a commit: both take as long as such a network's training."""
+    import torchvision
+
+    from entr_utils import machine
+    from entr_utils.training import step
+
+    count = step.flops_per_image
+
+    def counted(network, regime, spec, trains):
+        name = (regime.name, spec, trains, network.head[-1].out_features)
+        return COUNTED[name] if name in COUNTED else COUNTED.setdefault(name, count(network, regime, spec, trains))
+
     monkeypatch.setattr(torchvision.models, "get_model", an_eighth_of_resnet)
-    monkeypatch.setattr(networks, "count", networks.count.__wrapped__)  # what it keeps is of whole networks
+    monkeypatch.setattr(step, "flops_per_image", counted)
+    monkeypatch.setattr(machine, "git", lambda *words: "")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """Weights for `an_eighth_of_resnet` as a state dict in half precision, as the stand-in weights are."""
+    import torch
+
+    torch.manual_seed(7)
+    state = an_eighth_of_resnet("").state_dict()
+    path = tmp_path_factory.mktemp("weights") / "small.pt"
+    torch.save({name: value.half() if value.is_floating_point() else value for name, value in state.items()}, path)
+    return path
+
+
+def tiny(regime: str = "gradual", results: str | Path = "results", **fields) -> Any:
+    """A tiny run of steel, not yet trained: 7 classes of 12 drawn images, 4 epochs of 4 batches of 16."""
+    from entr_utils.settings import Cell
+    from entr_utils.training.run import prepare
+
+    usual = {"seeds": (fields.pop("seed", 0),), "profile": "tiny", "precision": "float32"}
+    return prepare(Cell("steel", regime=regime, results=str(results), **usual | fields))[0]
+
+
+def sum_of(module) -> str:
+    """sha256 of all parameters and buffers."""
+    values = [value.detach().cpu().contiguous().numpy().tobytes() for value in module.state_dict().values()]
+    return hashlib.sha256(b"".join(values)).hexdigest()
 
 
 @dataclass
 class Watched:
-    """A run that was trained under observation."""
+    """A run, its record, and checksums of head and body before each epoch and after the last."""
 
-    experiment: experiment.Experiment
-    record: dict = field(default_factory=dict)
-    heads: list[str] = field(default_factory=list)  # checksum before training and after each epoch
-    bodies: list[str] = field(default_factory=list)  # the same, batch-norm statistics included
-    forecast: dict = field(default_factory=dict)  # as it stood on disk when the first batch began
-
-
-class Watch(Callback):
-    """Keeps checksums of head and body, and the forecast that was written before."""
-
-    def __init__(self, run: Watched):
-        self.run = run
-
-    def before_fit(self):
-        self.run.heads.append(checksum(self.model.head))
-        self.run.bodies.append(checksum(self.model.body))
-
-    def before_batch(self):
-        if not self.run.forecast:
-            self.run.forecast = files.read_sealed(self.run.experiment.path.with_suffix(".forecast"))
-
-    def after_epoch(self):
-        self.before_fit()
+    run: Any
+    record: Any = None
+    heads: list[str] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
 
 
-def checksum(module) -> str:
-    """sha256 of all parameters and buffers."""
-    total = hashlib.sha256()
-    for value in module.state_dict().values():
-        total.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
+def train_watched(run) -> Watched:
+    """Train while somebody looks."""
+    from entr_utils.training import loop
+    from entr_utils.training.books import Books
 
+    watched, before, after = Watched(run), Books.begin_epoch, Books.test
 
-CACHE, MEASURE = memory.CACHE, forecast._measure
+    def look(act, books, *rest):
+        watched.heads.append(sum_of(books.network.head))
+        watched.bodies.append(sum_of(books.network.body))
+        return act(books, *rest)
 
-
-def train_watched(run: experiment.Experiment) -> Watched:
-    """`training.train` with one more callback, which only looks; its forecast is a real one, whoever asks first."""
-    watched, make_learner = Watched(run), learning.make_learner
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "CACHE", CACHE)
-        patch.setattr(forecast, "_measure", MEASURE)
-        forecast.of(run)  # its probe has a learner of its own
-        patch.setattr(learning, "make_learner", lambda a, b, cbs: make_learner(a, b, [*cbs, Watch(watched)]))
-        watched.record = training.train(run)
+        patch.setattr(Books, "begin_epoch", lambda *given: look(before, *given))
+        patch.setattr(Books, "test", lambda *given: look(after, *given))
+        watched.record = loop.train(run)
     return watched
 
 
-@pytest.fixture(scope="session")
-def common(tmp_path_factory) -> Path:
-    """A folder of this session, the same for all workers."""
-    own = tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-def once_for_all(path: Path, make: Callable[[], object]):
-    """What `make` returns: the first worker that asks makes it, the others wait, silently, and read it from `path`."""
-    with contextlib.redirect_stdout(io.StringIO()), locks.hold(path.with_suffix(".lock"), f"{path} is"):
-        if not path.exists():
-            path.write_bytes(pickle.dumps(make()))
-        return pickle.loads(path.read_bytes())
-
-
-@pytest.fixture(scope="session")
-def trained(common):
-    """A tiny run of steel by regime (and other parameters): each is trained once, when first asked for."""
-
-    @functools.cache
-    def once(regime: str, **parameters) -> Watched:
-        run = experiment.prepare("steel", profile="tiny", regime=regime, results=str(common / "results"), **parameters)
-        return once_for_all(common / f"{run.key}.pickle", lambda: train_watched(run))
-
-    return once
-
-
-def cost(size: int, what: str) -> dict[str, float]:
-    """A rate by hand: 1 ms for each 80 x 80 pixels and image, a tenth of it to resize, 1 FLOP and 100 bytes a pixel."""
-    seconds = size**2 / 80**2 / 1000
-    return {"seconds": seconds, "resize": seconds / 10, "flops": float(size**2), "bytes": 100.0 * size**2}
+@functools.cache
+def _once(regime: str, results: Path, **fields) -> Watched:
+    return train_watched(tiny(regime, results, **fields))
 
 
 @pytest.fixture
-def by_hand(tmp_path, monkeypatch) -> list[str]:
-    """No probe measures anything: rates are `cost`, in a cache of the test's own. What was asked for, in order."""
-    asked = []
-
-    def measure(network, p, size, what, batch):
-        asked.append(f"{size} {what}")
-        return cost(size, what)
-
-    monkeypatch.setattr(memory, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(forecast, "_measure", measure)
-    return asked
-
-
-@dataclass(frozen=True)
-class Made:
-    """What `make all` left."""
-
-    code: int
-    printed: str
-    results: Path
-
-    def one(self, pattern: str) -> Path:
-        """The only file of this name."""
-        (path,) = self.results.rglob(pattern)
-        return path
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory, common) -> Made:
-    """Two tiny runs and their summary, from the command line to the rendered notebooks."""
-
-    def make() -> Made:
-        place, out = new_place(tmp_path_factory), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-            patch.chdir(place)
-            code = runs.main(["all", *TWO_RUNS, f"RESULTS={place / 'results'}"])
-        return Made(code, out.getvalue(), place / "results")
-
-    return once_for_all(common / "made.pickle", make)
+def trained(narrow, own_regime, tmp_path_factory) -> Callable[..., Watched]:
+    """A tiny run by regime (and other fields of its cell): each is trained once in a session, when first asked for."""
+    return functools.partial(_once, results=tmp_path_factory.getbasetemp() / "results")

@@ -1,6 +1,8 @@
 """The networks: head, groups, what is frozen, and weights from files that may be anything."""
 
+import os
 import pickle
+import warnings
 from itertools import chain
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -8,17 +10,20 @@ from urllib.error import URLError
 
 import pytest
 import torch
-import torchvision
+from conftest import an_eighth_of_resnet
+from data_by_hand import refused
 from torch import nn
 
-from entr_utils import learning, networks
+from entr_utils import networks
+
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
-def build(weights="none", classes=5, dropout=0.4, network="resnet18"):
-    return networks.build(network, str(weights), classes, dropout, "float32")
+def build(weights: object = "none", precision: str = "float32") -> networks.Network:
+    return networks.build("resnet18", str(weights), 5, precision)
 
 
-def state_of(module) -> dict:
+def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
@@ -26,34 +31,25 @@ def same(before: dict, after: dict) -> bool:
     return all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-@pytest.mark.parametrize(("network", "width"), [("resnet18", 1024), ("resnet50", 4096)])
-def test_the_head_is_the_courses(network, width):
-    """Concat pooling, batch-norm, dropout, 512, ReLU, batch-norm, dropout, classes."""
-    head = build(network=network).head
-    names = ["AdaptiveConcatPool2d", "Flatten", "BatchNorm1d", "Dropout", "Linear", "ReLU", "BatchNorm1d", "Dropout"]
-    assert [type(layer).__name__ for layer in head] == [*names, "Linear"]
-    assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == [0.4, 0.4]
-    assert [(layer.in_features, layer.out_features) for layer in head if isinstance(layer, nn.Linear)] == [
-        (width, 512), (512, 5)]  # fmt: skip
+@pytest.mark.parametrize("seed", [3, 4])
+def test_the_head_begins_as_fastais(seed):
+    """The same layers, initial values and logits from the same random state, bit for bit."""
+    from fastai.vision.learner import create_head
+
+    torch.manual_seed(seed)
+    ours = networks.make_head(64, 5, 0.4)
+    torch.manual_seed(seed)
+    theirs = create_head(64, 5, ps=[0.4, 0.4])
+    values = [list(head.state_dict().values()) for head in (ours, theirs)]
+    assert all(map(torch.equal, *values))
+    assert len(values[0]) == len(values[1]) == 12
+    drops = [[layer.p for layer in head.modules() if isinstance(layer, nn.Dropout)] for head in (ours, theirs)]
+    assert drops == [[0.4, 0.4]] * 2
+    maps = torch.randn(2, 64, 3, 3)
+    assert torch.equal(ours.eval()(maps), theirs.eval()(maps))
 
 
-def test_logits_are_float32_whatever_the_precision():
-    network = networks.build("resnet18", "none", 5, 0.4, "bfloat16").eval()
-    logits = network(torch.zeros(2, 3, 32, 32))
-    assert logits.shape == (2, 5)
-    assert logits.dtype == torch.float32
-
-
-def test_loss_scaling_leaves_no_autocast_on():
-    """Where a step is broken off between a batch and its loss, nothing would switch it off again."""
-    scaling, autocast = learning.LossScaling(), MagicMock()
-    scaling.autocast = autocast
-    scaling.before_batch()
-    scaling.after_loss()
-    assert autocast.mock_calls == []
-
-
-def test_the_head_comes_from_the_random_state():
+def test_the_head_of_a_network_comes_from_the_random_state():
     heads = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
@@ -62,127 +58,123 @@ def test_the_head_comes_from_the_random_state():
     assert not same(heads[0], heads[2])
 
 
+def test_logits_are_float32_whatever_the_precision():
+    network, images = build(precision="bfloat16").eval(), torch.randn(2, 3, 32, 32)
+    seen: list[torch.dtype] = []
+    network.head[-1].register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    logits = network(images)
+    assert (logits.shape, logits.dtype, seen) == ((2, 5), torch.float32, [torch.bfloat16])
+
+
+def test_loss_scaling_leaves_no_autocast_on():
+    """Where a step is broken off between a batch and its loss, nothing would switch it off again."""
+    from entr_utils.training.loop import LossScaling
+
+    scaling, autocast = LossScaling(), MagicMock()
+    scaling.autocast = autocast
+    scaling.before_batch()
+    scaling.after_loss()
+    assert autocast.mock_calls == []
+
+
 def test_three_groups_hold_every_parameter_once():
+    """conv1 to layer2, layer3 and 4, the head: of the body 0 conv1, 1 bn1, 4 to 7 layer1 to layer4."""
     network = build()
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     groups = [[names[id(parameter)] for parameter in group] for group in network.groups()]
     assert sorted(chain(*groups)) == sorted(names.values())
-    # body: 0 conv1, 1 bn1, 4 layer1, 5 layer2, 6 layer3, 7 layer4
-    assert {".".join(name.split(".")[:2]) for name in groups[0]} == {"body.0", "body.1", "body.4", "body.5"}
-    assert {".".join(name.split(".")[:2]) for name in groups[1]} == {"body.6", "body.7"}
-    assert {name.split(".")[0] for name in groups[2]} == {"head"}
+    assert {name[:6] for name in groups[0]} == {"body.0", "body.1", "body.4", "body.5"}
+    assert {name[:6] for name in groups[1]} == {"body.6", "body.7"}
+    assert {name[:5] for name in groups[2]} == {"head."}
 
 
-def step(network, optimiser):
+def step(network: networks.Network) -> None:
     network.train()
-    optimiser.zero_grad()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     nn.functional.cross_entropy(network(torch.randn(4, 3, 32, 32)), torch.tensor([0, 1, 2, 3])).backward()
     optimiser.step()
 
 
-def test_a_frozen_body_stays_bit_for_bit():
-    """No gradients, batch-norm in evaluation mode, and no change in parameters or statistics; the head learns."""
+def test_a_frozen_body_stays_bit_for_bit_and_learns_again_later():
+    """No gradients, none kept in the forward pass, batch-norm in evaluation mode; the head learns."""
     network = build()
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     network.set_trains("head")
     body, head = state_of(network.body), state_of(network.head)
     for _ in range(3):
-        step(network, optimiser)
+        step(network)
     assert all(parameter.grad is None for parameter in network.body.parameters())
     assert not any(module.training for module in network.body.modules())
     assert all(module.training for module in network.head.modules())
+    assert not network.body(torch.randn(2, 3, 32, 32)).requires_grad
     assert same(body, network.body.state_dict())
     assert not same(head, network.head.state_dict())
-
-
-def test_an_unfrozen_body_learns():
-    """After freezing, too: parameters and batch-norm statistics move again."""
-    network = build()
-    network.set_trains("head")
-    network.train()
     network.set_trains("all")
-    body = state_of(network.body)
-    step(network, torch.optim.SGD(network.parameters(), lr=0.1))
-    after = network.body.state_dict()
+    step(network)
     assert all(parameter.grad is not None for parameter in network.parameters())
-    assert not torch.equal(body["1.running_mean"], after["1.running_mean"])
-    assert not torch.equal(body["0.weight"], after["0.weight"])
-
-
-def test_evaluation_mode_is_for_the_whole_network():
-    network = build().eval()
-    assert not any(module.training for module in network.modules())
+    changed = [name for name, value in network.body.state_dict().items() if not torch.equal(value, body[name])]
+    assert {"0.weight", "1.running_mean", "7.conv2.weight"} <= {*changed}
+    assert not any(module.training for module in network.eval().modules())
 
 
 def test_a_checkpoint_fills_the_body(checkpoint):
     """Half precision and another number of classes do not matter; the head is new."""
-    state = torch.load(checkpoint, weights_only=True)
-    network = build(checkpoint)
-    assert torch.equal(network.body[0].weight, state["conv1.weight"].float())
-    assert torch.equal(network.body[7][1].bn2.running_var, state["layer4.1.bn2.running_var"].float())
-    assert network.head[-1].out_features == 5
-
-
-def of_another_network(path: Path) -> None:
-    torch.save(torchvision.models.resnet34().state_dict(), path)
-
-
-def of_other_shapes(path: Path) -> None:
-    torch.save(torchvision.models.resnet50().state_dict(), path)
-
-
-def of_parts(path: Path) -> None:
-    state = torchvision.models.resnet18().state_dict()
-    torch.save({name: value for name, value in state.items() if not name.startswith("layer4")}, path)
-
-
-def of_words(path: Path) -> None:
-    path.write_text("these are words\n")
-
-
-def of_nothing(path: Path) -> None:
-    path.touch()
-
-
-def of_a_list(path: Path) -> None:
-    torch.save([1, 2, 3], path)
-
-
-@pytest.mark.parametrize("make", [of_another_network, of_other_shapes, of_parts, of_words, of_nothing, of_a_list])
-def test_checkpoints_that_do_not_fit(make, tmp_path, refused):
-    make(tmp_path / "weights.pt")
-    refused(lambda: build(tmp_path / "weights.pt"), "weights.pt", "name a torchvision state dict of this network")
+    state, loaded = torch.load(checkpoint, weights_only=True), state_of(build(checkpoint))
+    assert torch.equal(loaded["body.0.weight"], state["conv1.weight"].float())
+    assert torch.equal(loaded["body.7.bn2.running_var"], state["layer4.bn2.running_var"].float())
+    assert len(loaded["head.7.weight"]) == 5
 
 
 class Code:
-    """Unpickled, it writes a file."""
-
-    def __init__(self, path: Path):
-        self.path = path
+    """Unpickled, it makes a folder."""
 
     def __reduce__(self):
-        return Path.touch, (self.path,)
+        return os.mkdir, ("executed",)
 
 
+def state(**changed) -> dict:
+    return an_eighth_of_resnet("").state_dict() | changed
+
+
+NOT_A_NUMBER = torch.full((8, 3, 7, 7), float("nan"))
+MISFITS = {
+    "other names": lambda: {f"module.{name}": value for name, value in state().items()},
+    "another shape": lambda: state(**{"conv1.weight": torch.zeros(64, 3, 7, 7)}),
+    "a layer missing": lambda: {name: value for name, value in state().items() if "layer4" not in name},
+    "a layer more": lambda: state(**{"layer5.weight": torch.zeros(1)}),
+    "NaN": lambda: state(**{"conv1.weight": NOT_A_NUMBER}),
+    "infinity": lambda: state(**{"bn1.bias": torch.full((8,), float("inf"))}),
+    "complex": lambda: state(**{"bn1.bias": torch.zeros(8, dtype=torch.complex64)}),
+    "sparse": lambda: state(**{"bn1.bias": torch.zeros(8).to_sparse()}),
+    "a list": lambda: [1, 2, 3],
+    "words for tensors": lambda: state(**{"bn1.bias": "words"}),
+    "nothing": dict,
+    "code": lambda: state(**{"bn1.bias": Code()}),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
 @pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
-def test_code_in_a_checkpoint_is_not_run(save, tmp_path, refused):
-    save({"conv1.weight": Code(tmp_path / "was here")}, tmp_path / "weights.pt")
-    refused(lambda: build(tmp_path / "weights.pt"), "weights.pt: cannot be loaded")
-    assert not (tmp_path / "was here").exists()
+def test_weights_that_do_not_fit(what, save, tmp_path):
+    """One line that names the file; nothing in it is executed, nothing is printed beside."""
+    with warnings.catch_warnings(action="ignore"):
+        save(MISFITS[what](), tmp_path / "weights.pt")
+    with warnings.catch_warnings(action="error"):
+        refused(lambda: build(tmp_path / "weights.pt"), tmp_path / "weights.pt")
+    assert not Path("executed").exists()
 
 
-@pytest.mark.parametrize(
-    ("weights", "label"),
-    [("imagenet", "imagenet"), ("none", "none"), ("/some/where/resnet18-standin.pt", "resnet18-standin.pt")],
-)
-def test_weights_label(weights, label):
-    assert networks.weights_label(weights) == label
+@pytest.mark.parametrize("content", [b"", b"these are words\n", b"PK\x03\x04", None])
+def test_files_that_are_no_weights(content, checkpoint, tmp_path):
+    """The last one: a whole file that was cut."""
+    (tmp_path / "weights.pt").write_bytes(checkpoint.read_bytes()[:9000] if content is None else content)
+    refused(lambda: build(tmp_path / "weights.pt"), tmp_path / "weights.pt")
+    refused(lambda: networks.weights_sha256("resnet18", str(tmp_path)), tmp_path)
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """torch's download folder in an empty place; returns the list of what is asked for."""
-    asked = []
+def hub(tmp_path, monkeypatch) -> list[tuple]:
+    """torch's download folder in an empty place without a network; what is asked for."""
+    asked: list[tuple] = []
 
     def download(url, path, hash_prefix=None, progress=True):
         asked.append((url.rpartition("/")[2], hash_prefix))
@@ -193,30 +185,24 @@ def hub(tmp_path, monkeypatch):
     return asked
 
 
-def test_imagenet_weights_that_cannot_be_downloaded(hub, refused):
-    refused(lambda: networks.weights_file("resnet18", "imagenet"),
-            "weights=imagenet", "resnet18-f37072fd.pth", "no network here", "WEIGHTS=path")  # fmt: skip
+def test_imagenet_weights_of_2018(hub, tmp_path):
+    """Downloaded under torchvision's name and checksum; used where they are; one line where neither can be."""
+    named = ("imagenet", "resnet18-f37072fd.pth", "no network here", "WEIGHTS")
+    refused(lambda: networks.weights_file("resnet18", "imagenet"), *named)
     assert hub == [("resnet18-f37072fd.pth", "f37072fd")]
-
-
-def test_imagenet_weights_that_are_there_are_used(hub, tmp_path):
-    """The weights of 2018 (IMAGENET1K_V1), by torchvision's name."""
     path = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
-    path.parent.mkdir()
-    torch.save(torchvision.models.resnet18().state_dict(), path)
+    torch.save(state(), path)
     assert networks.weights_file("resnet18", "imagenet") == path
-    assert torch.equal(build("imagenet").body[0].weight, torch.load(path)["conv1.weight"])
-    assert hub == []
+    assert torch.equal(state_of(build("imagenet"))["body.0.weight"], torch.load(path)["conv1.weight"])
+    assert len(hub) == 1
 
 
-def test_no_weights_have_no_file():
-    assert networks.weights_file("resnet18", "none") is None
-    assert networks.weights_sha256("resnet18", "none") == "none"
-
-
-def test_known_learning_rates_and_defaults():
+def test_names_of_weights_and_learning_rates():
     """One literal for a dataset, network and weights; a default by whether there are weights at all."""
-    (dataset, network, weights), rate = next(iter(networks.LEARNING_RATES.items()))
-    assert networks.learning_rate(dataset, network, weights) == rate
-    assert networks.learning_rate("own", "resnet50", "imagenet") == networks.DEFAULT_LR["pretrained"]
-    assert networks.learning_rate("own", "resnet50", "none") == networks.DEFAULT_LR["none"]
+    labels = [networks.weights_label(name) for name in ("imagenet", "none", "/some/where/resnet18-standin.pt")]
+    assert labels == ["imagenet", "none", "resnet18-standin.pt"]
+    assert networks.weights_file("resnet18", "none") is None
+    for where, rate in networks.LEARNING_RATES.items():
+        assert networks.learning_rate(*where) == rate
+    assert networks.learning_rate("own", "resnet50", "imagenet") == 0.01
+    assert networks.learning_rate("own", "resnet50", "none") == 0.005

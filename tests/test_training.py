@@ -1,478 +1,427 @@
 """One run: what it does to the network, what it counts as time, what it leaves behind."""
 
-import math
-import os
+import copy
+import json
 import random
-import sys
+import re
 import threading
-from collections import defaultdict
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import Averaged, tiny
+from data_by_hand import photos, refused
+from PIL import Image
 
-from entr_utils import (
-    UserError,
-    experiment,
-    images,
-    learning,
-    locks,
-    memory,
-    networks,
-    range_test,
-    records,
-    timing,
-    training,
-)
-from entr_utils.augmentation import make_augment, normalise
-from entr_utils.conditions import comparable
-from entr_utils.regimes import REGIMES, STEPS
+from entr_utils import machine, networks
+from entr_utils.data import store
+from entr_utils.data.augment import make_augment
+from entr_utils.results import record as records
+from entr_utils.results.record import repeatable
+from entr_utils.settings import PROFILES, Cell
+from entr_utils.training import books, loop, step
+from entr_utils.training.finder import find_lr
+from entr_utils.training.run import plan_of, prepare, prepare_own, rotated, specs
+from entr_utils.util import UserError
 
-SIZES = {"no_increase": [80] * 5, "gradual": [32, 48, 64, 80, 80], "stepwise": [32, 32, 80, 80, 80]}
+pytestmark = pytest.mark.usefixtures("narrow", "own_regime")
 
-
-def prepare(results, regime="gradual", **parameters) -> experiment.Experiment:
-    return experiment.prepare("steel", profile="tiny", regime=regime, results=str(results), **parameters)
-
-
-@pytest.fixture
-def run(tmp_path) -> experiment.Experiment:
-    """A run that has not been trained."""
-    return prepare(tmp_path / "results")
-
-
-@pytest.mark.parametrize("regime", REGIMES)
-class TestRecord:
-    """What a run leaves, in every regime."""
-
-    def test_it_is_valid(self, regime, trained):
-        one = trained(regime)
-        records.check(one.record, one.experiment.path)
-        assert one.record["regime"] == regime
-        assert one.record["key"] == one.experiment.key
-
-    def test_stages_are_figure_3(self, regime, trained):
-        stages = trained(regime).record["stages"]
-        assert [stage["name"] for stage in stages] == list(STEPS)
-        assert [stage["size"] for stage in stages] == SIZES[regime]
-        assert [stage["epochs"] for stage in stages] == [1, 1, 1, 1, 0]
-
-    def test_every_epoch_has_a_row(self, regime, trained):
-        epochs = trained(regime).record["epochs"]
-        assert [row["epoch"] for row in epochs] == [0, 1, 2, 3]
-        assert [row["size"] for row in epochs] == SIZES[regime][:4]
-        assert [row["stage"] for row in epochs] == list(STEPS[:4])
-
-    def test_seconds_add_up(self, regime, trained):
-        record = trained(regime).record
-        seconds = {stage["name"]: stage["seconds"] for stage in record["stages"]}
-        spent = defaultdict(float)
-        for row in record["epochs"]:
-            spent[row["stage"]] += row["seconds"]
-            assert row["seconds"] > row["resize_seconds"] >= 0
-        assert spent == {name: pytest.approx(seconds[name]) for name in STEPS[:4]}
-        assert record["seconds_subtotal"] == pytest.approx(sum(seconds[name] for name in ("SGDR", "CLRS", "CMult")))
-        assert record["seconds_total"] == pytest.approx(sum(seconds.values()))
-        assert record["wall_seconds"] > record["seconds_total"] + sum(record["warmup_seconds"].values())
-
-    def test_processor_seconds_add_up(self, regime, trained):
-        record, worked = trained(regime).record, defaultdict(list)
-        for row in record["epochs"]:
-            worked[row["stage"]].append(row["processor_seconds"])
-        kept = {stage["name"]: stage["processor_seconds"] for stage in record["stages"]}
-        if timing.device().type == "cuda":  # its work is not the processor's
-            assert set(kept.values()) == {None}
-            return
-        assert {name: sum(rows) for name, rows in worked.items()} == {name: kept[name] for name in STEPS[:4]}
-        assert min(kept.values()) > 0
-
-    def test_predictions_give_the_accuracies(self, regime, trained):
-        record = trained(regime).record
-        kept = record["predictions"]
-        truth, stages = np.array(kept["truth"]), {stage["name"]: stage for stage in record["stages"]}
-        for name, step in (("subtotal", "CMult"), ("rpl", "RPL"), ("total", "TTA")):
-            accuracy = (truth == kept[name]).mean()
-            assert record[f"accuracy_{name}"] == accuracy
-            assert stages[step]["accuracy_full_size"] == pytest.approx(accuracy)
-
-    def test_predictions_are_of_the_validation_images(self, regime, trained):
-        one = trained(regime)
-        loaded, validation = one.experiment.images, one.experiment.validation
-        assert one.record["predictions"]["image"] == [loaded.names[i] for i in validation]
-        assert one.record["predictions"]["truth"] == loaded.labels[validation].tolist()
-        assert one.record["n_train"] + one.record["n_val"] == len(loaded.labels) == 84
-
-    def test_images_seen(self, regime, trained):
-        """Four batches of 16 in 76 or 77 training images; five passes of test-time augmentation."""
-        record = trained(regime).record
-        assert [stage["images"] for stage in record["stages"]] == [64, 64, 64, 64, 5 * record["n_val"]]
-
-    def test_accuracy_at_both_sizes_is_one_where_the_sizes_are(self, regime, trained):
-        for stage in trained(regime).record["stages"]:
-            if stage["size"] == 80:
-                assert stage["accuracy_train_size"] == stage["accuracy_full_size"]
-
-    def test_warm_up_is_by_size_and_what_trains(self, regime, trained):
-        record = trained(regime).record
-        assert set(record["warmup_seconds"]) == {f"{size} all" for size in SIZES[regime]}
-        assert min(record["warmup_seconds"].values()) > 0
-
-    def test_the_forecast_was_written_before_the_first_step(self, regime, trained):
-        """And is in the record as it was said then."""
-        one = trained(regime)
-        assert one.forecast["seconds"] > 0
-        for name in ("seconds", "wall_seconds", "memory"):
-            assert one.record[f"forecast_{name}"] == one.forecast[name]
-        assert one.forecast["flops"] == pytest.approx(one.record["flops_total"], rel=0.001)  # any number of classes
-        assert one.record["prepare_seconds"] > 0
-
-    def test_it_says_what_was_used(self, regime, trained):
-        record = trained(regime).record
-        assert record["image_source"].startswith("synthetic micrographs")
-        assert record["weights"] == record["weights_sha256"] == "none"
-        assert record["environment"]["device"] == timing.device_model()
-        assert record["environment"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+PHASES = ("SGDR", "CLRS", "CMult", "RPL")
+SIZES = {  # of the last batch of the four epochs, and in which of them the whole set is resized
+    "no_increase": ([40, 40, 40, 40], []),
+    "gradual": ([16, 24, 32, 40], [0, 1, 2]),
+    "stepwise": ([16, 16, 40, 40], [0]),
+    "small": ([16, 16, 16, 16], [0]),
+    "reversed": ([40, 32, 24, 16], [1, 2, 3]),
+    "short": ([40, 40, 40, 40], []),
+    "blurred": ([40, 40, 40, 40], [0, 1, 2]),
+    "cropped": ([16, 24, 32, 40], [0, 1, 2]),
+    "ramp": ([20, 27, 32, 38], []),  # 16 + 24 x 3/16, 7/16, 11/16, 15/16
+    "packed": ([20, 20, 20, 40], [0]),
+    "averaged": ([20, 20, 20, 20], [0]),
+}
 
 
-def numbers(record: dict) -> tuple:
-    """All that has to come out the same again."""
-    return record["predictions"], [(row["loss"], row["accuracy"]) for row in record["epochs"]], record["flops_total"]
-
-
-def test_a_run_repeats_bit_for_bit(trained, run):
-    """Also after other runs in the same process, which drew other random numbers."""
-    torch.rand(3)
-    assert numbers(training.train(run)) == numbers(trained("gradual").record)
-
-
-def test_another_seed_is_another_run(trained):
-    first, other = trained("gradual"), trained("gradual", seed=1)
-    assert other.heads[0] != first.heads[0]
-    assert other.record["predictions"]["image"] != first.record["predictions"]["image"]
-    assert other.experiment.path != first.experiment.path
+@pytest.mark.parametrize("regime", SIZES)
+def test_what_a_run_leaves(regime, trained):
+    """A valid record: phases and epochs of its plan, seconds that add up, predictions by name."""
+    run, record, (sizes, resized) = trained(regime).run, trained(regime).record, SIZES[regime]
+    assert records.read(run.path) == record
+    assert (record.spec, record.work, record.share) == (run.spec, run.work, run.share)
+    assert [(row.epoch, row.phase, row.size) for row in record.epochs] == [*zip(range(4), PHASES, sizes, strict=True)]
+    assert [row.epoch for row in record.epochs if row.resize_seconds] == resized
+    assert all(row.seconds > row.resize_seconds for row in record.epochs)
+    phases = {phase.name: phase for phase in record.phases}
+    assert [*phases] == [*PHASES, "TTA"]
+    assert [(phase.epochs, phase.size) for phase in phases.values()] == [*((1, size) for size in sizes), (0, 40)]
+    assert [phase.seconds for phase in record.phases[:4]] == [row.seconds for row in record.epochs]
+    assert record.costs.wall > record.seconds_total + record.costs.warmup > record.costs.warmup > 0
+    shown = [sum(block.steps * block.spec.batch for block in epoch) for epoch in run.epochs]
+    assert [phase.images for phase in record.phases] == [*shown, 5 * record.split.n_val]
+    assert shown == [64] * 4 or regime == "short"
+    for block, row in zip((epoch[-1] for epoch in run.epochs), record.phases, strict=False):
+        assert row.accuracy_own == row.accuracy_full or block.spec.size < 40 or block.spec.detail
+    kept, loaded, judged = record.predictions, run.images, run.split.validation
+    assert (kept.image, kept.truth) == (tuple(loaded.names[i] for i in judged), tuple(loaded.labels[judged]))
+    for name, phase in (("subtotal", "CMult"), ("rpl", "RPL"), ("total", "TTA")):
+        assert phases[phase].accuracy_full == pytest.approx(np.mean(np.equal(kept.truth, getattr(kept, name))))
+    assert record.split.n_train + record.split.n_val == len(loaded.labels) == 84
+    assert (record.environment.device, record.attempts) == (machine.device_model(), ())
+    assert (record.source.kind, record.source.carries, record.costs.forecast) == ("formula", "both", None)
 
 
 def test_one_seed_is_one_head_and_one_split_for_all_regimes(trained):
-    runs = [trained(regime) for regime in REGIMES]
-    assert len({one.heads[0] for one in runs}) == 1
-    assert len({one.bodies[0] for one in runs}) == 1
-    assert len({tuple(one.record["predictions"]["image"]) for one in runs}) == 1
-    assert len({one.record["key"] for one in runs}) == 3
+    runs = [trained(regime) for regime in SIZES]
+    assert len({(one.heads[0], one.bodies[0], one.record.predictions.image) for one in runs}) == 1
+    assert len({one.record.key for one in runs}) == len(SIZES)
+    other = trained("gradual", seed=1)
+    assert other.heads[0] != runs[0].heads[0]
+    assert other.record.predictions.image != runs[0].record.predictions.image
+
+
+def batches_of(run) -> step.Batches:
+    chosen = run.split.training
+    pixels, labels = store.place(run.images.pixels, chosen), torch.from_numpy(run.images.labels[chosen])
+    return step.Batches(pixels, labels, run.epochs, make_augment("eight"))
+
+
+def test_regimes_see_the_images_in_one_order():
+    """In batches of the plan; a share of an epoch is its beginning; every epoch has an order of its own."""
+    seen: dict[str, list] = {}
+    for regime in (*SIZES, "short:share=0.5"):
+        batches, seen[regime] = batches_of(tiny(regime)), []
+        for epoch, blocks in enumerate(batches.epochs):
+            batches.begin(epoch)
+            images, labels = zip(*batches, strict=True)
+            sides = [(b.spec.batch, 3, b.spec.size, b.spec.size) for b in blocks for _ in range(b.steps)]
+            assert [tuple(one.shape) for one in images] == sides
+            seen[regime].append(torch.cat(labels).tolist())
+    whole = seen["no_increase"]
+    assert (len({tuple(labels) for labels in whole}), {*map(len, whole)}) == (4, {64})
+    assert seen.pop("short:share=0.5") == [labels[:32] for labels in whole]
+    short = seen.pop("short")
+    assert short == [labels[: len(some)] for labels, some in zip(whole, short, strict=True)]
+    assert all(labels == whole for labels in seen.values())
 
 
 @pytest.mark.parametrize("regime", ["gradual", "no_increase"])
-def test_the_body_is_bit_equal_until_rpl(regime, trained, checkpoint):
-    """Parameters and batch-norm statistics, evaluation and warm-up in between; then it learns."""
-    one = trained(regime, weights=str(checkpoint))
-    assert one.bodies[0] == one.bodies[1] == one.bodies[2] == one.bodies[3]
-    assert one.bodies[4] != one.bodies[3]
-    assert len(set(one.heads)) == 5
-    assert [stage["trains"] for stage in one.record["stages"]] == ["head", "head", "head", "all", "nothing"]
+def test_pretrained_layers_are_frozen_until_rpl(regime, trained, checkpoint):
+    """Parameters and batch-norm statistics bit for bit, evaluation and warm-up in between; then the body learns."""
+    one, scratch = trained(regime, weights=str(checkpoint)), trained(regime)
+    assert one.bodies[0] == one.bodies[1] == one.bodies[2] == one.bodies[3] != one.bodies[4]
+    assert len({*one.heads}) == len({*scratch.bodies}) == 5
+    assert [phase.trains for phase in one.record.phases] == ["head", "head", "head", "all", "nothing"]
+    lr = one.record.spec.lr
+    assert [phase.lr for phase in one.record.phases[:3]] == [(0, 0, lr)] * 3
+    assert one.record.phases[3].lr == pytest.approx((lr / 100, lr / 10, lr))
+    assert [phase.lr for phase in scratch.record.phases[:4]] == [(0.005,) * 3] * 4
+    assert (one.record.spec.weights, len(one.record.spec.weights_sha256)) == ("small.pt", 64)
 
 
-def test_the_body_that_trains_is_the_checkpoints(trained, checkpoint):
-    one = trained("gradual", weights=str(checkpoint))
-    network = learning.make_network(one.experiment)
-    state = torch.load(checkpoint, weights_only=True)
-    assert torch.equal(network.body[0].weight.cpu(), state["conv1.weight"].float())
-    assert one.record["weights"] == "small.pt"
-    assert set(one.record["warmup_seconds"]) == {"32 head", "48 head", "64 head", "80 all"}
-    assert len(one.record["weights_sha256"]) == 64
+# inputs, outputs, side of the kernel, side of the output; the first two rows are conv1 and layer1
+CONVOLUTIONS = [
+    (3, 8, 7, 20),
+    (8, 8, 3, 10),
+    (8, 8, 3, 10),
+    (8, 8, 1, 10),
+    (8, 16, 3, 5),
+    (16, 16, 3, 5),
+    (8, 16, 1, 5),
+]
+CONVOLUTIONS += [(16, 32, 3, 3), (32, 32, 3, 3), (16, 32, 1, 3), (32, 64, 3, 2), (64, 64, 3, 2), (32, 64, 1, 2)]
 
 
-def test_without_weights_everything_trains_from_the_start(trained):
-    one = trained("gradual")
-    assert len(set(one.bodies)) == 5
+def test_flops_by_hand(trained, checkpoint):
+    """Two a multiplication of an eighth of a ResNet18 at 40 px; backward twice as many, but for the first layer, whose
+    inputs need no gradients; a frozen body has no backward."""
+    body = [2 * inputs * outputs * side**2 * pixels**2 for inputs, outputs, side, pixels in CONVOLUTIONS]
+    head, forward = 2 * 128 * 512 + 2 * 512 * 7, sum(body)
+    steps = {"step head 40 b16": forward + 3 * head, "step all 40 b16": 3 * forward - body[0] + 3 * head}
+    assert trained("no_increase", weights=str(checkpoint)).record.flops == steps | {"tta": forward + head}
 
 
-def test_learning_rates_of_the_stages(trained, checkpoint):
-    """Head only, then 1/100, 1/10 and the whole rate; without weights the whole rate for all."""
-    pretrained, scratch = trained("gradual", weights=str(checkpoint)).record, trained("gradual").record
-    lr = pretrained["lr"]
-    assert [stage["lr"] for stage in pretrained["stages"][:3]] == [[0, 0, lr]] * 3
-    assert pretrained["stages"][3]["lr"] == pytest.approx([lr / 100, lr / 10, lr])
-    assert [stage["lr"] for stage in scratch["stages"][:4]] == [[scratch["lr"]] * 3] * 4
-
-
-def test_growing_images_costs_less_work(trained):
-    """By FLOPs: the frozen parts and the whole; no_increase, then stepwise, then gradual for these sizes."""
-    flops = {regime: trained(regime).record["flops_total"] for regime in REGIMES}
-    assert flops["no_increase"] > flops["stepwise"] > flops["gradual"]
-
-
-def test_a_frozen_body_costs_less_work(trained, checkpoint):
-    """Forward only, against forward and twice as much backward."""
-    each = trained("no_increase", weights=str(checkpoint)).record["flops_per_image"]
-    assert each["80 all"] > 2 * each["80 head"] > 0
-    assert each["80 head"] == pytest.approx(each["forward"], rel=0.05)
+def test_what_regimes_cost(trained):
+    """By FLOPs; short takes as many as gradual, to a batch."""
+    total = {regime: trained(regime).record.flops_total for regime in SIZES}
+    assert total["no_increase"] == total["blurred"] == max(total.values())
+    assert total["cropped"] == total["gradual"] == total["reversed"]
+    assert total["no_increase"] > total["stepwise"] > total["gradual"] > total["small"] == min(total.values())
+    assert total["short"] == pytest.approx(total["gradual"], abs=total["no_increase"] / 16)
 
 
 @pytest.fixture
-def clockwork(monkeypatch, narrow):
-    """Time that passes only where something is done: 10 a resize, 1 a training loss, 1000 a pass over validation."""
+def clockwork(monkeypatch) -> None:
+    """Time that passes only where something is done: 10 a resize, 1 a training loss, 1000 a pass over judged images."""
     now = SimpleNamespace(seconds=0.0)
 
-    def takes(seconds, function):
+    def takes(seconds, function, counts=lambda *arguments: True):
         def slow(*arguments, **named):
-            now.seconds += seconds
+            now.seconds += seconds if counts(*arguments) else 0
             return function(*arguments, **named)
 
         return slow
 
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now.seconds,
-                                                         process_time=lambda: 2 * now.seconds))  # fmt: skip
-    monkeypatch.setattr(images, "resize", takes(10, images.resize))
-    monkeypatch.setattr(learning, "predict", takes(1000, learning.predict))
-    monkeypatch.setattr(learning, "functional",
-                        SimpleNamespace(cross_entropy=takes(1, torch.nn.functional.cross_entropy)))  # fmt: skip
+    for module in (books, loop):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
+    monkeypatch.setattr(store, "resize", takes(10, store.resize, lambda pixels, size: pixels.shape[1] != size))
+    monkeypatch.setattr(step, "predict", takes(1000, step.predict))
+    losses = SimpleNamespace(cross_entropy=takes(1, torch.nn.functional.cross_entropy))
+    monkeypatch.setattr(loop, "functional", losses)
 
 
-def test_what_t_is(run, clockwork):
-    """Training steps, each stage's resize, and the five TTA passes; evaluation and warm-up are counted apart."""
-    record = training.train(run)
-    stages = record["stages"]
-    assert [stage["seconds"] for stage in stages] == [10 + 4] * 4 + [5 * 1000]
-    assert [stage["processor_seconds"] for stage in stages] == [2 * stage["seconds"] for stage in stages]
-    assert [stage["eval_seconds"] for stage in stages] == [1000 + 10 + 1000] * 4 + [0]  # at full and training size
-    assert record["warmup_seconds"] == {"32 all": 11, "48 all": 11, "64 all": 11, "80 all": 11}
-    assert record["seconds_subtotal"] == 3 * 14
-    assert record["seconds_total"] == 4 * 14 + 5000
+@pytest.mark.parametrize(("regime", "resizes"), [("gradual", [10, 10, 10, 0]), ("small", [10, 0, 0, 0])])
+def test_what_t_is(regime, resizes, clockwork):
+    """Training steps, resizes of the set, the five TTA passes at full size. Evaluation is counted apart: at full size
+    and at the size trained at, TTA too where that is another."""
+    record, small = loop.train(tiny(regime)), regime == "small"
+    assert [phase.seconds for phase in record.phases] == [*(seconds + 4 for seconds in resizes), 5 * 1000]
+    assert [phase.eval_seconds for phase in record.phases] == [2010] * 3 + ([2010, 5010] if small else [2000, 0])
+    assert (record.seconds_subtotal, record.seconds_total) == (sum(resizes) + 12, sum(resizes) + 16 + 5000)
+
+
+@pytest.mark.parametrize("regime", ["gradual", "averaged"])
+def test_a_run_repeats_bit_for_bit(regime, trained):
+    """Also after other runs in the same process, which drew other random numbers."""
+    torch.rand(3)
+    assert repeatable(loop.train(tiny(regime))) == repeatable(trained(regime).record)
 
 
 def random_states() -> tuple:
     """Of torch, random and numpy."""
-    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    return torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
 
 
-def batches_of(run: experiment.Experiment) -> images.Batches:
-    photos, labels = learning.place(run, run.training)
-    return images.Batches(photos, labels, run.parameters.batch, run.parameters.seed, make_augment("eight"))
+@pytest.mark.parametrize("regime", ["gradual", "ramp", "averaged"])
+def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
+    """A whole step of each kind, momentum included; weights, statistics, gradients and random states are as before."""
+    run, taken, take_step = tiny(regime, weights=str(checkpoint)), [], step.take_step
+    network = run.regime.prepare(networks.build("resnet18", str(checkpoint), 7, run.spec.precision), None)
 
+    def watched(network, regime, spec, optimiser, *rest):
+        take_step(network, regime, spec, optimiser, *rest)
+        assert all(parameter in optimiser.state for parameter in step.trained(network))
+        taken.append((network.trains, spec))
 
-@pytest.mark.parametrize(
-    ("regime", "pretrained", "steps"),
-    [
-        ("gradual", False, ["32 all", "48 all", "64 all", "80 all"]),
-        ("gradual", True, ["32 head", "48 head", "64 head", "80 all"]),
-        ("stepwise", True, ["32 head", "80 head", "80 all"]),
-    ],
-)
-def test_warm_up_puts_everything_back(regime, pretrained, steps, checkpoint, tmp_path, monkeypatch):
-    """A whole step, optimiser included, at each size with each part that trains, once; then weights, batch-norm
-    statistics, gradients and random states are as before, bit for bit."""
-    some = prepare(tmp_path, regime, weights=str(checkpoint) if pretrained else "none")
-    network, batches, taken, step = learning.make_network(some), batches_of(some), [], learning.step
-
-    def watched(network, optimiser, inputs, labels):
-        moments = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-        step(network, optimiser, inputs, labels)
-        assert all(parameter in optimiser.state for parameter in moments)  # its momentum: it did step
-        assert inputs.shape == (16, 3, inputs.shape[2], inputs.shape[2])
-        taken.append(f"{inputs.shape[2]} {'head' if len(moments) < len(list(network.parameters())) else 'all'}")
-
-    monkeypatch.setattr(learning, "step", watched)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    states = random_states()
-    seconds, flops = learning.warm_up(network, some, batches)
-    assert taken == list(seconds) == steps
+    monkeypatch.setattr(step, "take_step", watched)
+    before, states = copy.deepcopy(network.state_dict()), random_states()
+    assert step.warm_up(network, run.regime, batches_of(run))[0] > 0
+    assert taken == list(dict.fromkeys((block.step.phase.trains, block.spec) for block in run.plan))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert random_states() == states
-    assert min(seconds.values()) > 0
-    assert set(flops) == {*seconds, "forward"}
 
 
-def test_warm_up_changes_no_number(run, trained, by_hand, monkeypatch):
-    """A run whose warm-up only returns what another measured ends with the same losses and predictions."""
-    warm = trained("gradual").record
-    monkeypatch.setattr(learning, "warm_up", lambda *arguments: (warm["warmup_seconds"], warm["flops_per_image"]))
-    assert numbers(training.train(run)) == numbers(warm)
+def test_warm_up_changes_no_number(trained, monkeypatch):
+    """A run whose own network is never warmed up ends with the same losses and predictions."""
+    warm_up = step.warm_up
+    monkeypatch.setattr(step, "warm_up", lambda network, *rest: warm_up(copy.deepcopy(network), *rest))
+    assert repeatable(loop.train(tiny())) == repeatable(trained("gradual").record)
 
 
-def test_predictions_are_of_each_image(run):
-    """Probabilities, in order, the same in batches of any size; nothing is learnt, no gradient kept."""
-    network, (photos, _) = learning.make_network(run), learning.place(run, run.training[:7])
-    network.train()
-    bodies = [value.clone() for value in network.state_dict().values()]
-    whole, parts = (learning.predict(network, photos, batch) for batch in (7, 3))
-    assert whole.shape == (7, 7)
-    assert torch.allclose(whole.sum(1), torch.ones(7, device=whole.device), atol=1e-5)
-    assert torch.allclose(whole, parts, atol=1e-4)
-    assert torch.allclose(whole, learning.predict(network, photos, 7, normalise))  # what no augmentation means
-    assert not whole.requires_grad
-    assert all(map(torch.equal, bodies, network.state_dict().values()))
+def test_hooks_of_a_regime_are_called_when_they_should_be(monkeypatch):
+    """`prepare` once, `after_epoch` after each, `finish` before TTA, with the training batches once more."""
+    called: list[tuple] = []
+
+    def watch(name, hook, *given):
+        called.append((name, given[2]))
+        return hook(*given)
+
+    for name in ("prepare", "after_epoch", "finish"):
+        hook = partial(watch, name, getattr(Averaged, name))
+        monkeypatch.setattr(Averaged, name, lambda *given, hook=hook: hook(*given))
+    record = loop.train(tiny("averaged"))
+    assert [name for name, _ in called] == ["prepare", *["after_epoch"] * 4, "finish"]
+    assert [at.epoch for _, at in called[1:5]] == [0, 1, 2, 3]
+    assert [labels.tolist() for _, labels in called[5][1]] == [labels.tolist() for _, labels in called[5][1]]
+    works = {(work.mode, work.phase): work.n for work in record.work if work.kind in ("step", "hook")}
+    assert [works[mode, "RPL"] for mode in ("pale", "", "after_epoch", "finish")] == [2, 2, 1, 4]
 
 
-def test_finding_a_learning_rate_changes_nothing(trained, run):
-    """Neither random state nor record: the run that follows is the run without it."""
-    torch.manual_seed(11)
-    states = random_states()
-    identity = dict(run.identity)
-    rates, losses, suggested = range_test.find_lr(run, iterations=20)
+def test_finding_a_learning_rate_changes_nothing(trained, place):
+    """Neither random state nor files: the run that follows is the run without it."""
+    states, run = random_states(), tiny()
+    rates, losses, suggested = find_lr(run, iterations=20)
     assert random_states() == states
-    assert list(Path.cwd().iterdir()) == [Path.cwd() / "entr_utils"]
-    assert run.identity == identity
-    assert numbers(training.train(run)) == numbers(trained("gradual").record)
-    assert len(rates) == len(losses)
-    assert rates == sorted(rates)
-    assert rates[0] == pytest.approx(1e-5)
-    assert 0 < suggested < rates[-1] <= 10
+    assert [path.name for path in place.iterdir()] == ["entr_utils"]
+    assert repeatable(loop.train(run)) == repeatable(trained("gradual").record)
+    assert (len(rates), rates[0], rates == sorted(rates)) == (len(losses), pytest.approx(1e-5), True)
+    assert suggested is None or 0 < suggested < rates[-1] <= 10
 
 
-def test_a_loss_that_is_no_number_ends_the_run(run, narrow, monkeypatch, refused, tmp_path):
-    """Four warm-up steps, four of SGDR, one of CLRS, then it breaks: at once, not at the epoch's end. What is left
-    is the forecast, no record."""
-    calls = iter(range(1000))
+@pytest.mark.parametrize("at", [1, 6, 16])
+def test_a_loss_that_is_no_number_ends_the_run_at_once(at, monkeypatch):
+    """The line names phase, step and LR; no record and no checkpoint is left."""
+    losses, breaks, usual = iter(range(1, 100)), at, torch.nn.functional.cross_entropy
+    spoilt = SimpleNamespace(cross_entropy=lambda *given: usual(*given) * (np.nan if next(losses) >= breaks else 1))
+    monkeypatch.setattr(loop, "functional", spoilt)
+    monkeypatch.setenv("ENTR_CHECKPOINT_SECONDS", "0")
+    epoch, batch = divmod(at - 1, 4)
+    refused(lambda: loop.train(tiny()), PHASES[epoch], f"epoch {epoch + 1}", f"step {batch + 1} of 4", "LR=0.0005")
+    assert next(losses) == at + 1
+    assert [path.name for path in Path("results/tiny").iterdir()] == [".locks"]
 
-    def breaks(*arguments):
-        return torch.nn.functional.cross_entropy(*arguments) * (float("nan") if next(calls) >= 9 else 1)
 
-    monkeypatch.setattr(learning, "functional", SimpleNamespace(cross_entropy=breaks))
-    rate = run.identity["lr"] * (1 + math.cos(math.pi / 4)) / 2
-    refused(lambda: training.train(run), "not a number in CLRS, epoch 2 of 4, step 2 of 4", f"learning rate {rate:g}",
-            "lower lr")  # fmt: skip
-    assert next(calls) == 10
-    left = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
-    assert left == [run.path.with_suffix(".forecast").name]
+def test_out_of_memory_is_one_line(monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
+
+    monkeypatch.setattr(step, "take_step", full)
+    refused(lambda: loop.train(tiny()), "batch=16", "BATCH=8", machine.device_model())
+
+
+def test_a_problem_that_can_be_learnt_is_learnt(tmp_path, monkeypatch):
+    """Three colours: without training a third is right by chance."""
+    for label, colour in enumerate(((200, 40, 40), (40, 200, 40), (40, 40, 200))):
+        (tmp_path / "mine" / str(label)).mkdir(parents=True)
+        for i in range(24):
+            pixels = np.random.default_rng((label, i)).normal(colour, 30, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mine" / str(label) / f"{i}.png")
+    monkeypatch.setitem(PROFILES, "tiny", replace(PROFILES["tiny"], cycles=((2,), (2,), (2,), (4,))))
+    cell = Cell("own", regime="gradual", profile="tiny", batch=8, lr=0.01, data=str(tmp_path / "mine"), weights="none")
+    record = loop.train(prepare(cell)[0])
+    assert record.accuracy_total == 1
+    assert record.epochs[-1].loss < record.epochs[0].loss / 2
+
+
+def test_predictions_are_of_each_image_and_tta_is_their_mean():
+    """In order, the same in batches of any size; nothing is learnt, no gradient kept."""
+    network, augment = networks.build("resnet18", "none", 7, "float32").train(), make_augment("two")
+    some, before = store.place(tiny().images.pixels, np.arange(7)), copy.deepcopy(network.state_dict())
+    whole, parts = (step.predict(network, some, batch) for batch in (7, 3))
+    assert torch.allclose(whole.sum(1), torch.ones(7), atol=1e-5)
+    assert torch.allclose(whole, parts, atol=1e-5)
+    torch.manual_seed(0)
+    passes = [whole, *(step.predict(network, some, 7, augment) for _ in range(4))]
+    torch.manual_seed(0)
+    mean = step.predict_averaged(network, some, 7, augment)
+    assert torch.allclose(mean, torch.stack(passes).mean(0))
+    assert not mean.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_a_trained_run_is_read_not_trained(trained, monkeypatch):
     one = trained("gradual")
-    monkeypatch.setattr(learning, "make_network", lambda *arguments: pytest.fail("trained again"))
-    assert training.train(one.experiment) == one.record
+    monkeypatch.setattr(networks, "build", lambda *arguments: pytest.fail("trained again"))
+    assert loop.train(one.run) == one.record
 
 
-def test_a_run_is_done_only_when_it_is_finished(run, trained):
-    """Training leaves the record aside; the last cell of a notebook gives it its name."""
-    records.write(trained("gradual").record, records.unfinished(run.path))
-    assert not run.path.exists()
-    records.finish(run.path)
-    assert run.path.exists()
-    assert not records.unfinished(run.path).exists()
+@pytest.mark.parametrize("how", ["other images", "damaged", "another run's"])
+def test_a_record_that_does_not_count_is_put_aside_and_made_again(how, trained, capsys):
+    run, record = tiny(), trained("gradual").record
+    kept = records.Record.model_fields.keys() - {"key", "checksum"}
+    made: dict[str, Any] = {name: getattr(record, name) for name in kept}
+    changed = records.make(**made | {"source": record.source.model_copy(update={"contents": "0" * 64})})
+    found = {"other images": changed, "another run's": trained("gradual", seed=1).record, "damaged": record}[how]
+    content = json.dumps(found.model_dump(mode="json"))[: 3000 if how == "damaged" else None]
+    run.path.parent.mkdir(parents=True)
+    run.path.write_text(content)
+    assert repeatable(loop.train(run)) == repeatable(record)
+    assert run.path.with_name(f"{run.path.name}.aside").read_text() == content
+    assert run.path.name in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1}, {"size": 96}, {"lr": 0.5}, {"orientations": "two"},
-                                     {"data": "synthetic-fine"}, {"network": "resnet34"}, {"batch": 8},
-                                     {"precision": "bfloat16"}])  # fmt: skip
-def test_all_that_makes_the_numbers_is_in_the_key(changed, run, tmp_path):
-    other = prepare(tmp_path, **changed)
-    assert other.key != run.key
-    assert other.path.name != run.path.name
+def test_who_comes_second_waits_and_reads(monkeypatch):
+    """Two threads ask for the same run: it is trained once, and one of them prints that it waits."""
+    built, found, printed, build, waits = [], [], [], networks.build, threading.Event()
+
+    def slow(*arguments):
+        built.append(waits.wait(60))
+        return build(*arguments)
+
+    def show(text, **_):
+        printed.append(text)
+        waits.set()
+
+    monkeypatch.setattr(networks, "build", slow)
+    monkeypatch.setattr("builtins.print", show)
+    threads = [threading.Thread(target=lambda: found.append(loop.train(tiny()))) for _ in range(2)]
+    for act in (threading.Thread.start, partial(threading.Thread.join, timeout=60)):
+        for thread in threads:
+            act(thread)
+    assert (built, found[0] == found[1]) == ([True], True)
+    assert [tiny().path.stem in line for line in printed] == [True]
 
 
-def test_the_path_names_the_run(run, tmp_path):
-    folder = tmp_path / "results" / "tiny"
-    assert run.path.parent.parent == folder
-    assert run.path.name == f"steel-resnet18-gradual-s0-{run.key[:6]}.json"
+CHANGED: list[dict] = [
+    {"seed": 1},
+    {"size": 80},
+    {"lr": 0.5},
+    {"orientations": "two"},
+    {"data": "synthetic-fine"},
+    {"batch": 8},
+]
+CHANGED += [{"network": "resnet34"}, {"precision": "bfloat16"}, {"groups": "none"}]
 
 
-def test_groups_are_said_in_the_split(photos, tmp_path):
+def test_all_that_makes_the_numbers_is_in_the_key(checkpoint):
+    """And nothing else: no folder is."""
+    given: list[dict] = [
+        {},
+        *CHANGED,
+        {"weights": str(checkpoint)},
+        {"regime": "stepwise"},
+        {"regime": "stepwise:switch=RPL"},
+    ]
+    runs = [tiny(**fields) for fields in given]
+    assert len({run.spec.key for run in runs}) == len({run.path for run in runs}) == len(given)
+    assert runs[0].path == Path(f"results/tiny/steel-resnet18-gradual-s0-{runs[0].spec.key[:6]}.json")
+    assert tiny(results="elsewhere", checkpoint_dir=".").spec == runs[0].spec
+    assert specs(Cell("steel", regime="gradual", profile="tiny", precision="float32")) == [runs[0].spec]
+    assert runs[0].spec.augmentation == "eight"
+    assert specs(Cell("bees", profile="mechanism"))[0].augmentation == "two only"
+
+
+WRONG = [({"size": 38}, ("size=38", "gradual", "15 px", "16 px")), ({"regime": "fast"}, ("regime='fast'", "gradual"))]
+WRONG += [({"regime": "short:share=0.2"}, ("0.2", "4 batches")), ({"regime": "short:of=fast"}, ("fast", "gradual"))]
+WRONG += [({"precision": "float16"}, ("precision='float16'", "CUDA", "float32, bfloat16")), ({"data": "."}, ("steel",))]
+
+
+@pytest.mark.parametrize(("fields", "named"), WRONG)
+def test_what_cannot_be_run(fields, named):
+    refused(lambda: tiny(**fields), *named)
+
+
+@pytest.mark.parametrize("regime", ["gradual", "stepwise", "blurred"])
+def test_the_size_that_is_advised_can_be_run(regime):
+    for size in range(16, 39):
+        spec = tiny(regime).spec.model_copy(update={"size": size})
+        with pytest.raises(UserError) as caught:
+            plan_of(spec, 75)
+        advised = int(re.findall(r"\d+", str(caught.value))[-1])
+        plan, _ = plan_of(spec.model_copy(update={"size": advised}), 75)
+        assert min(block.spec.detail or block.spec.size for block in plan) >= 16
+
+
+def test_weights_that_do_not_fit_end_a_run_before_it_trains():
+    Path("weights.pt").write_text("words")
+    refused(lambda: loop.train(tiny(weights="weights.pt")), "weights.pt")
+
+
+def test_a_run_in_another_precision_is_nearly_the_same(trained):
+    other = loop.train(tiny(precision="bfloat16"))
+    losses, expected = ([row.loss for row in one.epochs] for one in (other, trained("gradual").record))
+    assert losses != expected
+    assert losses == pytest.approx(expected, rel=0.25)
+
+
+def test_images_kept_on_disk_train_as_those_in_memory(trained, monkeypatch):
+    monkeypatch.setattr(store, "free_memory", lambda place: 0)
+    assert repeatable(loop.train(tiny())) == repeatable(trained("gradual").record)
+
+
+def test_own_images_are_run_in_all_regimes(tmp_path):
+    """Seed by seed, in an order that rotates; groups named beside them are kept whole, and the record says so."""
     folder = photos(tmp_path / "mine")
-    csv = tmp_path / "groups.csv"
-    csv.write_text("file,group\n" + "".join(f"{name}/0{i}.png,{name}{i // 2}\n"
-                                            for name in ("heath", "lake", "wood") for i in range(6)))  # fmt: skip
-    run = experiment.prepare("own", profile="tiny", data=str(folder), groups=str(csv), results=str(tmp_path))
-    assert run.about["split"] == (
-        "seed 0, stratified by class, 90/10, 9 groups kept whole, 6 images of no known group each by itself"
-    )
-
-
-@pytest.mark.parametrize("seeds", ["", "0 x", "1.5", "-1"])
-def test_seeds_for_own_images(seeds, photos, tmp_path, refused):
-    folder = photos(tmp_path / "mine")
-    refused(lambda: experiment.prepare_own(str(folder), seeds, "tiny", weights="none"), f"seeds={seeds!r}",
-            "whole numbers separated by spaces")  # fmt: skip
-
-
-def test_own_images_are_run_in_all_regimes(photos, tmp_path):
-    """Seed by seed, in the order that rotates."""
-    runs = experiment.prepare_own(str(photos(tmp_path / "mine")), "0 1", "tiny", weights="none")
-    assert [(run.parameters.seed, run.parameters.regime) for run in runs] == [
-        (0, "no_increase"), (0, "gradual"), (0, "stepwise"), (1, "gradual"), (1, "stepwise"), (1, "no_increase")
-    ]  # fmt: skip
-    assert {run.images.source for run in runs} == {"the user's own images"}
-
-
-def test_a_user_error_is_shown_in_a_notebook_as_one_line():
-    assert UserError("seed='x': no")._render_traceback_() == ["UserError: seed='x': no"]
-
-
-def test_a_checkpoint_that_does_not_fit_ends_a_run_before_it_trains(tmp_path, refused):
-    (tmp_path / "weights.pt").write_text("words")
-    run = prepare(tmp_path, weights=str(tmp_path / "weights.pt"))
-    refused(lambda: training.train(run), "weights.pt: cannot be loaded")
-
-
-def test_two_runs_never_share_the_device(monkeypatch):
-    """The second says who has it, and waits until the first lets go."""
-    events, tried = [], threading.Event()
-
-    def second():
-        with locks.device():
-            events.append("second")
-
-    monkeypatch.setattr("builtins.print", lambda text, **_: (events.append(text), tried.set()))
-    with locks.device():
-        thread = threading.Thread(target=second)
-        thread.start()
-        assert tried.wait(30)
-        events.append("first ends")
-    thread.join(30)
-    assert events == [f"waiting: the device is in use by process {os.getpid()}", "first ends", "second"]
-
-
-def test_precision_is_one_the_networks_know():
-    assert timing.precision() in networks.DTYPES
-    assert timing.precision("bfloat16") == "bfloat16"
-
-
-def test_energy_is_of_the_gpu_in_use(monkeypatch):
-    """NVML counts GPUs that CUDA_VISIBLE_DEVICES hides, so it is asked by name. One it does not know has no counter."""
-    nvml = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
-                           nvmlDeviceGetTotalEnergyConsumption={"GPU-a": 1000, "GPU-b": 5000}.__getitem__)  # fmt: skip
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    for uuid, joules in (("b", 5.0), ("c", None)):
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index, uuid=uuid: SimpleNamespace(uuid=uuid))
-        assert timing.energy_joules() == joules
-
-
-@pytest.mark.skipif(timing.device().type != "cpu", reason="a GPU scales the loss")
-def test_float16_needs_cuda(tmp_path, refused):
-    refused(lambda: prepare(tmp_path, precision="float16"), "precision='float16'", "CUDA", "float32, bfloat16")
-
-
-def test_a_run_in_another_precision_is_another_run(tmp_path, narrow):
-    """The network computes in it, the record says it, and its key is another one's: bfloat16, or where that is what a
-    machine takes by itself, float32."""
-    usual = training.train(prepare(tmp_path))
-    other = "float32" if usual["precision"] == "bfloat16" else "bfloat16"
-    run = prepare(tmp_path, precision=other)
-    record = training.train(run)
-    assert learning.make_network(run).dtype == networks.DTYPES[other]
-    assert record["precision"] == record["identity"]["precision"] == other
-    assert record["key"] == run.key != usual["key"]
-    assert comparable(record["identity"]) != comparable(usual["identity"])
-    losses, usual_losses = ([row["loss"] for row in one["epochs"]] for one in (record, usual))
-    assert losses != usual_losses
-    assert losses == pytest.approx(usual_losses, rel=0.25)  # the same images, weights and order
-
-
-def test_images_kept_on_disk_train_as_those_in_memory(run, by_hand, trained, monkeypatch):
-    """Bit for bit; every block of images of the run lies in a mapped file that goes with it."""
-    expected = numbers(trained("gradual").record)
-    placed, empty_images = [], memory.empty_images
-
-    def watched(n, size):
-        placed.append(size)
-        return empty_images(n, size)
-
-    monkeypatch.setattr(memory, "place_for", lambda size, beside=0: "disk")
-    monkeypatch.setattr(memory, "empty_images", watched)
-    assert numbers(training.train(run)) == expected
-    assert placed[:2] == [80, 80]  # to train, to validate
-    assert {32, 48, 64} <= set(placed)
-    assert list(memory.CACHE.glob("images*")) == []
+    lines = [f"{name}/0{i}.png,{name}{i // 2}" for name in ("heath", "lake", "wood") for i in range(8)]
+    (tmp_path / "mine_groups.csv").write_text("\n".join(["file,group", *lines]))
+    runs = prepare_own(str(folder), (0, 1), profile="tiny", weights="none", batch=8)
+    order = [("no_increase", 0), ("gradual", 0), ("stepwise", 0), ("gradual", 1), ("stepwise", 1), ("no_increase", 1)]
+    assert [(run.spec.regime, run.spec.seed) for run in runs] == order
+    assert [rotated(tuple("abc"), seed) for seed in (0, 2, 3)] == [list("abc"), list("cab"), list("abc")]
+    record = loop.train(runs[1])
+    assert (record.split.by, record.split.groups, record.source.kind) == ("fold", 12, "folder")

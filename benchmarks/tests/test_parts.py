@@ -1,0 +1,140 @@
+"""What the bench measures, at tiny sizes. No test depends on a speed."""
+
+import os
+import signal
+from unittest import mock
+
+import pytest
+import torch
+
+from benchmarks import ceiling, growth, loops, precision, small, versus, ways
+from entr_utils.data import store
+from entr_utils.notebook import KERNEL_ENVIRONMENT
+
+
+@pytest.mark.usefixtures("narrow")
+class TestLoop:
+    def test_pairs_warm_up_take_turns_and_end(self):
+        done: list[str] = []
+        network, shown = loops.build(), loops.batches(loops.random_images(32, 32), 16)
+        before = {name: value.clone() for name, value in network.named_parameters()}
+        took = loops.alternate(network, shown, loops.Pairs(lambda: done.append("bare"), 0.0, 3, block=2))
+        assert took.shape == (3, 2)
+        assert len(done) == (1 + 3) * 2
+        assert (took[:, 0] > took[:, 1]).all()
+        assert all(value.equal(before[name]) for name, value in network.named_parameters())  # the rate is 0
+
+    def test_it_trains_as_a_run_does_epoch_by_epoch(self):
+        """Every epoch of the plan in an order of its own; a rate above 0 changes weights."""
+        orders = []
+        photos, labels = loops.random_images(32, 32), torch.arange(32) % 2
+        shown = loops.batches(photos, 16, labels, epochs=2)
+
+        class Look(loops.Callback):
+            def before_batch(self):
+                orders.append(self.yb[0].tolist())
+
+        network = loops.build(classes=2)
+        before = network.state_dict()["head.7.weight"].clone()
+        loops.fit(network, shown, [Look()], 2, 0.1)
+        assert len(orders) == 4
+        assert orders[:2] != orders[2:]
+        assert sorted(orders[0] + orders[1]) == sorted(labels.tolist())
+        assert not before.equal(network.state_dict()["head.7.weight"])
+
+    @pytest.mark.parametrize("trains", ceiling.TRAINS)
+    def test_a_row_of_the_ceiling(self, trains):
+        row = ceiling.cell("resnet18", 32, trains, 0.0, 2)
+        assert row["pairs"] == 2
+        parts = row["bare_ms"] + row["loading_ms"] + row["augmentation_ms"] + row["rest_ms"]
+        assert parts == pytest.approx(row["loop_ms"])
+        assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+        assert [check["measured"] for check in row["judged"]] == [row["ratio"]]
+
+    def test_more_images_are_compared_with_the_fewest(self):
+        rows = growth.by_count((16, 32), 32, rounds=1)
+        assert [row["images"] for row in rows] == [16, 32]
+        assert rows[0]["ratio"] == 1
+        assert [len(row["judged"]) for row in rows] == [0, 1]
+
+    def test_images_without_room_come_from_a_file(self):
+        free = store.free_memory
+        with mock.patch.object(store.tempfile, "TemporaryFile", wraps=store.tempfile.TemporaryFile) as opened:
+            rows = growth.by_place(16, 32, rounds=1, seconds=0.0)
+        assert [row["place"] for row in rows] == ["device", "disk"]
+        assert opened.call_count == 1
+        assert store.free_memory is free
+
+    @pytest.mark.parametrize("usual", ["float32", "bfloat16"])
+    def test_precisions_are_compared_with_float32(self, usual, monkeypatch):
+        monkeypatch.setattr(precision.machine, "precision", lambda wanted="": wanted or usual)
+        rows = precision.speed("bfloat16", 32, rounds=1, seconds=0.0)
+        assert [row["precision"] for row in rows] == ["float32", "bfloat16"]
+        assert rows[0]["ratio"] == 1
+        assert [row["emulated"] for row in rows] == [False, usual == "float32"]
+
+
+USUAL = {"ratio": 0.99, "bare_ms": 100.0, "augmentation_ms": 1.0, "loading_ms": 1.0, "rest_ms": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("measured", "wanted", "what"),
+    [
+        ({}, None, "arithmetic"),
+        ({"ratio": 0.9}, 0.88, "arithmetic"),
+        ({"ratio": 0.9, "augmentation_ms": 9.0}, None, "augmentation"),
+        ({"ratio": 0.5, "loading_ms": 60.0}, 0.88, "loading"),
+        ({"ratio": 0.5, "rest_ms": 99.0}, 0.88, "callbacks"),
+        ({"launch_share": 0.95}, None, "launches"),
+        ({"ratio": 0.5, "loading_ms": 60.0, "launch_share": 0.95}, None, "launches"),
+        ({"ratio": 0.4, "loading_ms": 160.0, "launch_share": 0.95}, None, "loading"),
+    ],
+)
+def test_what_binds(measured, wanted, what):
+    assert ceiling.binds(USUAL | measured, wanted) == what
+
+
+@pytest.fixture
+def little(monkeypatch):
+    """The small problem, smaller."""
+    for name, value in {"TRAIN": 5, "TEST": 2, "SIZE": 32}.items():
+        monkeypatch.setattr(small, name, value)
+    small.problem.cache_clear()
+    yield
+    small.problem.cache_clear()
+
+
+@pytest.mark.usefixtures("little", "narrow")
+def test_the_small_problem_is_the_same_for_both_ways():
+    """An accuracy of 14 images from each, the same again from the same seed."""
+    names = [name.split("/") for name in small.problem(3)]
+    assert [sum(name[0] == part for name in names) for part in ("train", "valid")] == [35, 14]
+    assert len({name[1] for name in names}) == 7
+    first = small.accuracy(ways.Ours, 3, 1, precision="float32")
+    assert first == small.accuracy(ways.Ours, 3, 1, precision="float32")
+    second = small.accuracy(ways.Fastai, 3, 1)
+    assert {round(14 * value, 6) % 1 for value in (first, second)} == {0}
+
+
+def test_the_ways_train_the_same_files(place):
+    versus.write_images(place / "images", {32: 32}, largest=40)
+    assert len([*(place / "images").rglob("train/*/*.jpg")]) == 32
+    assert len([*(place / "images").rglob("valid/*/*.jpg")]) == versus.CLASSES
+    for name in ways.WAYS:
+        ways.built.cache_clear()
+        milliseconds, prepared = ways.epoch(name, place / "images", 32)
+        assert milliseconds > 0
+        assert prepared > 0
+    assert ways.epoch("torchvision", place / "images", 32)[1] == prepared  # set up once
+
+
+def test_a_worker_has_settings_of_its_own_and_its_death_is_an_error(monkeypatch):
+    for name, value in KERNEL_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    assert KERNEL_ENVIRONMENT.items() <= versus.environment("ours").items()
+    with versus.workers(("fastai",)) as started:
+        pool = started["fastai"]
+        assert not any(pool.submit(os.getenv, name).result() for name in KERNEL_ENVIRONMENT)
+        os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+        with pytest.raises(RuntimeError):
+            pool.submit(os.getpid).result()

@@ -1,0 +1,180 @@
+"""The commands: python -m entr_utils.cli COMMAND NAME=value ..., or --make where the environment has make's values.
+
+Exit codes: 0 all is there, 1 a run failed, 2 something cannot be used, 3 images or weights are missing, 130 stopped.
+"""
+
+import argparse
+import inspect
+import os
+import re
+import shutil
+import signal
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from entr_utils import sweep
+from entr_utils.data.catalog import DATASETS
+from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
+from entr_utils.regimes import REGIMES, parse
+from entr_utils.results import record
+from entr_utils.settings import PAPER_DATASETS, PAPER_REGIMES, PROFILES, Cell, one_of, seeds_of
+from entr_utils.util import UserError, cache_folder
+
+Given = dict[str, str]
+PLACES: Mapping[str, type] = dict.fromkeys(("WEIGHTS", "DATA", "PRECISION", "CHECKPOINT_DIR", "RESULTS"), str)
+FIELDS: Mapping[str, type] = {**PLACES, "GROUPS": str, "SIZE": int, "BATCH": int, "LR": float}  # of a `Cell`
+MATRIX = ("PROFILE", "DATASETS", "NETWORKS", "REGIMES", "SEEDS", *FIELDS)
+COLAB = "https://colab.research.google.com"
+
+
+def read(words: Sequence[str], known: Iterable[str]) -> Given:
+    """Values by name: of NAME=value words or, for the word --make alone, of make. Raises UserError on unknown names."""
+    values, names = dict(word.partition("=")[::2] for word in words), sorted(known)
+    if [*words] == ["--make"]:
+        values, names = {name: os.environ.get(name, "") for name in names}, [*names, "PYTHON"]  # which setup.sh takes
+        overrides = f" {os.environ.get('MAKEFLAGS', '')}".partition(" -- ")[2]
+        words = re.findall(r"(?s)(?:\\.|[^ ])+", overrides)  # blanks in a value are escaped
+    for word in words:
+        if (name := re.split(r"\W", word)[0]) not in names:
+            raise UserError(f"{name}: unknown name; allowed: {', '.join(names)}")
+    return {name: value for name, value in values.items() if value.strip()}
+
+
+def fields(given: Given, kinds: Mapping[str, type] = FIELDS) -> dict[str, Any]:
+    """The fields of a `Cell` among the values. Raises UserError where one is not of its type."""
+    found: dict[str, Any] = {}
+    for name in filter(given.get, kinds):
+        try:
+            found[name.lower()] = kinds[name](given[name])
+        except ValueError:
+            raise UserError(f"{name}={given[name]!r}: allowed: a {'whole ' * (kinds[name] is int)}number") from None
+    return found
+
+
+def matrix(given: Given, profile: str = "") -> tuple[list[Cell], str]:
+    """The cells asked for, and how their profile was chosen. Raises UserError naming what is unknown."""
+    one_of("PROFILE", name := given.get("PROFILE", profile) or "quick", PROFILES)
+    usual = {"DATASETS": PAPER_DATASETS, "NETWORKS": PROFILES[name].networks, "REGIMES": PAPER_REGIMES}
+    lists = [given[key].split() if key in given else default for key, default in usual.items()]
+    for dataset in lists[0]:
+        one_of("DATASETS", dataset, DATASETS)
+    seeds, more = seeds_of(given.get("SEEDS", "0")), fields(given)
+    cells = [Cell(dataset, network, regime, seeds, name, **more) for dataset, network, regime in product(*lists)]
+    return cells, "as asked for" if profile or "PROFILE" in given else "the default, since no PROFILE is named"
+
+
+def _study(given: Given) -> int:
+    from entr_utils.results.studies import STUDIES, cells
+
+    one_of("STUDY", name := given.get("STUDY", ""), STUDIES)
+    return sweep.make_all(cells(STUDIES[name], **fields(given, PLACES)), f"study {name}")
+
+
+def _clock(given: Given) -> None:
+    from entr_utils.training.clocks import take_for
+
+    cells = matrix(given)[0] if "PROFILE" in given else []
+    take_for(cells, given.get("RESULTS", "results"), again=given.get("AGAIN", "0") != "0")
+
+
+def again(given: Given) -> None:
+    """Train a recorded run again, in a folder of the cache that goes at the end, and print the differences."""
+    if not (path := Path(given.get("RECORD", ""))).is_file():
+        raise UserError(f"RECORD={str(path)!r}: no such file; allowed: results/<profile>/<name>.json")
+    old = record.read(path)
+    from entr_utils.training.loop import train
+    from entr_utils.training.run import prepare
+
+    spec, place = old.spec, cache_folder() / "again" / old.key[:12]
+    data = "-".join(["synthetic", old.source.carries]) if old.source.kind == "formula" else "data"
+    moved = {"data": data, "orientations": spec.augmentation.split()[0], "results": str(place), **fields(given)}
+    same = spec.model_dump(include={*Cell.__dataclass_fields__}) | {"seeds": (spec.seed,)}
+    new = train(prepare(Cell(**same | moved))[0])
+    shutil.rmtree(place)
+    before, after = record.repeatable(old), record.repeatable(new)
+    other = [f"  {name}: {before[name]!s:.80} -> {after[name]!s:.80}" for name in before if before[name] != after[name]]
+    alike = sum(map(int.__eq__, old.predictions.total, new.predictions.total))
+    print(*other, f"  {alike} of {old.split.n_val} final predictions are the same", sep="\n")
+
+
+def badges(given: Given, root: Path = ROOT) -> None:
+    """Write the repository's address to pyproject.toml, CITATION.cff, the README and the notebooks' first cells."""
+    set_before = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["entr"]["repository"]
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository := given.get("REPO") or set_before):
+        raise UserError(f"REPO={repository!r}: allowed: owner/name")
+    notebooks, github = sorted((root / "notebooks").glob("*.ipynb")), f"https://github.com/{repository}"
+    link = {path: f"{COLAB}/github/{repository}/blob/main/notebooks/{path.name}" for path in notebooks}
+    line = f"Open in Colab: {', '.join(f'[{path.stem}]({link[path]})' for path in notebooks)}\n"
+    edits = [
+        (root / "pyproject.toml", r'(?m)^repository = ".*?"', f'repository = "{repository}"'),
+        (root / "CITATION.cff", r"(?m)^(repository-code: .*\n)?license:", f"repository-code: {github}\nlicense:"),
+        (root / "README.md", r"(?s)(?<=<!-- badges -->\n).*(?=<!-- /badges -->)", line),
+    ]
+    for path in notebooks:  # as JSON is written there: an indent of one, a string a line
+        badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({link[path]})"
+        edits.append((path, r'"source": \[\n +("\[!\[Open in Colab.*\n +)?', f'"source": [\n    "{badge}\\n",\n    '))
+        edits.append((path, r'REPO = \\".*?\\"', f'REPO = \\"{repository}\\"'))
+    for path, old, new in edits:
+        path.write_text(re.sub(old, new.replace("\\", "\\\\"), path.read_text(), count=1))
+
+
+def _explain(given: Given) -> None:
+    kind: Any = REGIMES[parse(given.get("REGIME", "")).name]
+    options = [f"  {kind.name}:{name}={one.default}" for name, one in kind.__dataclass_fields__.items()]
+    print(inspect.getdoc(kind), *options, sep="\n")
+
+
+COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
+    "all": (lambda given: sweep.make_all(*matrix(given)), MATRIX),
+    "paper": (lambda given: sweep.make_all(*matrix(given, "paper")), MATRIX),
+    "plan": (lambda given: sweep.plan(*matrix(given)), MATRIX),
+    "render": (lambda given: sweep.render(*matrix(given)), MATRIX),
+    "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0][0], always=True), ("PROFILE", "RESULTS")),
+    "clock": (_clock, ("AGAIN", *MATRIX)),
+    "study": (_study, ("STUDY", *PLACES)),
+    "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS")),
+    "badges": (badges, ("REPO",)),
+    "help": (_explain, ("REGIME",)),
+}
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Do what a command line asks for; the exit code."""
+    parser = argparse.ArgumentParser("python -m entr_utils.cli", description=__doc__)
+    parser.add_argument("command", help=", ".join(COMMANDS))
+    parser.add_argument("words", nargs="*", metavar="NAME=value")
+    parser.add_argument("--make", action="store_const", const=["--make"], help="values come from make's environment")
+    asked = parser.parse_args(arguments)
+    one_of("COMMAND", asked.command, COMMANDS)
+    do, known = COMMANDS[asked.command]
+    return do(read(asked.make or asked.words, known)) or 0
+
+
+def guarded(do: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """The exit code of a command: 2 after an error that a user can put right, in one line; 130 after Ctrl-C."""
+    try:
+        return do(arguments)
+    except KeyboardInterrupt:
+        line, code = "stopped; what is done stays, the same command goes on from here", 130
+    except (UserError, OSError) as error:  # the system's: a full disk, a folder that may not be read
+        line, code = f"error: {error}", sweep.REFUSED
+    print(line, file=sys.stderr)
+    return code
+
+
+def start(module: str, do: Callable[[Sequence[str]], int]) -> None:
+    """Run a command as a process: SIGTERM is Ctrl-C, memory is kept as the kernels' is (glibc reads how at a start)."""
+    if not KERNEL_ENVIRONMENT.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**os.environ, **KERNEL_ENVIRONMENT})
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = guarded(do, sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # to take torch apart takes a second or two
+
+
+if __name__ == "__main__":
+    start("entr_utils.cli", command)

@@ -1,0 +1,1 @@
+"""Images: which, from where, how split, where they stay."""

@@ -1,0 +1,165 @@
+"""Which images there are: the paper's three datasets, folders of a user's own, images drawn by formula. No torch."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from entr_utils.data import synthetic
+from entr_utils.data.download import unpack
+from entr_utils.data.folder import check_classes, class_of, list_folder, name_of, visible
+from entr_utils.settings import PROFILES, Cell
+from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, slug
+
+KNOWN_GROUPS = ("known", "known-by-image")  # values of `Cell.groups` that take only images of known group
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A row of the paper's Table 1 (`images`, `classes`) and what is needed to train on it.
+
+    Attributes:
+        look: what drawn images of it look like (`synthetic.LOOKS`).
+        orientations: "eight" where up means nothing (micrographs, aerial images), "two" for left-right flips only.
+        where: what to put where when the images are missing.
+    """
+
+    name: str
+    title: str
+    images: int
+    classes: int
+    look: str
+    orientations: str
+    where: str
+
+
+_PUT = "put one sub-folder a class into {folder}/, or name its parent with DATA=folder"
+_STEEL = "never published (a public stand-in: entr_utils.data.download.import_uhcsdb on UHCSDB's files)"
+_UCM = "downloaded by itself where there is a network; else unpack UCMerced_LandUse.zip"
+DATASETS = {
+    "steel": Dataset("steel", "Steel micrographs", 1460, 7, "micrographs", "eight", f"{_STEEL}: {_PUT}"),
+    "ucm": Dataset("ucm", "UC Merced aerial scenes", 2100, 21, "aerial", "eight", f"{_UCM}: {_PUT}"),
+    "bees": Dataset("bees", "Bees", 3128, 22, "insects", "two", f"never published: {_PUT}"),
+}
+# What is known about folders of images met so far, by the first 16 digits of `store.Images.contents`.
+KNOWN_IMAGES = {
+    "3abaed925a193033": "UHCSDB micrographs of ultra-high-carbon steel (Hecht et al. 2017), shorter side 256 px, JPEG",
+    "268d1c5e1feecc78": "UC Merced Land Use (Yang & Newsam 2010), recoded from TIFF to JPEG q88",
+    "799937689b4504f0": "photographs of European bumblebees, cropped, shorter side at most 256 px",
+}
+
+
+def dataset(name: str) -> Dataset:
+    """A dataset of the paper, or one of the user's: of that nothing is known, and left-right flips are safe."""
+    unknown = replace(DATASETS["ucm"], name=name, title=name, images=0, orientations="two", where=_PUT)
+    return DATASETS.get(name, unknown)
+
+
+def class_folder(name: str, data: str) -> Path:
+    """The folder with one sub-folder a class: `data/<name>`; for "own" `data` itself (`own_folder`)."""
+    return own_folder(data) if name == "own" else Path(data) / name
+
+
+def status(name: str, data: str) -> tuple[str, str]:
+    """("synthetic" | "found" | "downloadable" | "missing", one line for people) of a dataset under `data`.
+
+    Raises UserError where what is found cannot be used.
+    """
+    if data.startswith("synthetic"):
+        return "synthetic", f"{name}: images drawn by formula ({dataset(name).look})"
+    folder = class_folder(name, data)
+    if folder.is_dir():
+        names = list(map(name_of, list_folder(folder)[0]))
+        check_classes(folder, names, {})
+        return "found", f"{name}: found, {len(names)} images in {len({*map(class_of, names)})} classes in {folder}/"
+    if name == "ucm":
+        return "downloadable", f"{name}: not in {folder}/, will be downloaded (318 MB)"
+    return "missing", f"{name}: missing; {dataset(name).where.format(folder=folder)}"
+
+
+def drawn_as(cell: Cell) -> dict | None:
+    """The arguments of `synthetic.draw`, or None where a checked cell's images come from files."""
+    if not cell.data.startswith("synthetic"):
+        return None
+    paper = dataset(cell.dataset)
+    classes, each = PROFILES[cell.profile].classes or paper.classes, synthetic.PER_CLASS[cell.profile][paper.look]
+    scale = cell.data.partition("-")[2] or "both"
+    return {"look": paper.look, "classes": classes, "per_class": each, "size": cell.size, "scale": scale}
+
+
+def groups_file(cell: Cell) -> Path | None:
+    """The CSV file that names the group of each image, or None. Raises UserError where a named one is missing."""
+    folder = class_folder(cell.dataset, cell.data)
+    beside = folder.parent / f"{folder.name}_groups.csv"
+    if cell.groups == "none" or (not cell.groups and not beside.is_file()):
+        return None
+    path = beside if cell.groups in ("", *KNOWN_GROUPS) else Path(cell.groups)
+    if not os.access(path, os.R_OK) or not path.is_file():
+        raise UserError(
+            f"groups={cell.groups!r}: {path} cannot be read; needed: a CSV file with columns file and group"
+        )
+    return path
+
+
+def seen(cell: Cell) -> dict:
+    """What can be seen of a checked cell's images without reading them: bytes and time of change of each file.
+
+    Raises UserError where there are none.
+    """
+    if how := drawn_as(cell):
+        return how | {"formula": synthetic.VERSION, "files": {}}
+    folder = class_folder(cell.dataset, cell.data)
+    if not folder.is_dir():
+        raise Missing(status(cell.dataset, cell.data)[1])
+    content = groups.read_bytes() if (groups := groups_file(cell)) else b""
+    files = {name_of(path): _bytes_and_time(path) for path in list_folder(folder)[0]}
+    return {"groups": hashlib.sha256(content).hexdigest(), "files": files}
+
+
+def count(cell: Cell) -> int:
+    """How many images a checked cell has: drawn or found, or as many as the paper's dataset where there are none."""
+    if how := drawn_as(cell):
+        return how["classes"] * how["per_class"]
+    try:
+        return len(seen(cell)["files"])
+    except Missing:
+        return dataset(cell.dataset).images
+
+
+def _bytes_and_time(path: Path) -> tuple[int, int]:
+    try:
+        return (found := path.stat()).st_size, found.st_mtime_ns
+    except OSError:  # left out when it is read
+        return 0, 0
+
+
+def fingerprint(cell: Cell) -> str:
+    """sha256 over names and bytes of a checked cell's images and the content of the groups file; nothing is decoded.
+
+    Of drawn images over the formula's version and its arguments. Raises UserError where there are none.
+    """
+    what = seen(cell)
+    return checksum(what | {"files": {name: size for name, (size, _) in what["files"].items()}})
+
+
+def own_folder(images: str) -> Path:
+    """The folder of a user's own images that has one sub-folder a class; an archive is unpacked in the cache, once.
+
+    Raises UserError where `images` is neither.
+    """
+    path = Path(os.path.expanduser(images)) if isinstance(images, str) and images.strip() else None
+    if path and os.path.isfile(path):
+        mark = checksum([str(path.resolve()), *_bytes_and_time(path)])[:8]
+        target = cache_folder() / "archives" / f"{slug(path.name.partition('.')[0])[:40]}-{mark}"
+        with lock(target.with_suffix(".lock"), f"{path}: another process unpacks it; waiting"):
+            if not target.is_dir():
+                unpack(path, target)
+        path = target
+    if not path or not os.path.isdir(path):
+        raise UserError(
+            f"images={images!r}: no such folder or archive; allowed: a folder with one sub-folder a class, a .zip or "
+            ".tar of one, or synthetic"
+        )
+    while len(inside := visible(path)) == 1 and inside[0].is_dir() and any(map(Path.is_dir, visible(inside[0]))):
+        path = inside[0]  # an archive often wraps its folder in another
+    return path

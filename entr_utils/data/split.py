@@ -1,0 +1,117 @@
+"""Who is trained on and who is judged: folds of a stratified split, groups and identical files kept whole. No torch."""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unicodedata import normalize
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from entr_utils.data.folder import class_of
+from entr_utils.util import UserError
+
+if TYPE_CHECKING:
+    from entr_utils.data.store import Images
+
+MOST_FOLDS, FEWEST_FOLDS = 10, 3  # ten judge 10% each, as the paper's split does
+ALONE = "alone: "  # begins the group of an image that belongs to none
+
+
+@dataclass(frozen=True)
+class Split:
+    """A fold: sorted indices of images; the rest as in `results.record.Split`."""
+
+    training: np.ndarray
+    validation: np.ndarray
+    by: str
+    folds: int
+    groups: int
+    kept: tuple[str, ...]
+
+
+def assign(images: "Images", seed: int) -> Split:
+    """Fold seed % k of a k-fold split shuffled by seed // k, k = min(10, units, images of the largest class).
+
+    A unit is a group, or one image, together with all that hold a copy of it. A unit that holds a class's only training
+    images is trained on in every fold, never judged, and named in `kept`.
+    Raises UserError where fewer than 3 folds or 2 judged classes are possible, or groups have no fold of that number.
+    """
+    labels = np.asarray(images.labels, np.int64)
+    names, units = np.unique(images.groups or images.names, return_inverse=True)
+    for same in images.copies:
+        units[np.isin(units, units[list(same)])] = units[list(same)].min()
+    holds = np.zeros((len(names), len(images.classes)), int)  # images of each class in each unit
+    np.add.at(holds, (units, labels), 1)
+    kept = np.asarray(holds[:, (holds > 0).sum(0) == 1].any(1))
+    free, judged = holds[~kept].any(1).sum(), holds[~kept].any(0).sum()
+    k = int(min(MOST_FOLDS, free, holds[~kept].sum(0).max(initial=0)))
+    if k < FEWEST_FOLDS or judged < 2:
+        raise UserError(
+            f"groups: {free} groups or single images of {judged} classes can be judged, in {k} folds; needed: two "
+            "classes of several groups each, and 3 folds; add images, or with a groups file take groups=none"
+        )
+    if images.groups and seed >= k:
+        raise UserError(f"seed={seed}: these groups make {k} folds; allowed: 0 to {k - 1}")
+    folds = np.where(kept[units], -1, 0)  # -1: judged in none
+    folds[folds == 0] = _folds(labels[folds == 0].tobytes(), units[folds == 0].tobytes(), k, seed // k)
+    for label in range(len(images.classes)):
+        if len(found := {*folds[labels == label].tolist()}) == 1 and found != {-1}:
+            kept[largest := holds[:, label].argmax()] = True
+            folds[units == largest] = -1
+    inside = folds == seed % k
+    if not inside.any():
+        raise UserError(f"seed={seed}: its fold of these groups judges no image; take another seed")
+    groups = len({group for group in images.groups or () if not group.startswith(ALONE)})
+    return Split(np.flatnonzero(~inside), np.flatnonzero(inside), "fold", k, groups, tuple(map(str, names[kept])))
+
+
+@cache  # with groups it takes seconds on many images
+def _folds(labels: bytes, units: bytes, k: int, shuffle: int) -> np.ndarray:
+    """(n,) fold of each image, from (n,) int64 labels and units."""
+    of_class, of_unit = np.frombuffer(labels, np.int64), np.frombuffer(units, np.int64)
+    kind = StratifiedKFold if len(np.unique(of_unit)) == len(of_unit) else StratifiedGroupKFold
+    folds = np.empty(len(of_class), int)
+    with warnings.catch_warnings(action="ignore"):  # a class of fewer than k images is judged in fewer folds
+        for i, (_, judged) in enumerate(kind(k, shuffle=True, random_state=shuffle).split(folds, of_class, of_unit)):
+            folds[judged] = i
+    return folds
+
+
+def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The group of each image of `names` ("class/file"), from a CSV file with columns file and group.
+
+    Images of one group (a specimen, a sample, a scene) are never on both sides of the split. An image that the file
+    does not name, or names without a group, is a group of its own. Letters may be encoded either way (NFC or NFD).
+    Returns the groups, and the names in the file that are none of `names`, sorted. Raises UserError on a file that is
+    no CSV in UTF-8, on other columns, an image in two groups, or no match.
+    """
+    try:
+        usual = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
+        table = pd.read_csv(path, usecols=["file", "group"], **usual).fillna("")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"groups={path}: cannot be read ({error}); needed: a CSV file in UTF-8 with columns file and group"
+        ) from error
+    rows = [(normalize("NFC", file), group) for file, group in zip(table["file"], table["group"], strict=True)]
+    group_of: dict[str, str] = {}
+    for file, group in rows:
+        if group and group_of.setdefault(file, group) != group:
+            raise UserError(f"groups={path}: {file} is in two groups, {group_of[file]} and {group}; an image has one")
+    wanted = {normalize("NFC", name): name for name in names}
+    if not (named := {file for file, _ in rows if file}) & {*wanted}:
+        raise UserError(f"groups={path}: names none of the images; its file column should read like {names[0]}")
+    return {name: group_of.get(file, ALONE + file) for file, name in wanted.items()}, sorted(named - {*wanted})
+
+
+def of_unknown_group(group_of: Mapping[str, str]) -> dict[str, str]:
+    """The reason of each image that a split of known groups leaves out, by name; `group_of` is by name, too."""
+    alone = {name: "of no known group" for name, group in group_of.items() if group.startswith(ALONE)}
+    known = {(class_of(name), group) for name, group in group_of.items() if name not in alone}
+    groups, few = Counter(label for label, _ in known), "of a class with fewer than two known groups"
+    return {name: alone.get(name, few) for name in group_of if name in alone or groups[class_of(name)] < 2}

@@ -1,0 +1,159 @@
+"""What this machine is: its device, precision, free memory, energy counter, and how busy others keep it."""
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+
+import psutil
+import torch
+
+from entr_utils.util import UserError, cache_folder, git, now
+
+CGROUP, CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits, and the groups this process is in
+
+
+def device() -> torch.device:
+    """The device that trains: CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def processor() -> str:
+    """The processor's name as the kernel gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def device_model() -> str:
+    """The device for people and for clocks: the GPU's name, or the processor's with its number of threads."""
+    if device().type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{processor()}, {torch.get_num_threads()} threads"
+
+
+def device_id() -> str:
+    """What tells this device from all others of this host, for locks: a GPU's UUID, or "cpu"."""
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid) if device().type == "cuda" else "cpu"
+
+
+def precision(wanted: str = "") -> str:
+    """`wanted`, or the fastest precision the hardware really has: bfloat16, float16 or float32.
+
+    CUDA: bfloat16 from compute capability 8.0 (`is_bf16_supported` also counts emulation, on a T4 for one), else
+    float16. CPU: bfloat16 with AVX512-BF16 or AMX, else float32. Raises UserError for float16 on a CPU: its small
+    gradients need CUDA's loss scaling.
+    """
+    on_gpu = device().type == "cuda"
+    if wanted == "float16" and not on_gpu:
+        raise UserError("precision='float16': needs a CUDA device; allowed here: float32, bfloat16, or nothing")
+    if wanted:
+        return wanted
+    if on_gpu:
+        return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text()
+        return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    return "float32"
+
+
+def synchronise() -> None:
+    """Wait until the device has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def environment() -> dict:
+    """Where a run begins: the fields of `results.record.Environment`."""
+    from importlib.metadata import version
+
+    here = Path(__file__).parent
+    changed = bool(git(here, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(exclude,top)results"))
+    return {
+        "device": device_model(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "fastai")},
+        "commit": (git(here, "rev-parse", "HEAD") or "unknown") + ("-dirty" if changed else ""),
+        "started": now(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def free_memory(place: str) -> float:
+    """Bytes now free on the "device", the "host" or the "disk" of the cache; on a CPU device and host are one."""
+    if place == "device" and torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    if place == "disk":
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        return psutil.disk_usage(str(cache_folder())).free
+    return min(psutil.virtual_memory().available, _allowed())
+
+
+def _allowed() -> float:
+    """Bytes left of what a container or a cluster's job allows (cgroup v2), infinite where nothing is limited."""
+    with contextlib.suppress(OSError):
+        groups = [line.split("::/")[1] for line in CGROUPS.read_text().splitlines() if line.startswith("0::/")]
+        folders = [folder for group in groups for folder in (CGROUP / group, *(CGROUP / group).parents)]
+        return min((_left(folder) for folder in folders if folder.is_relative_to(CGROUP)), default=float("inf"))
+    return float("inf")
+
+
+def _left(folder: Path) -> float:
+    """Bytes a group may still take. What only caches files is given back when it is needed, so it counts as free."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (folder / "memory.stat").read_text().splitlines()
+        return limit - used + int(dict(line.split() for line in lines)["inactive_file"])
+    return float("inf")
+
+
+class PeakMemory:
+    """Largest memory in bytes since `reset`: the device's on CUDA; on a CPU the process's, as Linux counts it."""
+
+    def reset(self) -> None:
+        """Forget earlier peaks, where the system lets us (on a CPU it may not; then peaks only grow)."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def read(self) -> int:
+        """Bytes."""
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated()
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM"):
+                    return int(line.split()[1]) * 1024
+        return psutil.Process().memory_info().rss
+
+
+def energy_joules() -> float | None:
+    """The device's energy counter, or None where it has none or does not let us read it. Only differences count.
+
+    CUDA: NVML's total energy (needs the pynvml package); CPU: RAPL's package counter.
+    """
+    with contextlib.suppress(Exception):  # any failure of a driver's counter means: not counted here
+        if torch.cuda.is_available():
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{device_id()}")
+            return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+        return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
+    return None
+
+
+def busy_seconds_of_others() -> float:
+    """Processor seconds that other processes have used so far, on all cores; only differences count.
+
+    Time that the host of a virtual machine gives to others counts as theirs.
+    """
+    times = psutil.cpu_times()
+    busy = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+    return busy - sum(os.times()[:4])

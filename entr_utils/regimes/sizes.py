@@ -1,0 +1,105 @@
+"""Regimes that change image size alone: the paper's three, its controls, and those that take the mechanism apart.
+
+Sizes are shares of the largest, by phase (the paper's Figure 3): SGDR, CLRS, CMult and RPL.
+"""
+
+from dataclasses import dataclass
+
+from entr_utils.regimes.base import BatchSpec, Budget, Regime, Step, register
+
+GROWING = {"SGDR": 0.4, "CLRS": 0.6, "CMult": 0.8}
+SMALL = 0.4
+
+
+@register
+@dataclass(frozen=True)
+class NoIncrease(Regime):
+    """Full size throughout: the control."""
+
+    def spec(self, step: Step) -> BatchSpec:
+        return step.at(1.0)
+
+
+@register
+@dataclass(frozen=True)
+class Gradual(Regime):
+    """Grows in three strokes: 40, 60 and 80% of the size while the head trains, then full size (the paper)."""
+
+    def spec(self, step: Step) -> BatchSpec:
+        return step.at(GROWING.get(step.phase.name, 1.0))
+
+
+@register
+@dataclass(frozen=True)
+class Stepwise(Regime):
+    """Grows at one stroke: 40% of the size, full size from one phase on (the paper).
+
+    The paper's figure lost its columns; CMult is our reading of "for a couple of epochs before" re-training.
+    """
+
+    switch: str = "CMult"
+
+    def __post_init__(self) -> None:
+        if self.switch not in ("CLRS", "CMult", "RPL"):
+            raise ValueError(f"switch={self.switch!r}: allowed: CLRS, CMult, RPL")
+
+    def spec(self, step: Step) -> BatchSpec:
+        order = ("SGDR", "CLRS", "CMult", "RPL")
+        return step.at(SMALL if order.index(step.phase.name) < order.index(self.switch) else 1.0)
+
+
+@register
+@dataclass(frozen=True)
+class Small(Regime):
+    """Small throughout, tested at full size: what never growing costs."""
+
+    def spec(self, step: Step) -> BatchSpec:
+        return step.at(SMALL)
+
+
+@register
+@dataclass(frozen=True)
+class Reversed(Regime):
+    """Shrinks: 100, 80, 60, then 40% of the size; as cheap as growing, in the wrong order."""
+
+    def spec(self, step: Step) -> BatchSpec:
+        return step.at({"CLRS": 0.8, "CMult": 0.6, "RPL": 0.4}.get(step.phase.name, 1.0))
+
+
+@register
+@dataclass(frozen=True)
+class Short(Regime):
+    """Full size on fewer images: as many FLOPs as another regime takes, or a share of every epoch by hand."""
+
+    of: str = "gradual"
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share={self.share:g}: allowed: above 0, at most 1, or 0 for equal FLOPs")
+
+    @property
+    def budget(self) -> Budget:  # type: ignore[override]
+        """What it is cut to."""
+        return Budget(share=self.share) if self.share else Budget(of=self.of)
+
+    def spec(self, step: Step) -> BatchSpec:
+        return step.at(1.0)
+
+
+@register
+@dataclass(frozen=True)
+class Blurred(Regime):
+    """Gradual's detail without its saving: images made small and large again."""
+
+    def spec(self, step: Step) -> BatchSpec:
+        return step.at(GROWING.get(step.phase.name, 1.0), "blurred")
+
+
+@register
+@dataclass(frozen=True)
+class Cropped(Regime):
+    """Gradual's saving without losing detail: windows of gradual's sizes, anywhere in the image."""
+
+    def spec(self, step: Step) -> BatchSpec:
+        return step.at(GROWING.get(step.phase.name, 1.0), "cropped")

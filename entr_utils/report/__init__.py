@@ -1,0 +1,1 @@
+"""What people see: figures, tables, and the only place that makes sentences."""

@@ -1,0 +1,298 @@
+"""Figures, drawn with seaborn. Regimes differ by colour, marker and line, so that print in grey can be read too.
+
+Looks follow from the order in which regimes are registered: a new one needs nothing here. No torch.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import Image
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from entr_utils.regimes import parse
+from entr_utils.regimes.plan import Block, first_steps, make_plan
+from entr_utils.report.tables import by_measure, confusions, label, rank
+from entr_utils.results import compare, studies
+from entr_utils.results.record import Record, efficiency
+from entr_utils.results.times import Times
+from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES
+from entr_utils.util import UserError
+
+STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 90}
+MARKERS, DASHES = "o^sXDvPh<>*p", ("-", "--", "-.", ":", (0, (6, 2)), (0, (3, 1, 1, 1, 1, 1)))
+GREY, TERA = 7, 1e12  # where grey is in the palette; FLOPs in a TFLOP
+MOST_CLASSES = 40  # of a confusion matrix that a page can show
+BARS = 3  # folds from which an interval is drawn: that of two is as large as the panel, and larger
+
+
+def look(text: str) -> tuple[Any, str, Any]:
+    """Colour, marker and line of a regime, by its place; one that is cut to a budget is grey."""
+    colours, at = sns.color_palette("colorblind"), rank(text)
+    grey = colours.pop(GREY)
+    colour = grey if parse(text).budget else colours[at % len(colours)]
+    return colour, MARKERS[at % len(MARKERS)], DASHES[at % len(DASHES)]
+
+
+def new(width: float, height: float, columns: int = 1, rows: int = 1, **options) -> tuple[Figure, np.ndarray]:
+    """A figure of `width` x `height` inches, and its axes, row by row."""
+    sns.set_theme(style="ticks", context="notebook", rc=STYLE)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
+    plt.close(figure)  # the notebook shows what a cell returns, once
+    return figure, axes.flatten()
+
+
+def order(texts: Iterable[str]) -> list[str]:
+    """Regimes, each once, by their place."""
+    return sorted(set(texts), key=lambda text: (rank(text), text))
+
+
+def legend(figure: Figure, texts: Iterable[str], line: str = "") -> Figure:
+    """One legend of regimes for the whole figure, above its panels."""
+    handles = []
+    for text in order(texts):
+        color, marker, dash = look(text)
+        handles += figure.axes[0].plot([], [], marker=marker, color=color, linestyle=line or dash, label=label(text))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def schedule(items: Sequence, images: int) -> Figure:
+    """Figure 3: pixels over the images trained on, a panel for each of the paper's regimes and those of `items`.
+
+    Args:
+        items: runs or records, alike but for regime and seed.
+        images: of the training set.
+    """
+    usual, spec = dict(zip(PAPER_REGIMES, PAPER_REGIMES, strict=True)), items[0].spec
+    shown = order((usual | {parse(one.spec.regime).name: one.spec.regime for one in items}).values())
+    figure, axes = new(8, 0.7 + 0.7 * len(shown), rows=len(shown), sharex=True, sharey=True)
+    for axis, text in zip(axes, shown, strict=True):
+        share = next((one.share for one in items if one.spec.regime == text), 1.0)
+        plan = make_plan(parse(text), first_steps(spec.phases, images, spec.size, spec.batch, spec.seed, share))
+        _sizes(axis, plan, look(text)[0])
+        weight = "bold" if {one.spec.regime for one in items} == {text} else "normal"
+        axis.set_title(label(text), fontsize=10, loc="left", weight=weight)
+        axis.set(ylim=(0, 1.05 * spec.size), yticks=[0, spec.size])
+    axes[-1].set_xlabel("images trained on")
+    figure.supylabel("pixels a side", fontsize=10)
+    return figure
+
+
+def _sizes(axis: Axes, plan: tuple[Block, ...], color: object) -> None:
+    """Plateaus filled, and named where there is room; dotted, what a blurred view was made small to."""
+    total, at = sum(block.steps * block.spec.batch for block in plan), 0
+    plateaus = itertools.groupby(plan, lambda block: (block.step.phase.name, block.spec.size, block.spec.detail))
+    for (phase, size, detail), blocks in plateaus:
+        begin, at = at, at + sum(block.steps * block.spec.batch for block in blocks)
+        axis.fill_between([begin, at], size, color=color, alpha=0.35, linewidth=0)
+        axis.hlines([size, detail or size], begin, at, color=color, linestyle=":" if detail else "-")
+        named = f"{phase} {size}" if not detail else f"{phase} {detail} in {size}"
+        if at - begin > 0.011 * len(named) * total:
+            axis.text((begin + at) / 2, 0.45 * size, named, ha="center", va="center", fontsize=8)
+
+
+def samples(images, dataset: str) -> Image:
+    """Figure 2: the first image of each class. Only images drawn by formula and a user's own may be shown.
+
+    Args:
+        images: `data.store.Images`.
+    Raises UserError for the paper's datasets.
+    """
+    if images.kind != "formula" and dataset in PAPER_DATASETS:
+        raise UserError(f"show_samples=True: not for {dataset}; allowed for images drawn by formula and your own")
+    shown = [_plain(name[:18]) for name in images.classes[:MOST_CLASSES]]
+    figure, axes = new(9, 1.5 * -(-len(shown) // 7), 7, -(-len(shown) // 7))
+    for i, axis in enumerate(axes):
+        axis.axis("off")
+        if i < len(shown):
+            axis.imshow(images.pixels[np.argmax(images.labels == i)])
+            axis.set_title(shown[i], fontsize=8)
+    return _photo(figure)
+
+
+def _plain(name: str) -> str:
+    """A class's name as matplotlib should write it: what is between two $ is no formula."""
+    return name.replace("$", r"\$")
+
+
+def _photo(figure: Figure) -> Image:
+    """A figure made of images, as JPEG: as PNG it would be larger than the rest of a notebook together."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=90, pil_kwargs={"quality": 80})
+    return Image(buffer.getvalue(), format="jpeg")
+
+
+def curves(records: list[Record]) -> Figure:
+    """Loss and full-size validation accuracy by epoch: every run of a cell, thin, and their mean; phases shaded."""
+    figure, axes = new(10, 3.6, 2)
+    color = look(records[0].spec.regime)[0]
+    for axis, column, title in zip(axes, ("loss", "accuracy"), ("training loss", "accuracy at full size"), strict=True):
+        values = np.array([[getattr(epoch, column) for epoch in record.epochs] for record in records])
+        epochs = np.arange(1, values.shape[1] + 1)
+        axis.plot(epochs, values.T, color=color, alpha=0.35, linewidth=1)
+        axis.plot(epochs, values.mean(0), color=color, linewidth=2.5)
+        axis.set(xlabel="epoch", ylabel=title, xlim=(0.5, len(epochs) + 1.5))
+        end = 0.5
+        for i, phase in enumerate(records[0].phases[:-1]):
+            axis.axvspan(end, end + phase.epochs, color=color, alpha=0.04 + 0.05 * (i % 2), linewidth=0)
+            place: Any = {"ha": "center", "va": "bottom", "transform": axis.get_xaxis_transform(), "fontsize": 8}
+            axis.text(end + phase.epochs / 2, 1.01, f"{phase.name}\n{phase.size} px", **place)
+            end += phase.epochs
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    last = [record.accuracy_total for record in records]
+    axes[1].plot([len(epochs) + 1] * len(last), last, "_", color="black", markersize=12, label="after TTA")
+    axes[1].legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def learning_rate(rates: list[float], losses: list[float], suggested: float | None, used: float) -> Figure:
+    """The learning-rate range test: loss over rate, with the rate it suggests, if any, and the one in use."""
+    figure, (axis,) = new(6, 3)
+    axis.plot(rates, losses)
+    axis.axvline(used, color="black", label=f"used {used:g}")
+    axis.axvline(suggested or used, color="grey", linestyle="--", label=f"suggested {suggested and f'{suggested:.1e}'}")
+    axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss", ylim=(None, 2 * losses[0]))
+    axis.legend(frameon=False)
+    return figure
+
+
+def confusion(records: list[Record]) -> Figure:
+    """Counts of the predictions after TTA over all runs, by true and predicted class; of many classes the worst."""
+    names, counts = [*map(_plain, records[0].source.classes)], confusions(records)
+    kept = np.sort(np.argsort(counts.diagonal() - counts.sum(1), kind="stable")[:MOST_CLASSES])
+    shown, side = [names[i] for i in kept], max(5.0, 0.28 * len(kept) + 1.5)
+    figure, (axis,) = new(side + 1, side)
+    shares = (counts / counts.sum(1, keepdims=True).clip(1))[np.ix_(kept, kept)]
+    texts = np.vectorize(lambda count: str(count or ""))(counts[np.ix_(kept, kept)])
+    style: Any = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False, "square": True, "annot_kws": {"fontsize": 7}}
+    sns.heatmap(shares, annot=texts, fmt="", xticklabels=shown, yticklabels=shown, ax=axis, linewidths=0.5, **style)
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.tick_params(labelsize=8, length=0)
+    return figure
+
+
+def panels(table: pd.DataFrame, height: float, **options) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A figure with a panel for each dataset of a table, and the rows of each."""
+    parts = [*table.groupby("dataset", sort=False)] if len(table) else [("no runs yet", table)]
+    figure, axes = new(1.3 + 2.9 * len(parts), height, len(parts), **options)
+    for axis, (name, _) in zip(axes, parts, strict=True):
+        axis.set_title(str(name), fontsize=11)
+    return figure, [(axis, rows) for axis, (_, rows) in zip(axes, parts, strict=True)]
+
+
+def first_screen(compared: pd.DataFrame) -> Figure:
+    """Points of accuracy over T, both against the control at (1, 0): every fold a dot, means with 95% intervals."""
+    figure, parts = panels(compared, 3.6, sharex=True, sharey=True)
+    for axis, rows in parts:
+        axis.plot(1, 0, "+", color="black", markersize=14, markeredgewidth=2)
+        axis.axhline(-compare.MARGIN, color="grey", linewidth=1, linestyle=":")
+        for found in by_measure(rows):
+            took, points = found["T"], found["points"]
+            color, marker, _ = look(took["treatment"])
+            times, changes = (dict(zip(row["seeds"], row["by_fold"], strict=True)) for row in (took, points))
+            dots = [(times[seed], changes[seed]) for seed in times]
+            axis.plot(*zip(*dots, strict=True), ".", color=color, alpha=0.5)
+            if points["n"] >= BARS:
+                axis.plot([took["estimate"]] * 2, [points["low"], points["high"]], color=color)
+                axis.plot([took["low"], took["high"]], [points["estimate"]] * 2, color=color)
+            axis.plot(took["estimate"], points["estimate"], marker, color=color, markersize=9, markeredgecolor="white")
+        axis.margins(0.12)
+        axis.set_xlabel("T, ratio to the control's")
+    figure.axes[0].set_ylabel("accuracy, points more\nthan the control's")
+    return legend(figure, compared["treatment"], line="none")
+
+
+def over_time(table: pd.DataFrame) -> Figure:
+    """Figure 5: accuracy at full size over T in minutes, means of each network and regime; every run's end a mark."""
+    figure, parts = panels(table, 3.6)
+    for axis, rows in parts:
+        for (_, text), runs in rows.groupby(["network", "regime"], sort=False) if len(rows) else ():
+            color, marker, line = look(text)
+            measured = [np.cumsum([epoch.seconds for epoch in one.epochs]) for one in runs["record"]]
+            both = zip(runs["record"], runs["times"], measured, strict=True)
+            spent = [compare.spent(one, clocked) if clocked else took for one, clocked, took in both]
+            curve = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
+            axis.plot(np.mean(spent, 0) / 60, curve, linestyle=line, color=color, linewidth=1.5)
+            ends = runs["seconds_total"].fillna(runs["measured_total"]) / 60
+            axis.plot(ends, runs["accuracy_total"], marker, color=color, markersize=6, markeredgecolor="white")
+        clocked = len(rows) and rows["seconds_total"].notna().all()
+        axis.set(xlabel="T in minutes" if clocked else "T in minutes, as measured", xlim=(0, None))
+    figure.axes[0].set_ylabel("accuracy at full size")
+    return legend(figure, table.get("regime", ()))
+
+
+def efficiencies(table: pd.DataFrame) -> Figure:
+    """Figure 4: As before (sub-total) and after re-training (total), every run a mark and means as dashes."""
+    figure, parts = panels(table, 3.4)
+    for axis, rows in parts:
+        shown = order(rows["regime"]) if len(rows) else []
+        for i, text in enumerate(shown):
+            runs, (color, marker, _) = rows[rows["regime"] == text], look(text)
+            for at, part in enumerate(("subtotal", "total")):
+                took = runs[f"seconds_{part}"].fillna(runs[f"measured_{part}"])
+                values = [*map(efficiency, runs[f"accuracy_{part}"], took)]
+                x = at + 0.7 * ((i + 0.5) / len(shown) - 0.5)
+                axis.plot([x] * len(values), values, marker, color=color, alpha=0.6)
+                axis.plot(x, np.mean(values), "_", color="black", markersize=16)
+        axis.set(xticks=[0, 1], xticklabels=["sub-total", "total"], ylim=(0, None))
+    figure.axes[0].set_ylabel("As = sqrt(A / T), T in minutes")
+    return legend(figure, table.get("regime", ()), line="none")
+
+
+def mechanism(table: pd.DataFrame) -> Figure:
+    """Figure 1, measured: accuracy over FLOPs by what carries the class of drawn images (above), means of all regimes
+    with their ends as marks; below, the contrasts of the study in points, with 95% intervals."""
+    figure, axes = new(10, 7, len(DIALS), 2, sharex="row", sharey="row")
+    found = studies.answers(studies.STUDIES["mechanism"], table)
+    questions = [one.question for one in studies.STUDIES["mechanism"].contrasts]
+    for above, below, dial in zip(axes[: len(DIALS)], axes[len(DIALS) :], DIALS, strict=True):
+        for text, runs in table[table["carries"] == dial].groupby("regime") if len(table) else ():
+            color, marker, line = look(text)
+            curve = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
+            above.plot(np.mean([*map(_flops, runs["record"])], 0), curve, linestyle=line, color=color, linewidth=1)
+            end = runs["flops_total"].mean() / TERA, runs["accuracy_total"].mean()
+            above.plot(*end, marker, color=color, markersize=9)
+        above.set(title=f"class carried by: {dial}", xlabel="TFLOPs of training")
+        for row in found[(found["carries"] == dial) & (found["measure"] == "points")].to_dict("records"):
+            y, (color, marker, _) = questions.index(row["question"]), look(row["treatment"])
+            below.plot([row["low"], row["high"]], [y, y], color=color)
+            below.plot(row["estimate"], y, marker, color=color, markersize=8)
+        below.axvline(0, color="black", linewidth=1)
+        below.set(xlabel="points of accuracy", yticks=range(len(questions)), yticklabels=questions)
+    axes[0].set_ylabel("accuracy at full size")
+    return legend(figure, table.get("regime", ()))
+
+
+def _flops(record: Record) -> np.ndarray:
+    """TFLOPs of training at the end of each epoch, (epochs,); a phase's are shared out by its epochs' images."""
+    steps = [work for work in record.work if work.kind == "step"]
+    phases = dict.fromkeys((work.phase for work in steps), 0.0)
+    for work in steps:
+        phases[work.phase] += work.n * work.batch * record.flops[work.key] / TERA
+    images = {phase.name: phase.images for phase in record.phases}
+    return np.cumsum([phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])
+
+
+def phases(found: dict[str, Times | None]) -> Figure:
+    """T in minutes by the clock, a bar a regime, split by phase; a regime without a clock has no bar."""
+    figure, (axis,) = new(7, 0.8 + 0.6 * len(found))
+    colors = sns.color_palette("Blues", 6)[1:]
+    for at, clocked in enumerate(found.values()):
+        left = 0.0
+        for color, (phase, seconds) in zip(colors, clocked.phases.items() if clocked else (), strict=False):
+            axis.barh(at, seconds / 60, left=left, color=color, edgecolor="white")
+            axis.text(left + seconds / 120, at, phase, ha="center", va="center", fontsize=7)
+            left += seconds / 60
+        axis.text(left, at, f" {left:.1f} min" if clocked else " no clock", va="center", fontsize=9)
+    axis.set(xlabel="T in minutes", yticks=range(len(found)), yticklabels=map(label, found))
+    axis.invert_yaxis()
+    axis.margins(x=0.15)
+    return figure

@@ -1,0 +1,218 @@
+"""Markdown tables: GitHub draws them, and they can be read as text. No torch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from entr_utils.data.catalog import DATASETS
+from entr_utils.regimes import REGIMES, parse
+from entr_utils.results import compare, record, studies, times
+from entr_utils.results.record import Record
+from entr_utils.settings import PAPER_DATASETS, PAPER_REGIMES, Cell
+
+PROFILES = ("compact", "paper", "quick")  # the summary opened by itself shows the first of these that has records
+MOST_CLASSES = 25  # rows of the table of classes
+MOST_PAIRS = 5
+
+
+def markdown(header: str, rows: Iterable[Sequence]) -> Markdown:
+    """A table of rows under a header, "a | b | c"; a cell is one line whatever is in it."""
+    texts = [[str(cell).replace("|", "&#124;").replace("\n", " ") for cell in row] for row in rows]
+    lines = [header, " | ".join("---" for _ in header.split("|")), *map(" | ".join, texts)]
+    return Markdown("\n".join(f"| {line} |" for line in lines))
+
+
+def label(regime: str) -> str:
+    """A regime for people: "stepwise:switch=RPL" is "stepwise (switch RPL)"."""
+    name, _, options = regime.replace("_", " ").partition(":")
+    return f"{name} ({options.replace('=', ' ').replace(',', ', ')})" if options else name
+
+
+def rank(regime: str) -> int:
+    """The place of a regime: the paper's first, then as registered."""
+    return [*dict.fromkeys((*PAPER_REGIMES, *REGIMES))].index(parse(regime).name)
+
+
+def span(values: Iterable[float], digits: int = 2, sign: str = "") -> str:
+    """Least and largest: "0.79 to 0.84", or one figure where they are equal."""
+    ends = sorted(round(value, digits) + 0.0 for value in values)
+    return " to ".join(dict.fromkeys(f"{value:{sign}.{digits}f}" for value in (ends[0], ends[-1])))
+
+
+def interval(row: dict, digits: int = 1, sign: str = "+") -> str:
+    """An estimate with its interval, where it has one: "+0.4 [-1.2, +2.0]"."""
+    texts = [f"{row[name]:{sign}.{digits}f}" for name in ("estimate", "low", "high")]
+    return texts[0] if np.isnan(row["low"]) else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def by_measure(compared: pd.DataFrame) -> list[dict[str, dict]]:
+    """Of each comparison its rows by measure; "T" is the time by the clock, or as measured where there is no clock."""
+    found = []
+    for _, cell in compared.groupby([*compare.TOGETHER, "treatment", "control"], sort=False) if len(compared) else ():
+        rows = {row["measure"]: row for row in cell.to_dict("records")}
+        found.append(rows | {"T": rows.get("time", rows["time_measured"])})
+    return found
+
+
+def read(results: str | Path, profile: str = "") -> tuple[str, list[Record], pd.DataFrame]:
+    """A profile, its records and their table; "" takes the first of PROFILES that has records.
+
+    T of a device without a clock is by the first clock there is; the table's column `clock` names it.
+    """
+    found = {name: record.load(Path(results, name)) for name in ([profile] if profile else PROFILES)}
+    profile = next(filter(found.get, found), next(iter(found)))
+    place = {name: i for i, name in enumerate(PAPER_DATASETS)}
+    records = sorted(found[profile], key=lambda one: (place.get(one.spec.dataset, len(place)), rank(one.spec.regime)))
+    clocks = times.read_clocks(results)
+    devices = sorted({setting[0] for setting in clocks})
+    lacking = {one.environment.device for one in records}.difference(devices)
+    return profile, records, compare.table(records, clocks, dict.fromkeys(lacking, "".join(devices[:1])))
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons of the first screen: of every regime that ran, but for those that only other studies ask about
+    and those cut to a share by hand."""
+    asked = {one.treatment for name in ("paper", "compact") for one in studies.STUDIES[name].contrasts}
+    beside = {one.treatment for study in studies.STUDIES.values() for one in study.contrasts} - asked
+    ran = {text: parse(text) for text in table.get("regime", ())}
+    by_hand = [text for text, regime in ran.items() if regime.budget and not regime.budget.of]
+    chosen = [text for text, regime in ran.items() if regime.name not in beside | {compare.CONTROL}]
+    seen = [*dict.fromkeys([*table.get("dataset", ()), *ran])].index
+    found = studies.most(compare.compare(table, set(chosen).difference(by_hand)))
+    return found.sort_values(["dataset", "treatment"], key=lambda names: names.map(seen), kind="stable")
+
+
+def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path = "") -> Markdown:
+    """A row a comparison: folds, T in minutes, accuracy and the loss ruled out in points, the risk of losing a point.
+
+    Args:
+        folder: where rendered notebooks are; one that is there is linked, by its name alone.
+    """
+    header = "dataset | network | regime | folds | images judged | T in minutes (ratio) | points of accuracy | "
+    header += "loss ruled out (expected) | costs more than a point | "
+    rows = []
+    for found in by_measure(compared):
+        points = found["points"]
+        expected = compare.expected_resolution([points["spread"]], points["n"], points["share"])
+        probable = "({:.0%})" if points["few"] else "{:.0%}"
+        row = [points["dataset"], points["network"], label(points["treatment"]), points["n"], points["images"]]
+        row += [_minutes(table, found["T"]), interval(points)]
+        row += [f"{max(0, -points['low']):.1f} ({expected:.1f})", probable.format(points["probability"])]
+        row = row if points["n"] > 1 else [*row[:-2], "", ""]  # one fold rules nothing out
+        name = f"{Cell(points['dataset'], points['network'], points['treatment']).name}.ipynb"
+        rows.append([*row, f"[notebook]({name})" if Path(folder, name).is_file() else ""])
+    return markdown(header, rows)
+
+
+def _minutes(table: pd.DataFrame, took: dict) -> str:
+    """Means of the control and of the regime over the folds of a row of T."""
+    column, note = ("seconds_total", "") if took["measure"] == "time" else ("measured_total", ", as measured")
+    runs = table[(table[compare.TOGETHER] == [took[name] for name in compare.TOGETHER]).all(axis=1)]
+    runs = runs[runs["seed"].isin(took["seeds"])]
+    before, after = (runs[runs["regime"] == took[name]][column].mean() / 60 for name in ("control", "treatment"))
+    return f"{before:.1f} -> {after:.1f} (x {took['estimate']:.2f}{note})"
+
+
+def contrasts(study: str, table: pd.DataFrame) -> Markdown:
+    """A row for each contrast of a study that these runs have, of whatever profile, with the question it answers."""
+    asked, rows = studies.STUDIES[study], []
+    here = replace(asked, profile=table["profile"].iloc[0], datasets=tuple(table["dataset"])) if len(table) else asked
+    for found in by_measure(studies.answers(here, table)):
+        points = found["points"]
+        row = [points["question"], points["dataset"], points["network"], points["carries"], label(points["treatment"])]
+        row += [label(points["control"]), points["n"], f"{found['T']['estimate']:.2f}"]
+        rows.append([*row, f"{found['flops']['estimate']:.2f}", interval(points)])
+    return markdown("question | dataset | network | detail | regime | against | folds | T | FLOPs | points", rows)
+
+
+def outcome(table: pd.DataFrame) -> Markdown:
+    """Accuracy, T by the clock and as measured, As and FLOPs of a cell: means over its runs (`compare.table`)."""
+    mean, rows = table.mean(numeric_only=True), []
+    for part, title in (("subtotal", "sub-total (through CMult)"), ("total", "total (after TTA)")):
+        accuracy = table[f"accuracy_{part}"]
+        row = [title, len(table), f"{accuracy.mean():.3f}", span(accuracy, 3), _number(mean[f"seconds_{part}"], 1)]
+        row += [f"{mean[f'measured_{part}']:.1f}", _number(mean[f"efficiency_{part}"], 3)]
+        rows.append([*row, f"{mean[f'flops_{part}']:.2e}"])
+    return markdown("part | runs | accuracy | from, to | T in s by the clock | T in s as measured | As | FLOPs", rows)
+
+
+def _number(value: float, digits: int) -> str:
+    return "no clock" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def stages(table: pd.DataFrame) -> Markdown:
+    """A row a phase of a cell: size, epochs, what trains at which rates; seconds and accuracies are means over runs."""
+    header = "phase | size | epochs | trains | rates | seconds as measured | by the clock | accuracy at full size | "
+    header += "at its own size | peak memory"
+    rows = []
+    for phases in zip(*(one.phases for one in table["record"]), strict=True):
+        first, peak = phases[0], max(phase.peak_memory for phase in phases) / 2**30
+        clocked = np.mean([one.phases[first.name] if one else np.nan for one in table["times"]])
+        measured, full, last = (
+            np.mean([getattr(phase, name) for phase in phases]) for name in ("seconds", "accuracy_full", "accuracy_own")
+        )
+        row = [first.name, f"{first.size} px", first.epochs, first.trains]
+        row += [" / ".join(f"{rate:g}" for rate in first.lr if rate), f"{measured:.1f}", _number(float(clocked), 1)]
+        rows.append([*row, f"{full:.3f}", f"{last:.3f}", f"{peak:.1f} GiB"])
+    return markdown(header, rows)
+
+
+def table1(items: Iterable) -> Markdown:
+    """Table 1: the images of runs or records, each set once, beside the paper's."""
+    rows = {}
+    for item in items:
+        done = isinstance(item, Record)
+        source = item.source if done else item.source()
+        images = item.split.n_train + item.split.n_val if done else len(item.images.labels)
+        name, paper = item.spec.dataset, DATASETS.get(item.spec.dataset)
+        row = [name, images, len(source.classes), paper.images if paper else "", paper.classes if paper else ""]
+        rows[name, source.contents, images] = [*row, item.split.by, source.title]
+    header = "dataset | images | classes | images in the paper | classes in the paper | split by | what they are"
+    return markdown(header, rows.values())
+
+
+def environments(table: pd.DataFrame) -> Markdown:
+    """What ran on what: devices and versions, each once, whose clock gave T, and the commits of the code."""
+    commits: dict[tuple, list[str]] = {}
+    for one, clock in zip(table.get("record", ()), table.get("clock", ()), strict=True):
+        place = one.environment
+        key = (place.device, one.spec.precision, place.python, place.torch, place.torchvision, place.fastai)
+        commits.setdefault((*key, one.spec.protocol, clock or "none"), []).append(place.commit[:7] + place.commit[40:])
+    rows = [[*key, len(each), ", ".join(dict.fromkeys(each))] for key, each in commits.items()]
+    header = "device | precision | Python | torch | torchvision | fastai | protocol | clock | runs | commits"
+    return markdown(header, rows)
+
+
+def claims(judged: pd.DataFrame) -> Markdown:
+    """The paper's claims, of `claims.judge`."""
+    return markdown(" | ".join(judged.columns), judged.to_numpy())
+
+
+def confusions(records: Sequence[Record]) -> np.ndarray:
+    """(classes, classes) counts of predictions after TTA over all runs: true class by row, predicted by column."""
+    counts = np.zeros((len(records[0].source.classes),) * 2, int)
+    for one in records:
+        np.add.at(counts, (one.predictions.truth, one.predictions.total), 1)
+    return counts
+
+
+def per_class(records: Sequence[Record]) -> Markdown:
+    """Accuracy by class over all runs, the worst first."""
+    names, counts = records[0].source.classes, confusions(records)
+    judged, right = counts.sum(1), counts.diagonal()
+    worst = [i for i in np.argsort(right / judged.clip(1), kind="stable") if judged[i]][:MOST_CLASSES]
+    rows = [[names[i], judged[i], f"{right[i] / judged[i]:.3f}"] for i in worst]
+    return markdown("class | judged | accuracy", rows)
+
+
+def worst_pairs(records: Sequence[Record]) -> Markdown:
+    """The pairs of classes that are taken for one another most often."""
+    names, counts = records[0].source.classes, confusions(records)
+    np.fill_diagonal(counts, 0)
+    worst = [divmod(int(i), len(names)) for i in np.argsort(-counts, axis=None, kind="stable")[:MOST_PAIRS]]
+    rows = [[names[true], names[guess], counts[true, guess]] for true, guess in worst if counts[true, guess]]
+    return markdown("true class | taken for | times", rows)

@@ -1,0 +1,180 @@
+"""Sentences made out of numbers: the only place that makes them. A sentence comes from one template."""
+
+import html
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from entr_utils.report.tables import by_measure, interval, label, span
+from entr_utils.results.compare import CONTROL, FEW, MARGIN, primary
+from entr_utils.results.record import Record, Source
+from entr_utils.settings import PAPER_REGIMES, PROFILES, PROTOCOL
+from entr_utils.util import minutes
+
+FOLDS = 3  # below so many nothing is recommended
+SKILL = 0.2  # of the mistakes of always naming the largest class training has to avoid such a share
+NAMED = 5  # files that a line can name
+ADVICE = {
+    "few": "**Nothing is recommended from fewer than {folds} folds**: add seeds.",
+    "poor": "**Nothing is recommended**: full size hardly beats naming the largest class, so add images first.",
+    "unclocked": "**Nothing is recommended without a clock**: run this again, or `make clock`, on a quiet machine.",
+    "slow": "**Train at full size**: no regime here saved time without losing {margin:g} point.",
+    "open": "**Grow while you try things out; train the final model at full size**: it may cost {margin:g} point.",
+    "use": "**Use {regime}**: it is the fastest that is shown to lose less than {margin:g} point.",
+}
+
+
+def listing(lines: Iterable[str]) -> Markdown:
+    """Lines as a list, each once; empty ones are left out."""
+    return Markdown("\n".join(f"- {line}" for line in dict.fromkeys(filter(None, lines))))
+
+
+def each(names: Iterable[object]) -> str:
+    """Names, each once."""
+    return ", ".join(dict.fromkeys(map(str, names)))
+
+
+def answer(compared: pd.DataFrame, records: Sequence[Record]) -> Markdown:
+    """The answer in a sentence of ranges over comparisons; the primary comparison; what was run on what and with."""
+    if compared.empty:
+        return Markdown(f"Nothing to compare yet: a regime and its control ({label(CONTROL)}) need a run of one fold.")
+    found = by_measure(compared)
+    grown = [rows for rows in found if rows["T"]["treatment"] in PAPER_REGIMES] or found
+    times, points = ([rows[name]["estimate"] for rows in grown] for name in ("T", "points"))
+    names = " and ".join(dict.fromkeys(label(rows["T"]["treatment"]) for rows in grown))
+    folds, datasets = span((rows["T"]["n"] for rows in grown), 0), each(rows["T"]["dataset"] for rows in grown)
+    lines = [
+        f"**{names.capitalize()} took x {span(times)} of the control's time and changed accuracy by "
+        f"{span(points, 1, '+')} points** ({folds} folds of {datasets})."
+    ]
+    lines += [
+        f"Over the three datasets gradual changed it by {interval(row)} points (n = {row['n']}); it costs more than "
+        f"{MARGIN:g} point with a probability of {row['probability']:.0%}."
+        for row in primary(compared).to_dict("records")
+        if row["n"] > 1
+    ]
+    specs = [one.spec for one in records]
+    devices = " and ".join(dict.fromkeys(one.environment.device for one in records))
+    lines.append(
+        f"Run: {len(specs)} trainings of {each(spec.network for spec in specs)} from weights "
+        f"{each(spec.weights for spec in specs)} at up to {max(spec.size for spec in specs)} px on {devices}."
+    )
+    by_clock = all("time" in rows for rows in found)
+    lines.append(
+        "T is by the clock." if by_clock else "T is as runs measured it, on machines that did other work, too."
+    )
+    lines.append("The paper's own setting has not been run." if stand_ins(records).data else "")
+    return Markdown(" ".join(filter(None, lines)))
+
+
+def stand_ins(records: Sequence[Record]) -> Markdown:
+    """What was not as in the paper, from the records' typed fields; a line each."""
+    replaced = each(one.spec.dataset for one in records if one.source.stand_in)
+    weights = {one.spec.weights: one.weights_note or "not the paper's ImageNet weights" for one in records}
+    cpus = [one for one in records if one.environment.device.startswith(one.environment.processor)]
+    drawn = [one for one in records if one.source.kind == "formula"]
+    old = each(sorted({one.spec.protocol for one in records} - {PROTOCOL}))
+    lines = [
+        "Images were drawn by formula: a demonstration, not evidence." if drawn else "",
+        f"Images of {replaced} are stand-ins: the paper's were never published." if replaced else "",
+        "No pretrained weights were used, so nothing was frozen." if "none" in weights else "",
+        *(f"Weights {name}: {note}." for name, note in weights.items() if name not in ("none", "imagenet")),
+        "Training ran on a CPU; the paper used a Colab GPU." if cpus else "",
+        f"Runs of protocol {old} are never compared with those of protocol {PROTOCOL}, today's." if old else "",
+    ]
+    return listing(lines)
+
+
+def what_runs(runs: Sequence) -> Markdown:
+    """What will be run on what, before it starts: `training.run.Run`s of one set of images."""
+    spec, split, waiting = runs[0].spec, runs[0].split, [run for run in runs if not run.finished()]
+    forecasts, epochs = [run.forecast() for run in waiting], sum(phase.epochs for phase in spec.phases)
+    whole = f"Forecast: {minutes(sum(map(float, filter(None, forecasts))))} of T by the clock of this machine."
+    lines = [
+        f"{len(runs)} runs, {len(waiting)} to be trained now; {spec.profile}: {PROFILES[spec.profile].purpose}.",
+        f"Images: {runs[0].images.title}; {len(split.training)} to train, {len(split.validation)} to judge.",
+        *left_out(runs[0].source()),
+        f"Weights {spec.weights}, {spec.precision}, batches of {spec.batch}, learning rate {spec.lr:g}.",
+        f"{epochs} epochs, up to {spec.size} px.",
+        whole if None not in forecasts else "No forecast: this machine has no clock of this work (`make clock`).",
+    ]
+    regimes, seeds = each(label(run.spec.regime) for run in runs), each(run.spec.seed for run in runs)
+    return Markdown(f"**{spec.dataset}, {spec.network}, {regimes}; seeds {seeds}**\n\n{listing(lines).data}")
+
+
+def left_out(source: Source) -> list[str]:
+    """A line each on files that are not used and on identical images, naming a few; empty where there are none."""
+    files, copies = (f"{name} ({reason})" for name, reason in source.left_out.items()), map(" = ".join, source.copies)
+    return [
+        f"Left out, {source.n_left_out} in all: {_few(files)}." if source.n_left_out else "",
+        f"Identical, kept together, {source.n_copies} sets: {_few(copies)}." if source.n_copies else "",
+    ]
+
+
+def _few(texts: Iterable[str]) -> str:
+    """The first of these; no markup in them counts."""
+    return "; ".join([html.escape(text).replace("|", "&#124;") for text in texts][:NAMED])
+
+
+def retraining(table: pd.DataFrame) -> Markdown:
+    """Where accuracy was higher before re-training than after it, that; else nothing."""
+    before, after = table["accuracy_subtotal"].mean(), table["accuracy_rpl"].mean()
+    text = f"Accuracy was higher before re-training ({before:.1%}) than after it ({after:.1%})."
+    return Markdown(text if before > after else "")
+
+
+def largest_class(records: Iterable[Record]) -> float:
+    """The accuracy of always naming the class that most judged images have, over all runs."""
+    truth = np.concatenate([one.predictions.truth for one in records])
+    return float(np.bincount(truth).max() / len(truth))
+
+
+def advice(compared: pd.DataFrame, table: pd.DataFrame) -> tuple[str, str]:
+    """What to do with images of one's own: a key of ADVICE, and the regime to use.
+
+    Nothing is recommended below FOLDS folds, where the control avoids less than SKILL of the mistakes that always
+    naming the largest class makes, or without a clock. A regime is where its whole intervals save T and keep MARGIN.
+    """
+    found, least = by_measure(compared), largest_class(table["record"])
+    control = table[table["regime"] == CONTROL]["accuracy_total"].mean()
+    if min((rows["points"]["n"] for rows in found), default=0) < FOLDS:
+        return "few", CONTROL
+    if control - least < SKILL * (1 - least):
+        return "poor", CONTROL
+    if any("time" not in rows for rows in found):
+        return "unclocked", CONTROL
+    faster = [rows for rows in found if rows["T"]["high"] < 1 and rows["points"]["high"] > -MARGIN]
+    kept = [rows["T"] for rows in faster if rows["points"]["low"] > -MARGIN]
+    best = min(kept, key=lambda row: row["estimate"], default={"treatment": CONTROL})
+    return ("use" if kept else "open" if faster else "slow"), best["treatment"]
+
+
+def verdict(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
+    """For images of one's own: every number that the advice rests on, then the advice."""
+    lines = [
+        f"{label(took['treatment']).capitalize()} took x {interval(took, 2, '')} of the control's time "
+        f"({'by the clock' if took['measure'] == 'time' else 'as measured'}) and changed accuracy by "
+        f"{interval(points)} points (n = {points['n']}, {points['images']} images judged)."
+        for took, points in ((rows["T"], rows["points"]) for rows in by_measure(compared))
+    ]
+    control, guess = table[table["regime"] == CONTROL]["accuracy_total"].mean(), largest_class(table["record"])
+    lines.append(f"The control reached {control:.1%}; always naming the largest class would reach {guess:.1%}.")
+    key, regime = advice(compared, table)
+    return listing([*lines, ADVICE[key].format(regime=label(regime), margin=MARGIN, folds=FOLDS)])
+
+
+def caveats(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
+    """At most six things to know before one believes the first screen."""
+    few = len(compared) and compared["few"].eq(True).any()
+    by_chance = len(table) and table["by"].eq("random").any()
+    lines = [
+        "In brackets: 95% intervals over folds, corrected as by Nadeau & Bengio (2003); they are conservative.",
+        "All regimes are compared with one control, so the comparisons are not independent of one another.",
+        "Images lie decoded on the device. Where your loader binds, expect smaller savings.",
+        "As = sqrt(A / T) rewards speed: half the time counts as much as twice the accuracy.",
+        f"A probability in brackets is of fewer than {FEW} folds." if few else "",
+        "Some splits were drawn at random; they are never pooled with folds." if by_chance else "",
+    ]
+    return listing(lines)

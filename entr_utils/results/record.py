@@ -1,0 +1,261 @@
+"""What a run leaves behind: one JSON file of typed fields that can be checked, and many of them as one table. No torch.
+
+No sentence is stored and nothing is parsed back out of text. What follows from other fields is recomputed on reading.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, ValidationError
+
+from entr_utils.regimes.plan import Work
+from entr_utils.settings import RunSpec
+from entr_utils.util import Damaged, checksum, read_json, write_json
+
+Share = Field(ge=0, le=1)
+
+
+class Row(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Row):
+    """The images: what they are, what was left out of a folder, which are the same.
+
+    Attributes:
+        kind: "formula" (drawn) or "folder".
+        title: what they are, for people.
+        carries: what carries the class of drawn images; "" for others.
+        stand_in: whether they stand in for the paper's, which were never published.
+        contents: sha256 over names and contents of the images used.
+        left_out: reason by file, the first hundred of `n_left_out`; copies: the first hundred sets of `n_copies`.
+    """
+
+    kind: Literal["formula", "folder"]
+    title: str
+    carries: Literal["", "both", "coarse", "fine"] = ""
+    stand_in: bool = False
+    contents: str
+    classes: tuple[str, ...]
+    left_out: dict[str, str] = {}
+    n_left_out: int = 0
+    copies: tuple[tuple[str, ...], ...] = ()
+    n_copies: int = 0
+
+
+class Split(Row):
+    """Who is trained on and who is judged.
+
+    Attributes:
+        by: "fold" (fold seed % folds of a k-fold split), "random" (90/10), "official" (the images came split).
+        groups: how many groups are kept whole, 0 where images are split one by one.
+        kept: units that hold a class's only training images: never judged.
+    """
+
+    by: Literal["fold", "random", "official"]
+    folds: int = 0
+    groups: int = 0
+    n_train: int
+    n_val: int
+    kept: tuple[str, ...] = ()
+    checksum: str
+
+
+class PhaseRow(Row):
+    """One phase as it went; `seconds` are those of the run itself, on a machine that may do other things too."""
+
+    name: str
+    size: int
+    epochs: int
+    trains: str
+    lr: tuple[float, ...]
+    images: int
+    seconds: PositiveFloat
+    eval_seconds: NonNegativeFloat
+    accuracy_full: float = Share
+    accuracy_own: float = Share
+    peak_memory: int
+
+
+class EpochRow(Row):
+    """One epoch as it went; `size` is that of its last batch."""
+
+    epoch: int
+    phase: str
+    cycle: int
+    size: int
+    loss: float
+    seconds: PositiveFloat
+    resize_seconds: NonNegativeFloat
+    images: int
+    accuracy: float = Share
+    eval_seconds: NonNegativeFloat
+
+
+class Predictions(Row):
+    """Names of the judged images, their classes, and those predicted after CMult, after RPL and after TTA."""
+
+    image: tuple[str, ...]
+    truth: tuple[int, ...]
+    subtotal: tuple[int, ...]
+    rpl: tuple[int, ...]
+    total: tuple[int, ...]
+
+
+class Environment(Row):
+    """Where a run began."""
+
+    device: str
+    processor: str
+    threads: int
+    python: str
+    torch: str
+    torchvision: str
+    fastai: str
+    commit: str
+    started: str
+    load: float
+
+
+class Attempt(Row):
+    """Where a stopped run went on, and after which epoch."""
+
+    epoch: int
+    device: str
+    commit: str
+    started: str
+    load: float
+
+
+class Costs(Row):
+    """Seconds beside training, energy where it is counted, and the forecast of T made before the first step."""
+
+    wall: PositiveFloat
+    prepare: NonNegativeFloat
+    warmup: NonNegativeFloat
+    checkpoint: NonNegativeFloat
+    energy_joules: float | None = None
+    forecast: float | None = None
+
+
+class Record(Row):
+    """One run, trained and evaluated.
+
+    Attributes:
+        share: of every epoch's batches that was trained on (`regimes.Budget`).
+        work: what was on the clock; flops: of one image of each step, by `Work.key`, and of "tta", one pass.
+        parameters: of the network as trained.
+    """
+
+    schema_version: Literal[2] = 2
+    spec: RunSpec
+    key: str
+    source: Source
+    split: Split
+    weights_note: str = ""
+    share: float = Field(default=1.0, gt=0, le=1)
+    work: tuple[Work, ...]
+    flops: dict[str, float]
+    parameters: int
+    phases: tuple[PhaseRow, ...]
+    epochs: tuple[EpochRow, ...]
+    predictions: Predictions
+    costs: Costs
+    environment: Environment
+    attempts: tuple[Attempt, ...] = ()
+    accuracy_subtotal: float = Share
+    accuracy_rpl: float = Share
+    accuracy_total: float = Share
+    seconds_subtotal: PositiveFloat
+    seconds_total: PositiveFloat
+    flops_subtotal: PositiveFloat
+    flops_total: PositiveFloat
+    checksum: str
+
+
+def make(**fields) -> Record:
+    """The record of these fields; what follows from them is computed."""
+    dumped = Record.model_construct(**fields, key=fields["spec"].key).model_dump(mode="json", warnings=False)
+    dumped |= _derived(dumped)
+    return Record(**dumped | {"checksum": _checksum(dumped)})
+
+
+def _checksum(dumped: dict) -> str:
+    return checksum({name: value for name, value in dumped.items() if name != "checksum"})
+
+
+def _derived(dumped: dict) -> dict[str, float]:
+    """Accuracies from predictions, seconds from phases, FLOPs from work."""
+    predictions, phases = dumped["predictions"], {phase["name"]: phase for phase in dumped["phases"]}
+    truth = predictions["truth"]
+    right = {name: sum(map(int.__eq__, truth, predictions[name])) / len(truth) for name in ("subtotal", "rpl", "total")}
+    seconds, flops = {name: phase["seconds"] for name, phase in phases.items()}, dict.fromkeys(phases, 0.0)
+    for work in map(lambda fields: Work(**fields), dumped["work"]):
+        if work.kind in ("step", "tta"):
+            passes = work.batch if work.kind == "step" else 5  # one plain and four augmented
+            flops[work.phase] += work.n * passes * dumped["flops"][work.key if work.kind == "step" else "tta"]
+    late = ("RPL", "TTA")
+    return {f"accuracy_{name}": value for name, value in right.items()} | {
+        "seconds_subtotal": sum(value for name, value in seconds.items() if name not in late),
+        "seconds_total": sum(seconds.values()),
+        "flops_subtotal": sum(value for name, value in flops.items() if name not in late),
+        "flops_total": sum(flops.values()),
+    }
+
+
+def write(record: Record, path: Path) -> None:
+    """Write a record whole or not at all: its file is the only sign that a run is done."""
+    write_json(record.model_dump(mode="json"), path)
+
+
+def read(path: Path) -> Record:
+    """A checked record. Raises Damaged naming the file and what is wrong with it, UserError where it cannot be read."""
+    raw = read_json(path)
+    try:
+        record = Record.model_validate(raw)
+        derived = _derived(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Damaged(f"{path}: {where}: {first['msg']}; delete it and run again") from error
+    except (KeyError, ArithmeticError, TypeError) as error:
+        raise Damaged(f"{path}: {type(error).__name__} ({error}); delete it and run again") from error
+    lengths = {len(values) for values in raw["predictions"].values()}
+    wrong = [name for name, value in derived.items() if not math.isclose(getattr(record, name), value, rel_tol=1e-9)]
+    wrong += ["key"] if record.key != record.spec.key else []
+    wrong += ["predictions"] if lengths != {record.split.n_val} else []
+    wrong += ["checksum"] if not wrong and raw["checksum"] != _checksum(raw) else []
+    if wrong:
+        raise Damaged(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
+    return record
+
+
+def put_aside(path: Path, reason: str) -> None:
+    """Keep a record that does not count any more under another name."""
+    os.replace(path, path.with_name(f"{path.name}.aside"))
+    print(f"  {reason} - it is kept as {path.name}.aside and the run made again")
+
+
+def load(folder: str | Path) -> list[Record]:
+    """All records under `folder`, checked, in the order of their file names."""
+    return [read(path) for path in sorted(Path(folder).rglob("*-s[0-9]*-*.json"))]
+
+
+def repeatable(record: Record) -> dict:
+    """All that does not depend on how fast the machine was: bit for bit the same whenever the run is made again on the
+    same processor with as many threads, however often it was stopped."""
+    measured = {"seconds", "eval_seconds", "resize_seconds", "peak_memory"}
+    kept = record.model_dump(exclude={"costs", "environment", "attempts", "checksum", "phases", "epochs",
+                                      "seconds_subtotal", "seconds_total"})  # fmt: skip
+    for part in ("phases", "epochs"):
+        kept[part] = [row.model_dump(exclude=measured) for row in getattr(record, part)]
+    return kept
+
+
+def efficiency(accuracy: float, seconds: float) -> float:
+    """As = sqrt(A / T): A a fraction, T in minutes (the paper's efficiency; its unit of T is not known)."""
+    return math.sqrt(accuracy / (seconds / 60))

@@ -1,0 +1,148 @@
+"""A study is a table: which runs, in which order, and what to compare in them. No torch.
+
+The summary of a study is one sentence, one figure and one table; there is no code per study.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from entr_utils.results.compare import CONTROL, TOGETHER, compare
+from entr_utils.results.record import Record
+from entr_utils.settings import NETWORKS, PAPER_DATASETS, PAPER_REGIMES, PROFILES, PROTOCOL, Cell
+
+
+class Contrast(NamedTuple):
+    """A treatment against another regime, and the question that their difference answers."""
+
+    treatment: str
+    against: str
+    question: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a question, as a product of lists, and the contrasts that answer it.
+
+    Attributes:
+        arms: what else differs, fields of `settings.Cell`; every arm is run with every combination.
+    """
+
+    name: str
+    title: str
+    profile: str
+    datasets: tuple[str, ...]
+    regimes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    contrasts: tuple[Contrast, ...]
+    networks: tuple[str, ...] = ("resnet18",)
+    arms: tuple[dict[str, str], ...] = ({},)
+
+
+GROWING = (
+    Contrast("gradual", CONTROL, "growing in strokes"),
+    Contrast("stepwise", CONTROL, "growing at one stroke"),
+)
+LESS = (
+    Contrast("short", CONTROL, "fewer images instead of smaller ones"),
+    Contrast("gradual", "short", "growing, or only doing less"),
+)
+LAST_SMALL = (
+    Contrast("small", CONTROL, "never large"),
+    Contrast("reversed", CONTROL, "large first"),
+)
+COARSE_FIRST = (
+    Contrast("blurred", CONTROL, "coarse first, at no saving"),
+    Contrast("gradual", "blurred", "the saving, both coarse first"),
+    Contrast("cropped", "gradual", "early detail instead of coarse, both saving"),
+)
+SMALL = ("no_increase", "gradual", "small", "short", "reversed")
+APART = (*PAPER_REGIMES, "small", "reversed", "blurred", "cropped")
+CARRIES = {"synthetic-coarse": "coarse", "synthetic-fine": "fine", "synthetic": "both"}  # by `Cell.data`
+DRAWN = tuple({"data": data, "weights": "none"} for data in CARRIES)
+TEN, FIVE = tuple(range(10)), tuple(range(5))
+STUDIES = {
+    study.name: study
+    for study in (
+        Study("paper", "the paper, 250 px", "paper", PAPER_DATASETS, PAPER_REGIMES, TEN, GROWING, NETWORKS),
+        Study(
+            "compact", "the paper, 128 px", "compact", PAPER_DATASETS, (*PAPER_REGIMES, "short"), TEN, GROWING + LESS
+        ),
+        Study("controls", "other explanations", "compact", ("bees",), SMALL, FIVE, LESS + LAST_SMALL),
+        Study(
+            "mechanism",
+            "what is learnt when",
+            "mechanism",
+            ("steel",),
+            APART,
+            FIVE,
+            GROWING + COARSE_FIRST + LAST_SMALL,
+            arms=DRAWN,
+        ),
+    )
+}
+
+
+def cells(study: Study, **given: Any) -> list[Cell]:
+    """The runs of a study, a cell each: fold by fold, so that any stop leaves whole folds of all datasets; regimes
+    rotate with the seed, so that none is always first.
+
+    Args:
+        given: fields of `Cell` for all runs (data, weights, results, ...); those of an arm go before them.
+    """
+    found = []
+    for seed in study.seeds:
+        turn = seed % len(study.regimes)
+        for dataset, network, arm in product(study.datasets, study.networks, study.arms):
+            fields = {"seeds": (seed,), "profile": study.profile, **given, **arm}
+            rotated = study.regimes[turn:] + study.regimes[:turn]
+            found += [Cell(dataset, network, regime, **fields) for regime in rotated]
+    return found
+
+
+def progress(study: Study, records: Iterable[Record]) -> tuple[int, int]:
+    """(done, of): how many of a study's runs have a record of today's protocol, of the profile's size and batch."""
+    usual = PROFILES[study.profile]
+    done = {
+        (spec.dataset, spec.network, spec.regime, spec.seed, spec.groups, spec.weights == "none", one.source.carries)
+        for one in records
+        if (spec := one.spec).protocol == PROTOCOL
+        and (spec.profile, spec.size, spec.batch) == (usual.name, usual.size, usual.batch)
+    }
+    wanted = [
+        (
+            cell.dataset,
+            cell.network,
+            cell.regime,
+            *cell.seeds,
+            cell.groups,
+            (cell.weights or usual.weights) == "none",
+            CARRIES.get(cell.data or usual.data, ""),
+        )
+        for cell in cells(study)
+    ]
+    return sum(name in done for name in wanted), len(wanted)
+
+
+def answers(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """`compare` of the contrasts of a study in its own runs, with a column question.
+
+    Args:
+        table: from `compare.table`; other runs may be in it.
+    """
+    runs = table[(table["profile"] == study.profile) & table["dataset"].isin(study.datasets)] if len(table) else table
+    parts = [compare(runs, [one.treatment], one.against).assign(question=one.question) for one in study.contrasts]
+    return pd.concat(parts, ignore_index=True)
+
+
+def most(
+    comparisons: pd.DataFrame, place: Sequence[str] = ("profile", "dataset", "carries", "network", "groups")
+) -> pd.DataFrame:
+    """Of each place the comparisons under the conditions that have most folds, of as many the newest protocol: nothing
+    of the choice depends on what came out."""
+    folds = comparisons.groupby(TOGETHER)["n"].transform("sum")
+    order = comparisons.assign(most=folds).sort_values(["most", "protocol"], kind="stable")
+    return comparisons.merge(order.drop_duplicates(place, keep="last")[TOGETHER], on=TOGETHER)

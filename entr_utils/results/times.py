@@ -1,0 +1,90 @@
+"""T is plan x clock: the seconds of a run's work as a quiet machine takes them, measured apart. No torch.
+
+A clock (`training.clock`) is a file a device, a take in it one process. A figure is the median over takes; its range
+over them says how well the clock repeats itself, not what another machine would do.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from entr_utils.regimes.plan import Work
+from entr_utils.results.record import Record
+from entr_utils.util import Damaged, read_json
+
+LATE = ("RPL", "TTA")  # phases after the sub-total
+Clocks = dict[tuple[str, ...], list[dict]]  # takes by device, network, precision, augmentation
+
+
+@dataclass(frozen=True)
+class Times:
+    """T in seconds by the clock of `device`: by phase (and "TTA"), without RPL and TTA, in all, and in all with what
+    the first step of each key costs beyond the others. `takes`: the total by device and time of each take."""
+
+    device: str
+    phases: dict[str, float]
+    subtotal: float
+    total: float
+    with_first_use: float
+    takes: dict[tuple[str, str], float]
+
+
+def read_clocks(results: str | Path) -> Clocks:
+    """The clocks in results/clocks/. Raises Damaged naming a file that is none."""
+    found: Clocks = {}
+    for path in sorted((Path(results) / "clocks").glob("*.json")):
+        raw = read_json(path)
+        try:
+            for take in raw["takes"]:
+                setting = (raw["device"], take["network"], take["precision"], take["augmentation"])
+                found.setdefault(setting, []).append({name: take[name] for name in ("taken", "seconds", "first")})
+        except (KeyError, TypeError) as error:
+            raise Damaged(f"{path}: not a clock ({error}); delete it and run make clock") from error
+    return found
+
+
+def missing(work: Sequence[Work], clocks: Clocks, *setting: str) -> tuple[str, ...]:
+    """The keys that a take lacks for `of_work`: of the take that lacks fewest; all keys where there is no take."""
+    keys = dict.fromkeys(one.key for one in work)
+    lacking = [tuple(key for key in keys if key not in take["seconds"]) for take in clocks.get(setting, ())]
+    return min(lacking, key=len, default=tuple(keys))
+
+
+def of_work(work: Sequence[Work], clocks: Clocks, *setting: str) -> Times | None:
+    """T of some work, done or planned; None where no take has all its keys.
+
+    Args:
+        setting: device, network, precision, augmentation.
+    """
+    keys, phases = {one.key for one in work}, dict.fromkeys(one.phase for one in work)
+    takes = [take for take in clocks.get(setting, ()) if keys <= take["seconds"].keys()]
+    if not takes:
+        return None
+    each = [
+        {p: sum(one.n * take["seconds"][one.key] for one in work if one.phase == p) for p in phases} for take in takes
+    ]
+    totals = {(setting[0], take["taken"]): sum(row.values()) for take, row in zip(takes, each, strict=True)}
+    firsts = [sum(take["first"].get(key, math.nan) for key in keys) for take in takes]
+    return Times(
+        device=setting[0],
+        phases={phase: median(row[phase] for row in each) for phase in phases},
+        subtotal=median(sum(row[phase] for phase in phases if phase not in LATE) for row in each),
+        total=median(totals.values()),
+        with_first_use=median(map(sum, zip(totals.values(), firsts, strict=True))),
+        takes=totals,
+    )
+
+
+def seconds(record: Record, clocks: Clocks, device: str = "") -> Times | None:
+    """T of a record by the clock of its device, or of another that the caller names; None as in `of_work`."""
+    spec = record.spec
+    device = device or record.environment.device
+    return of_work(record.work, clocks, device, spec.network, spec.precision, spec.augmentation)
+
+
+def ratio(treatment: Times, control: Times) -> tuple[float, float, float]:
+    """The ratio of two T: median, least and largest over the takes that have both. Raises ValueError without one."""
+    found = [treatment.takes[take] / control.takes[take] for take in treatment.takes.keys() & control.takes.keys()]
+    return median(found), min(found), max(found)

@@ -1,0 +1,263 @@
+"""What a run is made of: phases, profiles, and the specification that names a run. No torch.
+
+Phases say how long, what trains and at which rate. The paper (Wanger & Frohn 2018, arXiv 1807.11583) gives the order
+of phases; epochs and batch sizes are not known, so they are ours and written here once.
+"""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from entr_utils.util import UserError, checksum
+
+PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
+NETWORKS = ("resnet18", "resnet34", "resnet50")
+PRECISIONS = ("float32", "bfloat16", "float16")
+PAPER_DATASETS = ("steel", "ucm", "bees")
+PAPER_REGIMES = ("no_increase", "gradual", "stepwise")
+DIALS = ("both", "coarse", "fine")  # what carries the class in images drawn by formula
+SMALLEST_SIZE = 32  # pixels: below it a ResNet's last feature map is a single cell
+DROPOUT = 0.5  # of the head; the paper says 0.4 to 0.6, constant within dataset x network
+
+HEAD_ONLY, ALL_EQUAL, EARLIER_SLOWER = (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (0.01, 0.1, 1.0)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step of the paper: some cosine cycles of one set of layers.
+
+    Attributes:
+        name: SGDR, CLRS, CMult or RPL.
+        cycle_epochs: epochs of each cosine cycle, e.g. (1, 2, 4).
+        trains: "head" (the body is frozen, batch-norm included) or "all".
+        lr: factors on the run's learning rate for the groups (conv1..layer2, layer3-4, head).
+        subtotal: whether the sub-total of time and accuracy is taken at its end.
+    """
+
+    name: str
+    cycle_epochs: tuple[int, ...]
+    trains: str
+    lr: tuple[float, float, float]
+    subtotal: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole phase."""
+        return sum(self.cycle_epochs)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large an experiment is.
+
+    Attributes:
+        size, batch: largest image size in pixels, images a step.
+        cycles: epochs of the cosine cycles of SGDR, CLRS, CMult and RPL.
+        weights, data: where nothing else is named.
+        networks: that `make all` trains.
+        classes: of drawn images; 0 means as many as the paper's dataset has.
+        smallest: pixels below which no batch may be.
+        distorts: whether augmentation zooms and warps, which resamples the finest detail away, or only flips.
+    """
+
+    name: str
+    size: int
+    batch: int
+    cycles: tuple[tuple[int, ...], ...]
+    weights: str
+    data: str
+    purpose: str
+    networks: tuple[str, ...] = ("resnet18",)
+    classes: int = 0
+    smallest: int = SMALLEST_SIZE
+    distorts: bool = True
+
+    def phases(self, pretrained: bool) -> tuple[Phase, ...]:
+        """The paper's phases. Without pretrained weights nothing is frozen and all layers train at the full rate."""
+        head, body = (
+            ("head", HEAD_ONLY) if pretrained else ("all", ALL_EQUAL),
+            EARLIER_SLOWER if pretrained else ALL_EQUAL,
+        )
+        first, second, third, last = self.cycles
+        return (
+            Phase("SGDR", first, *head),
+            Phase("CLRS", second, *head),
+            Phase("CMult", third, *head, subtotal=True),
+            Phase("RPL", last, "all", body),
+        )
+
+
+_PAPER_CYCLES = ((1, 1, 1), (2, 2), (1, 2, 4), (1, 2, 4))
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("tiny", 40, 16, ((1,), (1,), (1,), (1,)), "none", "synthetic", "tests; its numbers mean nothing",
+                smallest=16),
+        Profile("quick", 80, 16, ((1,), (1,), (1,), (1, 2)), "none", "synthetic",
+                "a demonstration on images drawn by formula, not evidence", classes=6),
+        Profile("mechanism", 64, 16, ((1,), (1,), (2,), (2,)), "none", "synthetic",
+                "which detail is learnt when: images drawn by formula, not evidence on real ones", classes=5,
+                smallest=24, distorts=False),
+        Profile("compact", 128, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment at 128 px, for CPUs"),
+        Profile("paper", 250, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment on real images", NETWORKS),
+    )
+}  # fmt: skip
+
+
+class RunSpec(BaseModel):
+    """All that makes a run's numbers, and nothing else: places, devices and dates are not in it.
+
+    Attributes:
+        dataset: steel, ucm, bees, own, or a name of the user's.
+        fingerprint: of the images (`data.catalog.fingerprint`); "" while a run is only planned.
+        network, regime: names; a regime's carries its options (`regimes.parse`).
+        seed: fold of the split, order of the images and initial head.
+        size, batch, lr: largest size in pixels, images a step, learning rate of the head.
+        weights, weights_sha256: label and checksum of the pretrained weights; "none" without.
+        augmentation: "two" orientations (left-right flips) or "eight"; "two only", "eight only": without zoom and warp.
+        groups: "" splits by group where a groups file lies beside the images, "none" by image, "known" and
+            "known-by-image" take only the images whose group is known and split them by group or by image.
+    A default, once released, never changes: keys leave defaults out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    fingerprint: str = ""
+    network: str
+    regime: str
+    seed: int
+    profile: str
+    size: int
+    batch: int
+    lr: float
+    weights: str
+    weights_sha256: str = ""
+    precision: str
+    augmentation: str
+    groups: str = ""
+    protocol: int = PROTOCOL
+
+    @property
+    def key(self) -> str:
+        """sha256 that names the run."""
+        return checksum(self.model_dump(exclude_defaults=True) | {"protocol": self.protocol})
+
+    @property
+    def name(self) -> str:
+        """File name of the record, without suffix: <dataset>-<network>-<regime>-s<seed>-<6 of the key>."""
+        regime = re.sub(r"[^a-z0-9_.]+", "-", self.regime.lower())
+        return f"{self.dataset}-{self.network}-{regime}-s{self.seed}-{self.key[:6]}"
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of the run."""
+        return PROFILES[self.profile].phases(self.weights != "none")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a user asks for: the runs of one dataset, network and regime, one a seed. Empty or 0 means the default.
+
+    Attributes:
+        data: "synthetic" (also "synthetic-coarse", "synthetic-fine"), or the folder that holds <dataset>/<class>/; for
+            dataset "own" the folder or archive of the classes itself.
+        weights: imagenet, none, or the path of a torchvision-named checkpoint.
+        groups: as in `RunSpec`, or the path of a CSV file with columns file and group.
+        orientations: "two", "eight", or "" for the dataset's.
+        results, checkpoint_dir: folders for records and notebooks, and for checkpoints ("": beside the records).
+    """
+
+    dataset: str
+    network: str = "resnet18"
+    regime: str = "no_increase"
+    seeds: tuple[int, ...] = (0,)
+    profile: str = "quick"
+    size: int = 0
+    weights: str = ""
+    data: str = ""
+    groups: str = ""
+    precision: str = ""
+    batch: int = 0
+    lr: float = 0.0
+    orientations: str = ""
+    results: str = "results"
+    checkpoint_dir: str = ""
+
+    def checked(self) -> "Cell":
+        """This cell with the profile's defaults filled in. Raises UserError naming parameter, value and what may be."""
+        for name in ("dataset", "regime", "weights", "data", "groups", "results", "checkpoint_dir"):
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"{name}={getattr(self, name)!r}: allowed: text")
+        one_of("profile", self.profile, PROFILES)
+        usual = PROFILES[self.profile]
+        cell = replace(
+            self, size=self.size or usual.size, batch=self.batch or usual.batch, weights=self.weights or usual.weights,
+            data=self.data or usual.data, results=self.results or "results",
+        )  # fmt: skip
+        one_of("network", cell.network, NETWORKS)
+        one_of("precision", cell.precision, ("", *PRECISIONS))
+        one_of("orientations", cell.orientations, ("", "two", "eight"))
+        whole("size", cell.size, usual.smallest, 10_000)
+        whole("batch", cell.batch, 2, 100_000)
+        if not re.fullmatch(r"[\w-]+", cell.dataset):
+            raise UserError(f"dataset={cell.dataset!r}: allowed: letters, digits, - and _")
+        if not isinstance(cell.seeds, tuple) or not cell.seeds:
+            raise UserError(f"seeds={cell.seeds!r}: allowed: a tuple of whole numbers, at least one")
+        for seed in cell.seeds:
+            whole("seed", seed, 0, 2**31 - 1)
+        if isinstance(cell.lr, bool) or not isinstance(cell.lr, int | float) or not 0 <= cell.lr < 10:
+            raise UserError(f"lr={cell.lr!r}: not a learning rate; allowed: above 0 and below 10, or 0 for the default")
+        _check_paths(cell)
+        return cell
+
+    @property
+    def folder(self) -> Path:
+        """Where records and notebooks go: results/<profile>/."""
+        return Path(self.results) / self.profile
+
+    @property
+    def name(self) -> str:
+        """File name of the notebook, without suffix: <dataset>-<network>-<regime>, with what carries drawn classes."""
+        carries = self.data.partition("synthetic-")[2]
+        return re.sub(r"[^a-z0-9_.]+", "-", "-".join(filter(None, (self.dataset, self.network, self.regime, carries))))
+
+
+def seeds_of(text: str | int) -> tuple[int, ...]:
+    """Seeds from "0 1 2" or "0,1,2". Raises UserError on anything else."""
+    words = re.split(r"[\s,]+", str(text).strip())
+    if not all(re.fullmatch(r"\d{1,10}", word) for word in words):
+        raise UserError(f"seeds={text!r}: allowed: whole numbers, separated by blanks or commas")
+    return tuple(dict.fromkeys(map(int, words)))
+
+
+def one_of(name: str, value: object, allowed) -> None:
+    """Raises UserError where a value is none of those allowed."""
+    if not isinstance(value, str) or value not in allowed:
+        raise UserError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, filter(None, allowed)))}")
+
+
+def whole(name: str, value: object, least: int, most: int) -> None:
+    """Raises UserError where a value is no whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UserError(f"{name}={value!r}: allowed: a whole number from {least} to {most}")
+
+
+def _check_paths(cell: Cell) -> None:
+    if cell.data.startswith("synthetic"):
+        one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in DIALS)))
+    elif not os.path.exists(cell.data) and cell.data != "data":
+        raise UserError(
+            f"data={cell.data!r}: no such folder; allowed: synthetic, or a folder that holds {cell.dataset}/<class>/"
+        )
+    if cell.weights not in ("imagenet", "none") and not os.path.isfile(cell.weights):
+        raise UserError(f"weights={cell.weights!r}: no such file; allowed: imagenet, none, or a checkpoint's path")
+    if cell.checkpoint_dir and not os.path.isdir(os.path.expanduser(cell.checkpoint_dir)):
+        raise UserError(f"checkpoint_dir={cell.checkpoint_dir!r}: no such folder; make it, or mount the drive it is on")
+    if cell.groups not in ("", "none", "known", "known-by-image") and not os.path.isfile(cell.groups):
+        raise UserError(
+            f"groups={cell.groups!r}: no such file; allowed: a CSV file, none, known, known-by-image, or nothing"
+        )

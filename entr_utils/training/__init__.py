@@ -1,0 +1,1 @@
+"""One run: prepared, trained, resumed; and the clock that measures a machine."""

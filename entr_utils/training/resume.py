@@ -1,0 +1,164 @@
+"""Stop anywhere, go on from there: the whole state of a run at an epoch's end, in a file that is whole or not there.
+
+The file: a line with the sha256 of all that follows; a line of JSON (key, epoch, epochs); then torch's own format, read
+with `weights_only`, so that nothing in it is ever executed. It lies beside the record, or in `checkpoint_dir`, which
+may be a mounted drive: where that cannot be written any more, a run prints a line and goes on locally.
+"""
+
+import hashlib
+import io
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from entr_utils.training.run import Run
+from entr_utils.util import Damaged, UserError, write_whole
+
+EVERY = 30.0  # seconds between checkpoints, at least: they come at the end of an epoch
+EVERY_ON_A_MOUNT = 300.0  # where they go to another file system than this machine's, such as a mounted drive
+SECONDS = "ENTR_CHECKPOINT_SECONDS"  # overrides both: for the fault campaign and the tests
+
+
+class Store:
+    """Where the checkpoints of one run are kept."""
+
+    def __init__(self, run: Run):
+        self.key, self.epochs, self.local = run.spec.key, len(run.epochs), run.path.with_suffix(".checkpoint")
+        wanted = run.cell.checkpoint_dir
+        self.path = Path(os.path.expanduser(wanted)) / self.local.name if wanted else self.local
+        self.file_system = _file_system(self.path.parent)
+        away = self.file_system not in (None, _file_system(Path.home()), _file_system(Path.cwd()))
+        self.every = float(os.environ.get(SECONDS) or (EVERY_ON_A_MOUNT if away else EVERY))
+        self.last = time.monotonic()
+
+    def newest(self) -> dict | None:
+        """The state with most epochs done of those that can be read, or None; a line names what it goes on from.
+
+        Raises UserError for a checkpoint of another run.
+        """
+        found = []
+        for path in dict.fromkeys((self.path, self.local)):
+            try:
+                if path.exists():
+                    found.append((path, read(path, self.key)))
+            except (OSError, Damaged) as error:
+                print(f"checkpoint {path}: {error}; it is left out")
+        if not found:
+            return None
+        path, state = max(found, key=lambda pair: pair[1]["epoch"])
+        print(f"going on after epoch {state['epoch']} of {self.epochs}, from {path}")
+        return state
+
+    def due(self) -> bool:
+        """Whether it is time for another checkpoint."""
+        return time.monotonic() - self.last >= self.every
+
+    def save(self, state: dict) -> None:
+        """Write a checkpoint whole. Where that fails a line is printed, and training goes on with local files."""
+        content = pack(state, self.key, self.epochs)
+        try:
+            self._check_mount()
+            write_whole(self.path, *content)
+        except UserError as error:
+            print(f"checkpoint: {error}; training goes on")
+            if self.path != self.local:
+                self.path, self.every = self.local, min(self.every, EVERY)
+                self.save(state)
+        self.last = time.monotonic()
+
+    def _check_mount(self) -> None:
+        """A drive that was unmounted leaves an empty folder or none: nothing may be written in its place."""
+        if self.path != self.local and (not self.file_system or _file_system(self.path.parent) != self.file_system):
+            raise UserError(f"{self.path}: cannot be written (the folder or what was mounted there is gone)")
+
+    def remove(self) -> None:
+        """The run is over: the checkpoints have done their work."""
+        for path in dict.fromkeys((self.path, self.local)):
+            try:
+                for one in (path, *path.parent.glob(f"{path.name}.*.partial")):
+                    one.unlink(missing_ok=True)
+            except OSError as error:
+                print(f"checkpoint {path}: cannot be removed ({error.strerror})")
+
+
+def _file_system(folder: Path) -> int | None:
+    """The device number of a folder, None where there is no such folder."""
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return None
+
+
+def pack(state: dict, key: str, epochs: int) -> tuple[bytes, memoryview]:
+    """A checkpoint's bytes in two parts, its two lines and torch's; the second is large and never copied."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    line = json.dumps({"key": key, "epoch": state["epoch"], "epochs": epochs}).encode() + b"\n"
+    return _checksum(line, buffer.getbuffer()) + b"\n" + line, buffer.getbuffer()
+
+
+def _checksum(line: bytes, content: bytes | memoryview) -> bytes:
+    both = hashlib.sha256(line)
+    both.update(content)
+    return both.hexdigest().encode()
+
+
+def about(path: Path) -> dict:
+    """The second line of a checkpoint, unchecked: key, epoch, epochs; {} where there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.readline()
+            return json.loads(file.readline())
+    except (OSError, ValueError):
+        return {}
+
+
+def read(path: Path, key: str) -> dict:
+    """The state in a checkpoint. Raises Damaged where it is not what was written, UserError for another run's."""
+    with open(path, "rb") as file:
+        checksum, line, content = file.readline().rstrip(b"\n"), file.readline(), file.read()
+    if _checksum(line, content) != checksum:
+        raise Damaged("damaged, its checksum does not fit")
+    head = json.loads(line)
+    if head["key"] != key:
+        raise UserError(f"{path}: a checkpoint of another run ({head['key'][:12]}, not {key[:12]}); move it away")
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for what it will not read
+        raise Damaged(f"cannot be read ({str(error).splitlines()[0]})") from error
+
+
+def state_of(learner: Any) -> dict:
+    """Network, optimiser, loss scaling and every random state, in types that can be read without executing anything."""
+    scaler, (kind, keys, *rest) = getattr(learner, "scaler", None), np.random.get_state()  # noqa: NPY002
+    return {
+        "network": learner.model.state_dict(),
+        "optimiser": learner.opt.state_dict(),
+        "scaler": scaler.state_dict() if scaler else {},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "python": random.getstate(),
+        "numpy": [kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
+    }
+
+
+def put_back(learner: Any, state: dict) -> None:
+    """Put back what `state_of` gave; a line where the device is of another kind, whose random state is not there."""
+    learner.model.load_state_dict(state["network"])
+    learner.opt.load_state_dict(state["optimiser"])
+    if state["scaler"]:
+        learner.scaler.load_state_dict(state["scaler"])
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"])
+    elif torch.cuda.is_available() or state["cuda"] is not None:
+        print("the checkpoint is of another kind of device: the run goes on, its random numbers will differ")
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002

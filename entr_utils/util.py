@@ -1,0 +1,192 @@
+"""Files that are whole or not there, locks, names that follow from content, the cache folder, progress. No torch."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import filelock
+import platformdirs
+import psutil
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+CHANNEL = "ENTR_PROGRESS"  # names a file: a process that has it writes the share done there and shows nothing
+QUIET_SECONDS = 5.0  # what is over sooner shows no progress
+
+
+class UserError(ValueError):
+    """Something the user can put right. The message is one line: what, where, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(str(message).split()))
+
+    def _render_traceback_(self) -> list[str]:
+        """Let IPython show the one line instead of a traceback, the same for every kind: `notebook` looks for it."""
+        return [f"UserError: {self}"]
+
+
+class Damaged(UserError):
+    """A file that is not what was written."""
+
+
+class Missing(UserError):
+    """Images or weights that have to be got first."""
+
+
+def checksum(value: object) -> str:
+    """sha256 of a value of JSON's types, written canonically."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def slug(text: str) -> str:
+    """A file-system name: lower case, hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", text.lower())).strip("-")
+
+
+def git(folder: Path, *words: str) -> str:
+    """Output of a git command in a folder; "" where there is no git, or it fails."""
+    try:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: ENTR_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("ENTR_CACHE") or platformdirs.user_cache_dir("entr_utils"))
+
+
+def temporary(path: Path) -> Path:
+    """A name beside `path` for what is not whole yet; it carries host and process, see `remove_leftovers`."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files under `folder` whose process ran on this host and is dead."""
+    pattern = re.compile(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.partial$")
+    for path in folder.rglob("*.partial"):
+        if (found := pattern.search(path.name)) and not psutil.pid_exists(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file whole or not at all: a temporary file, forced to the disk, then renamed.
+
+    Raises UserError where it cannot be written; an older file of that name then stays.
+    """
+    partial = temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as file:
+                file.writelines(parts)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free some space there, make the folder writable or take "
+            "another one"
+        ) from error
+
+
+def write_json(value: object, path: Path) -> None:
+    """Write a JSON file whole or not at all. Raises UserError where it cannot be written."""
+    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file. Raises Damaged naming the file, UserError where it cannot be read."""
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path}: not a whole file ({error}); delete it and run again") from error
+
+
+@contextlib.contextmanager
+def lock(path: Path, waiting: str = "") -> Iterator[bool]:
+    """Hold the lock file `path`, across processes; whether it is held is yielded.
+
+    Args:
+        waiting: printed once where another process holds it; then this one waits. Without it nobody waits and False
+            is yielded.
+    Raises UserError where the lock cannot be written. The system releases the lock of a process that dies.
+    """
+    held = filelock.FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(blocking=False)
+    except filelock.Timeout:
+        if not waiting:
+            yield False
+            return
+        print(waiting, flush=True)
+        held.acquire()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be locked ({error.strerror}); make the folder writable") from error
+    try:
+        yield True
+    finally:
+        held.release()
+
+
+def minutes(seconds: float) -> str:
+    """A duration for people: 45 s, 3 min, 1 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    whole = round(seconds / 60)
+    return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60} min"
+
+
+class Progress:
+    """A progress line in seconds of a forecast or in items; silent for five seconds, and where a parent shows one.
+
+    In a terminal one line of tqdm, in a notebook one output that is updated; `CHANNEL` names the parent's file.
+    """
+
+    def __init__(self, text: str) -> None:
+        bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}"
+        self.channel = os.environ.get(CHANNEL)
+        self.bar = tqdm(
+            total=1.0, desc=text, bar_format=bar, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True,
+            disable=None if not self.channel else True,
+        )  # fmt: skip
+
+    def start_at(self, share: float) -> None:
+        """Count `share` as done before: by a run that goes on."""
+        self.bar.initial = self.bar.n = self.bar.last_print_n = share
+        self.update(share)
+
+    def update(self, share: float, note: str = "") -> None:
+        """Show that `share` (0 to 1) is done."""
+        if self.channel:
+            Path(self.channel).write_text(f"{share:.4f}")
+            return
+        self.bar.set_postfix_str(note, refresh=False)
+        self.bar.update(share - self.bar.n)
+
+    def close(self) -> None:
+        """Take the line away."""
+        self.bar.close()
+
+
+def track(items: Iterable[Item], text: str) -> Iterator[Item]:
+    """The items, with a progress line in a terminal; nothing for what is over in five seconds."""
+    return iter(tqdm(items, desc=text, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True, disable=None))
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())

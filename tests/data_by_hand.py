@@ -1,0 +1,56 @@
+"""Photographs, archives and refusals for the tests of the data."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from entr_utils.util import UserError
+
+
+def refused(call: Callable[[], object], *named: object) -> None:
+    """Check that a call raises a UserError of one line that names all of these."""
+    with pytest.raises(UserError) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert [one for one in map(str, named) if one not in text] == [], text
+
+
+def noise(size: tuple[int, int] = (40, 40), seed: int = 0) -> Image.Image:
+    """An image like no other of another seed."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8))
+
+
+def photos(folder: Path, classes: tuple[str, ...] = ("heath", "lake", "wood"), each: int = 8) -> Path:
+    """`folder/<class>/<i>.png`: all of them different."""
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            noise((60, 48), 1000 * label + i).save(folder / name / f"{i:02d}.png")
+    return folder
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    """A .zip, .tar or .tar.gz of these members, whatever their names are."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            for name, content in members.items():
+                file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+        return path
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def files_below(folder: Path) -> list[str]:
+    """The files anywhere below a folder, as relative names, sorted."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

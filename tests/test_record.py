@@ -1,0 +1,235 @@
+"""Records: written whole or not at all, checked against their own parts when they are read. No torch, no training."""
+
+import contextlib
+import copy
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import by_hand
+import pytest
+from conftest import ROOT
+from data_by_hand import refused
+from pydantic import ValidationError
+
+from entr_utils.results import record as records
+from entr_utils.util import Damaged, checksum
+
+NAME = "steel-resnet18-gradual-s3-abcdef.json"
+RECORD = by_hand.record("gradual", 3, n_val=20, n_train=180, moved_to="Abacus II", accuracy_own=0.6)
+RAW = json.loads(RECORD.model_dump_json())
+
+
+@pytest.fixture
+def raw() -> dict:
+    """A record as JSON has it, which a test may change."""
+    return copy.deepcopy(RAW)
+
+
+@pytest.fixture
+def put(tmp_path):
+    """Write some JSON as a record; with `sealed` its checksum fits."""
+
+    def write(value: dict, sealed: bool = False) -> Path:
+        if sealed:
+            value["checksum"] = checksum({name: part for name, part in value.items() if name != "checksum"})
+        (tmp_path / NAME).write_text(json.dumps(value))
+        return tmp_path / NAME
+
+    return write
+
+
+def test_what_is_written_is_read(tmp_path):
+    """Every bit of it; nothing else is left, and nobody changes it."""
+    one = by_hand.record("gradual", seconds=1 / 3)
+    records.write(one, tmp_path / "deep" / NAME)
+    assert records.read(tmp_path / "deep" / NAME) == one
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == [NAME]
+    with pytest.raises(ValidationError):
+        one.accuracy_total = 1.0
+
+
+def test_an_interrupted_write_leaves_no_record(tmp_path, monkeypatch):
+    """The machine stops after the text is written, before the file has its name."""
+    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        records.write(RECORD, tmp_path / NAME)
+    assert list(tmp_path.iterdir()) == records.load(tmp_path) == []
+
+
+def test_what_follows_by_hand():
+    """Accuracies from predictions, seconds from phases, FLOPs of batches of 64 and of five TTA passes."""
+    seconds = {phase.name: phase.seconds for phase in RECORD.phases}
+    assert RECORD.accuracy_subtotal == 0.7
+    assert RECORD.accuracy_rpl == RECORD.accuracy_total == 0.8
+    assert RECORD.seconds_subtotal == pytest.approx(seconds["SGDR"] + seconds["CLRS"] + seconds["CMult"])
+    assert RECORD.seconds_total == pytest.approx(sum(seconds.values()))
+    heads = 64 * 2 * 1e5 * (3 * 100**2 + 4 * 150**2 + 7 * 200**2)  # two batches an epoch
+    assert RECORD.flops_subtotal == pytest.approx(heads)
+    assert RECORD.flops_total == pytest.approx(heads + 64 * 2 * 7 * 3e5 * 250**2 + 20 * 5 * 1e5 * 250**2)
+    assert RECORD.key == RECORD.spec.key
+
+
+def test_efficiency_by_hand():
+    """As = sqrt(A / T), T in minutes."""
+    found = [records.efficiency(*given) for given in ((0.81, 36), (1, 60), (0.5, 120), (0, 60))]
+    assert found == pytest.approx([math.sqrt(0.81 / 0.6), 1, 0.5, 0])
+
+
+def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    """Where a scalar is; of long lists the first and the last."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from places(part, (*path, name))
+    elif isinstance(value, list):
+        for i in sorted({0, len(value) - 1} if value else ()):
+            yield from places(value[i], (*path, i))
+    else:
+        yield path
+
+
+def at(value: Any, path: tuple) -> Any:
+    for name in path:
+        value = value[name]
+    return value
+
+
+def other(value: Any) -> Any:
+    """Another value of the same type: as little else as can be."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return f"{value}x"
+    return 0.5 if value is None else math.nextafter(value, math.inf) if isinstance(value, float) else value + 1
+
+
+def test_every_value_of_a_record_counts(raw, put):
+    """Every number, name and prediction, to its last bit; none may be missing, nothing may be added to any part."""
+    changes = [lambda part, name: part.__setitem__(name, other(part[name])), lambda part, name: part.pop(name)]
+    changes += [lambda part, name: part.update(unknown=1) if isinstance(part, dict) else part.append(1)]
+    accepted, paths = [], list(places(raw))
+    for path in paths:
+        for make in changes:
+            changed = copy.deepcopy(raw)
+            make(at(changed, path[:-1]), path[-1])
+            with contextlib.suppress(Damaged):
+                accepted.append((records.read(put(changed)), path))
+    assert accepted == []
+    assert len(paths) > 100
+
+
+def change(*path, by):
+    """A tampering: the value at `path` becomes `by`, or `by` of it."""
+
+    def tamper(record):
+        holder = at(record, path[:-1])
+        holder[path[-1]] = by(holder[path[-1]]) if callable(by) else by
+
+    return tamper
+
+
+TAMPERED = {
+    "accuracy": (change("accuracy_subtotal", by=0.25), "accuracy_subtotal"),
+    "a prediction": (change("predictions", "total", 0, by=lambda value: value + 1), "accuracy_total"),
+    "fewer predictions": (change("predictions", "rpl", by=lambda value: value[:-1]), "predictions"),
+    "the number of images": (change("split", "n_val", by=21), "predictions"),
+    "no judged images": (change("predictions", by=lambda value: {name: [] for name in value}), ""),
+    "total seconds": (change("seconds_total", by=1.0), "seconds_total"),
+    "a phase's seconds": (change("phases", 1, "seconds", by=lambda value: value / 2), "seconds_subtotal"),
+    "the TTA's seconds": (change("phases", 4, "seconds", by=lambda value: value * 2), "seconds_total"),
+    "FLOPs": (change("flops_total", by=1.0), "flops_total"),
+    "FLOPs of a step": (change("flops", "step head 100 b64", by=1.0), "flops_subtotal"),
+    "steps": (change("work", 1, "n", by=1), "flops_subtotal"),
+    "the size of a step": (change("work", 1, "size", by=99), "step head 99 b64"),
+    "a missing cost": (change("flops", by={}), ""),
+    "key": (change("key", by="0" * 64), "key"),
+    "seed": (change("spec", "seed", by=5), "key"),
+    "regime": (change("spec", "regime", by="stepwise"), "key"),
+    "weights": (change("spec", "weights", by="imagenet"), "key"),
+    "no phases": (change("phases", by=[]), ""),
+    "another phase": (change("phases", 0, "name", by="WARMUP"), ""),
+    "a share of nothing": (change("share", by=0.0), "share"),
+    "an accuracy above 1": (change("accuracy_total", by=97.1), "accuracy_total"),
+    "no seconds": (change("phases", 0, "seconds", by=0.0), "phases.0.seconds"),
+    "a text for a number": (change("seconds_total", by="12"), "seconds_total"),
+    "a text for seconds": (change("phases", 0, "seconds", by="12"), ""),
+    "a number for a text": (change("environment", "device", by=5), "environment.device"),
+    "no number": (change("epochs", 0, "accuracy", by=None), "epochs.0.accuracy"),
+    "an unknown field": (change("note", by="x"), "note"),
+    "an unknown field of a part": (change("phases", 1, "note", by="x"), "phases.1.note"),
+    "an unknown field of the spec": (change("spec", "note", by="x"), "spec.note"),
+    "another schema": (change("schema_version", by=1), "schema_version"),
+    "other images": (change("source", "kind", by="video"), "source.kind"),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_changed_record_is_refused_though_its_checksum_fits(what, raw, put):
+    """The line names the file and what does not follow from the rest."""
+    tamper, named = TAMPERED[what]
+    tamper(raw)
+    refused(lambda: records.read(put(raw, sealed=True)), NAME, named)
+
+
+@pytest.mark.parametrize("content", [json.dumps(RAW)[:3000], "", "[]", "null"])
+def test_a_truncated_record_is_refused(content, tmp_path):
+    (tmp_path / NAME).write_text(content)
+    refused(lambda: records.read(tmp_path / NAME), tmp_path / NAME)
+
+
+def test_records_are_read_in_the_order_of_their_names(tmp_path):
+    made = [by_hand.record(regime, seed) for regime in ("gradual", "stepwise") for seed in (0, 1)]
+    for one in reversed(made):
+        records.write(one, tmp_path / "paper" / f"{one.spec.name}.json")
+    assert records.load(tmp_path) == made
+
+
+def test_the_committed_records_can_be_read():
+    """Each is found by its key, under the name that its spec gives it."""
+    paths = sorted((ROOT / "results").rglob("*-s[0-9]*-*.json"))
+    assert paths
+    for path in paths:
+        assert records.read(path).key[:6] == path.stem[-6:]
+
+
+def test_other_files_are_no_records(tmp_path):
+    """Half-written files, records put aside, clocks, notes."""
+    names = ("clocks/xeon.json", "x.json", f"{NAME}.aside", f"{NAME}.host.12.partial", "steel-resnet18-gradual.ipynb")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{")
+    assert records.load(tmp_path) == []
+    assert records.load(tmp_path / "nowhere") == []
+
+
+def test_one_bad_record_is_named_among_many(tmp_path):
+    records.write(RECORD, tmp_path / NAME)
+    (tmp_path / NAME.replace("s3", "s4")).write_text("{")
+    refused(lambda: records.load(tmp_path), NAME.replace("s3", "s4"))
+
+
+def test_a_record_that_is_put_aside_is_kept(tmp_path, capsys):
+    """And is no record any more; the line gives the reason."""
+    records.write(RECORD, tmp_path / NAME)
+    content = (tmp_path / NAME).read_bytes()
+    records.put_aside(tmp_path / NAME, "the images have changed")
+    (kept,) = tmp_path.iterdir()
+    assert kept.read_bytes() == content
+    assert records.load(tmp_path) == []
+    printed = capsys.readouterr().out
+    assert "the images have changed" in printed
+    assert kept.name in printed
+
+
+def test_what_repeats_does_not_depend_on_the_machines_speed():
+    """Seconds, memory, costs, attempts and where it ran are left out; everything else counts."""
+    kept = records.repeatable(by_hand.record("gradual"))
+    assert records.repeatable(by_hand.record("gradual", seconds=3.0, device="Tesla T4", moved_to="Abacus II")) == kept
+    assert records.repeatable(by_hand.record("gradual", accuracy=0.81)) != kept
+    assert records.repeatable(by_hand.record("gradual", seed=1)) != kept
+    text = json.dumps(kept, default=str)
+    assert "seconds" not in text
+    assert "peak_memory" not in text
+    assert {"predictions", "flops", "work", "parameters", "source", "split", "key"} <= {*kept}

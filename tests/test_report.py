@@ -1,0 +1,500 @@
+"""What people see of records: numbers in sentences, tables and figures, and the notebooks that show them. No torch."""
+
+import ast
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import by_hand
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from IPython.display import Image
+from matplotlib.collections import LineCollection
+
+from entr_utils import regimes
+from entr_utils.report import figures, tables, words
+from entr_utils.results import claims, compare, record
+from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES, Cell
+from entr_utils.util import UserError
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FORBIDDEN = re.compile(r"/(work|home|root|tmp|Users|usr)/|[A-Z]:\\\\|pypi\.|pythonhosted\.|index[-]url|anaconda\.org")
+CONTROL, GRADUAL, STEPWISE = PAPER_REGIMES
+
+
+def rows(shown: Any) -> list[dict[str, str]]:
+    """A Markdown table as GitHub reads it: as many cells in every row as names above it."""
+    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in shown.data.splitlines()]
+    names, rule, *body = lines
+    assert set("".join(rule)) == {"-"}
+    assert {len(line) for line in lines} == {len(names)}
+    return [dict(zip(names, line, strict=True)) for line in body]
+
+
+def lines(shown: Any) -> list[str]:
+    """The items of a list."""
+    return [line for line in shown.data.splitlines() if line.startswith("- ")]
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"(?<![\w.])[-+]?\d+(?:\.\d+)?", text)]
+
+
+def table_of(loaded: list[record.Record], folder: Path | None = None, **clock) -> pd.DataFrame:
+    """With T by a clock where a folder for one is given."""
+    return compare.table(loaded, by_hand.clocks(folder, loaded, **clock) if folder else {})
+
+
+def shown_of(loaded: list[record.Record], folder: Path | None = None, **clock) -> tuple[pd.DataFrame, pd.DataFrame]:
+    table = table_of(loaded, folder, **clock)
+    return tables.compared(table), table
+
+
+def write(folder: Path, loaded: list[record.Record]) -> None:
+    for one in loaded:
+        record.write(one, folder / one.spec.profile / f"{one.spec.name}.json")
+
+
+@pytest.mark.parametrize("first", ["compact", "paper", "quick"])
+def test_the_summary_by_itself_shows_the_first_profile_with_records(tmp_path, first):
+    ours = tables.PROFILES[tables.PROFILES.index(first) :]
+    write(tmp_path, [by_hand.record(profile=profile) for profile in ours])
+    profile, loaded, table = tables.read(tmp_path)
+    assert [profile] == [one.spec.profile for one in loaded] == [*table["profile"]] == [first]
+    assert [one.spec.profile for one in tables.read(tmp_path, "quick")[1]] == ["quick"]
+    assert tables.read(tmp_path, "mechanism")[1] == []
+
+
+def test_records_come_in_the_order_of_the_paper(tmp_path):
+    write(tmp_path, by_hand.matrix(1, datasets=("bees", "own", "steel", "ucm")))
+    _, loaded, _ = tables.read(tmp_path)
+    assert [*dict.fromkeys(one.spec.dataset for one in loaded)] == [*PAPER_DATASETS, "own"]
+    assert [one.spec.regime for one in loaded[:3]] == [*PAPER_REGIMES]
+
+
+def test_a_device_without_a_clock_borrows_one_and_the_table_names_it(tmp_path):
+    loaded = [by_hand.record(device="Slide rule, 1 threads"), by_hand.record(seed=1)]
+    write(tmp_path, loaded)
+    by_hand.clocks(tmp_path, loaded)
+    _, _, table = tables.read(tmp_path)
+    assert set(table["clock"]) == {by_hand.DEVICE}
+    assert {row["clock"] for row in rows(tables.environments(table))} == {by_hand.DEVICE}
+
+
+@pytest.mark.parametrize("regime", ["gradual", "short", "ramp", "ramp:least=0.5"])
+def test_the_first_screen_compares_whatever_ran(own_regime, regime):
+    assert set(shown_of([by_hand.record(), by_hand.record(regime)])[0]["treatment"]) == {regime}
+
+
+@pytest.mark.parametrize("regime", ["no_increase", "small", "blurred", "short:share=0.8"])
+def test_the_first_screen_leaves_out_the_controls_of_other_studies(regime):
+    assert shown_of([by_hand.record(), by_hand.record(regime)])[0].empty
+
+
+def test_the_answer_gives_the_ranges_of_the_comparisons(tmp_path):
+    compared, table = shown_of(by_hand.matrix(3), tmp_path)
+    text = words.answer(compared, [*table["record"]]).data
+    for measure, digits in (("time", 2), ("points", 1)):
+        found = compared[compared["measure"] == measure]["estimate"].round(digits)
+        assert {found.min(), found.max()} <= set(numbers(text))
+    primary = compare.primary(compared).iloc[0]
+    assert round(primary["estimate"], 1) in numbers(text)
+    assert round(100 * primary["probability"]) in numbers(text)
+    assert "nan" not in text
+
+
+AS_IN_THE_PAPER: dict[str, Any] = {"stand_in": False, "weights": "imagenet", "device": "A GPU", "processor": "Abacus"}
+NOT_AS_THERE = [{"kind": "formula"}, {"stand_in": True}, {"weights": "none"}, {"weights": "a.pt"}, {"protocol": 2}]
+
+
+@pytest.mark.parametrize("field", [*NOT_AS_THERE, {"processor": "A GPU"}], ids=str)
+def test_each_difference_from_the_paper_is_noted_once(field):
+    nothing: dict[str, Any] = {}
+    for changed in (nothing, field):
+        loaded = [by_hand.record(seed=seed, **AS_IN_THE_PAPER | changed) for seed in range(3)]
+        assert len(lines(words.stand_ins(loaded))) == len(changed)
+
+
+def test_stand_in_datasets_are_named_in_one_line():
+    loaded = [by_hand.record(dataset=name, **AS_IN_THE_PAPER | {"stand_in": name != "ucm"}) for name in PAPER_DATASETS]
+    (line,) = lines(words.stand_ins(loaded))
+    assert ("steel" in line, "ucm" in line, "bees" in line) == (True, False, True)
+
+
+@pytest.mark.parametrize("loaded", [[], by_hand.matrix(2, by="random")], ids=("none", "some"))
+def test_there_are_at_most_six_caveats(loaded):
+    assert 0 < len(lines(words.caveats(*shown_of(loaded)))) <= 6
+
+
+def test_accuracy_lost_by_retraining_is_noticed():
+    lost = table_of(by_hand.folds(CONTROL, [0.6, 0.6], accuracy_subtotal=0.7))
+    assert numbers(words.retraining(lost).data) == [70.0, 60.0]
+    assert not words.retraining(table_of(by_hand.folds(CONTROL, [0.7, 0.8]))).data
+
+
+def on_folds(gained: list[float], start: float = 0.8, **fields) -> list[record.Record]:
+    """Control and gradual on folds; gradual gains these shares."""
+    control = by_hand.folds(CONTROL, [start] * len(gained), dataset="own", **fields)
+    return control + by_hand.folds(GRADUAL, [start + gain for gain in gained], dataset="own", **fields)
+
+
+def advice(loaded: list[record.Record], folder: Path | None, **clock) -> tuple[str, str]:
+    return words.advice(*shown_of(loaded, folder, **clock))
+
+
+FOLDS = {"use": [0.02] * 5, "few": [0.02] * 2, "open": [0.05, -0.05, 0.03, -0.04, 0.0], "slow": [-0.2] * 5}
+
+
+@pytest.mark.parametrize("key", FOLDS)
+def test_the_advice_follows_from_time_accuracy_and_folds(tmp_path, key):
+    assert advice(on_folds(FOLDS[key]), tmp_path) == (key, GRADUAL if key == "use" else CONTROL)
+    assert advice(on_folds(FOLDS[key]), None)[0] == ("few" if key == "few" else "unclocked")
+
+
+def test_of_several_the_fastest_is_recommended(tmp_path):
+    loaded = on_folds([0.02] * 5) + by_hand.folds(STEPWISE, [0.82] * 5, dataset="own")
+    assert advice(loaded, tmp_path) == ("use", GRADUAL)
+    dear = [lambda work: 9.0 if work.size in (150, 200) else 1.0] * 3  # sizes that gradual alone has
+    assert advice(loaded, tmp_path, takes=dear) == ("use", STEPWISE)
+
+
+def test_nothing_is_recommended_near_what_the_largest_class_alone_gives(tmp_path):
+    assert words.largest_class(on_folds([0.02] * 3, classes=2)) == 0.5
+    assert advice(on_folds([0.02] * 5, start=0.55, classes=2), tmp_path) == ("poor", CONTROL)
+    assert advice(on_folds([0.02] * 5, start=0.55, classes=7), tmp_path) == ("use", GRADUAL)
+
+
+def test_full_size_is_recommended_where_growing_saves_nothing(tmp_path):
+    dear = [lambda work: 1.0 if work.size == 250 else 50.0] * 3
+    assert advice(on_folds(FOLDS["use"]), tmp_path, takes=dear) == ("slow", CONTROL)
+
+
+@pytest.mark.parametrize("gained", [[0.02], *FOLDS.values()], ids=("one", *FOLDS))
+def test_the_verdict_shows_what_it_rests_on_before_its_advice(tmp_path, gained):
+    compared, table = shown_of(on_folds(gained), tmp_path)
+    found = tables.by_measure(compared)[0]
+    *evidence, last = lines(words.verdict(compared, table))
+    seen = numbers(" ".join(evidence))
+    rests_on = [round(found["T"]["estimate"], 2), round(found["points"]["estimate"], 1), found["points"]["n"]]
+    rests_on += [found["points"]["images"], 80.0, round(100 * words.largest_class(table["record"]), 1)]
+    assert set(rests_on) <= set(seen)
+    assert last.startswith(f"- {words.ADVICE[words.advice(compared, table)[0]].partition('{')[0]}")
+
+
+def run_of(one: record.Record, forecast: float | None = 600.0) -> Any:
+    """As much of a `training.run.Run` as is shown; done where `forecast` is 0."""
+    split = SimpleNamespace(training=np.arange(90), validation=np.arange(10), by="fold")
+    source, images = one.source, SimpleNamespace(title="by hand", labels=np.zeros(100))
+    run = SimpleNamespace(spec=one.spec, split=split, images=images, share=1.0, source=lambda: source)
+    run.finished, run.forecast = lambda: one if forecast == 0 else None, lambda: forecast
+    return run
+
+
+def test_what_runs_counts_what_is_missing_and_adds_up_its_forecast():
+    runs = [run_of(by_hand.record(seed=seed), forecast) for seed, forecast in enumerate((0.0, 600.0, 1200.0))]
+    assert {3.0, 2.0, 30.0} <= set(numbers(words.what_runs(runs).data))
+    without_clock = [run_of(by_hand.record(), None), run_of(by_hand.record(seed=1), 660.0)]
+    assert 11.0 not in numbers(words.what_runs(without_clock).data)
+
+
+def test_files_left_out_and_copies_are_named_and_no_markup_of_theirs_counts():
+    names = {f"<b>{i}|.png": "not an image" for i in range(50)}
+    found = {"left_out": names, "n_left_out": 400, "copies": (("a", "b"), ("c", "d")), "n_copies": 2}
+    line, same = words.left_out(by_hand.record().source.model_copy(update=found))
+    assert 400 in numbers(line)
+    assert "a = b" in same
+    assert words.left_out(by_hand.record().source) == ["", ""]
+    assert not set("<|") & set(line)
+    assert line.count(".png") == words.NAMED
+
+
+def test_a_cell_of_a_table_is_one_cell_whatever_is_in_it():
+    (row,) = rows(tables.markdown("a | b", [["one | two\nthree", 4]]))
+    assert row["b"] == "4"
+
+
+def test_regimes_are_shown_with_their_options_and_spans_as_one_figure_where_ends_are_equal():
+    assert [*map(tables.label, ("no_increase", "a_b:c=1,d=2"))] == ["no increase", "a b (c 1, d 2)"]
+    assert [*map(tables.span, ([0.84, 0.791], [-0.001, 0.0]))] == ["0.79 to 0.84", "0.00"]
+
+
+def test_the_first_screen_has_a_row_a_dataset_and_regime(tmp_path):
+    compared, table = shown_of(by_hand.matrix(6), tmp_path)
+    shown = rows(tables.first_screen(compared, table))
+    assert [row["dataset"] for row in shown] == [name for name in PAPER_DATASETS for _ in range(2)]
+    assert [row["regime"] for row in shown] == [*PAPER_REGIMES[1:]] * 3
+    found = tables.by_measure(compared)[0]
+    before, after, ratio = numbers(shown[0]["T in minutes (ratio)"].replace("->", ""))
+    assert (shown[0]["folds"], shown[0]["images judged"]) == ("6", "600")
+    assert after / before == pytest.approx(ratio, abs=0.02)
+    assert ratio == round(found["T"]["estimate"], 2)
+    ends = numbers(shown[0]["points of accuracy"])
+    assert ends == [round(found["points"][name], 1) + 0.0 for name in ("estimate", "low", "high")]
+    ruled_out, expected = numbers(shown[0]["loss ruled out (expected)"])
+    assert ruled_out == round(max(0.0, -found["points"]["low"]), 1)
+    assert expected > 0
+    assert numbers(shown[0]["costs more than a point"]) == [round(100 * found["points"]["probability"])]
+
+
+def test_probabilities_of_few_folds_are_in_brackets_and_one_fold_has_none():
+    def risk(seeds: int) -> str:
+        return rows(tables.first_screen(*shown_of(by_hand.matrix(seeds, ("steel",)))))[0]["costs more than a point"]
+
+    assert risk(1) == ""
+    assert risk(compare.FEW - 1).startswith("(")
+    assert not risk(compare.FEW).startswith("(")
+
+
+def test_only_a_notebook_that_is_there_is_linked(tmp_path):
+    compared, table = shown_of(by_hand.matrix(1, datasets=("steel",)))
+    name = f"{Cell('steel', 'resnet18', GRADUAL).name}.ipynb"
+    (tmp_path / name).touch()
+    shown = [" ".join(row.values()) for row in rows(tables.first_screen(compared, table, tmp_path))]
+    assert [f"]({name})" in row for row in shown] == [".ipynb" in row for row in shown] == [True, False]
+
+
+def test_time_without_a_clock_is_marked_as_measured(tmp_path):
+    for folder in (tmp_path, None):
+        row, *_ = rows(tables.first_screen(*shown_of(by_hand.matrix(2, ("steel",)), folder)))
+        assert ("measured" in row["T in minutes (ratio)"]) == (folder is None)
+
+
+def test_stages_are_means_over_the_runs_beside_the_clock(tmp_path):
+    loaded = [by_hand.record(GRADUAL, seed, seconds=factor) for seed, factor in enumerate((1.0, 3.0))]
+    shown, first = rows(tables.stages(table_of(loaded, tmp_path))), loaded[0].phases
+    assert [row["phase"] for row in shown] == [phase.name for phase in first]
+    for row, phase in zip(shown, first, strict=True):
+        assert numbers(row["seconds as measured"]) == [pytest.approx(2 * phase.seconds, abs=0.06)]
+        assert numbers(row["by the clock"]) == [pytest.approx(phase.seconds, rel=0.1, abs=1.0)]
+    assert numbers(rows(tables.stages(table_of(loaded)))[0]["by the clock"]) == []
+
+
+def test_the_outcome_is_a_mean_over_the_runs():
+    sub, total = rows(tables.outcome(table_of(by_hand.folds(GRADUAL, [0.7, 0.8], accuracy_subtotal=0.5))))
+    assert (sub["accuracy"], total["accuracy"]) == ("0.500", "0.750")
+    assert numbers(total["from, to"]) == [0.7, 0.8]
+
+
+def test_table_1_is_the_same_before_and_after_a_run():
+    one = by_hand.record(n_val=10, n_train=90)
+    before, after = (rows(tables.table1([item]))[0] for item in (run_of(one), one))
+    assert before == after
+    assert (before["images"], before["classes"], before["images in the paper"]) == ("100", "7", "1460")
+
+
+def cell_of(accuracies: list[float], classes: int) -> list[record.Record]:
+    """Runs of a cell; wrong guesses are of the next class, that of the last one of a class that has no images."""
+    loaded = by_hand.folds(CONTROL, accuracies, classes=classes, n_val=400)
+    source = loaded[0].source.model_copy(update={"classes": tuple(map(str, range(classes + 1)))})
+    return [one.model_copy(update={"source": source}) for one in loaded]
+
+
+def test_classes_and_pairs_are_counted_over_all_runs():
+    counts = tables.confusions(loaded := cell_of([0.5, 0.9], 5))
+    assert (counts.sum(), counts.diagonal().sum()) == (800, 560)
+    accuracies = [float(row["accuracy"]) for row in rows(tables.per_class(loaded))]
+    assert accuracies == sorted(accuracies)
+    pairs = rows(tables.worst_pairs(loaded))
+    assert 0 < len(pairs) <= 5
+    assert int(pairs[0]["times"]) == counts[~np.eye(len(counts), dtype=bool)].max()
+    assert all(row["true class"] != row["taken for"] for row in pairs)
+
+
+def test_many_classes_do_not_make_a_long_table():
+    loaded = cell_of([0.5], 90)
+    assert len(rows(tables.per_class(loaded))) <= tables.MOST_CLASSES
+    (axis,) = figures.confusion(loaded).axes
+    assert len(axis.get_xticklabels()) == figures.MOST_CLASSES
+
+
+def test_environments_are_listed_once_with_their_commits():
+    loaded = by_hand.matrix(2) + by_hand.matrix(1, device="A GPU", processor="A processor")
+    shown = rows(tables.environments(table_of(loaded)))
+    assert [(row["device"], row["runs"]) for row in shown] == [(by_hand.DEVICE, "18"), ("A GPU", "9")]
+
+
+def test_looks_follow_from_the_registry(own_regime):
+    looks = [figures.look(name) for name in regimes.REGIMES]
+    assert len(set(map(str, looks))) == len(looks)
+    assert len({marker for _, marker, _ in looks}) == len(looks)
+    assert np.ptp(figures.look("short")[0]) < 0.01  # grey
+
+
+def test_the_look_of_the_papers_regimes_does_not_depend_on_others(own_regime):
+    with_others = [*map(figures.look, PAPER_REGIMES)]
+    for name in regimes.REGIMES.keys() - set(PAPER_REGIMES):
+        del regimes.REGIMES[name]
+    assert [*map(figures.look, PAPER_REGIMES)] == with_others
+
+
+def test_the_schedule_shows_every_size_of_a_regime_that_a_test_registers(own_regime):
+    one = by_hand.record("ramp", n_train=200, profile="tiny")
+    figure = figures.schedule([one], 200)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [*map(tables.label, PAPER_REGIMES), "ramp"]
+    drawn = figure.axes[-1].get_children()
+    segments = [segment for part in drawn if isinstance(part, LineCollection) for segment in part.get_segments()]
+    assert {round(segment[0][1]) for segment in segments} == {one.size for one in one.work if one.kind == "step"}
+
+
+def test_a_regime_cut_to_a_budget_ends_sooner_in_the_schedule():
+    figure = figures.schedule([by_hand.record("short", share=0.5)], 900)
+    full, *_, short = (axis.dataLim.x1 for axis in figure.axes)
+    assert short == pytest.approx(full / 2, rel=0.02)
+
+
+def drawn(axis: Any, marker: str = "") -> list[np.ndarray]:
+    """The lines of a panel that have points, (2, points): with a marker, or all."""
+    found = [line for line in axis.lines if marker in ("", line.get_marker())]
+    return [line.get_xydata().T for line in found if len(line.get_xydata())]
+
+
+def test_the_first_figure_draws_every_fold_and_the_control(tmp_path):
+    figure = figures.first_screen(shown_of(by_hand.matrix(4), tmp_path)[0])
+    assert [axis.get_title() for axis in figure.axes] == [*PAPER_DATASETS]
+    for axis in figure.axes:
+        assert [line.tolist() for line in drawn(axis, "+")] == [[[1], [0]]]
+        assert [line.shape for line in drawn(axis, ".")] == [(2, 4), (2, 4)]
+
+
+def test_two_folds_have_no_bar():
+    two, three = (figures.first_screen(shown_of(by_hand.matrix(n, ("steel",)))[0]).axes[0] for n in (2, 3))
+    assert len(drawn(three, "None")) - len(drawn(two, "None")) == 4  # two regimes, two directions
+
+
+def test_curves_are_those_of_all_runs_and_their_mean():
+    loaded = by_hand.folds(GRADUAL, [0.7, 0.8, 0.9])
+    for axis in figures.curves(loaded).axes:
+        *each, mean = (y for _, y in drawn(axis, "None") if len(y) == len(loaded[0].epochs))
+        assert len(each) == 3
+        assert np.mean(each, 0) == pytest.approx(mean)
+
+
+def test_accuracy_over_time_ends_at_the_time_of_the_clock(tmp_path):
+    table = table_of(by_hand.folds(GRADUAL, [0.7, 0.8]), tmp_path)
+    (curve, ends) = drawn(figures.over_time(table).axes[0])
+    assert ends[0] == pytest.approx(table["seconds_total"] / 60)
+    assert curve[0][-1] * 60 == pytest.approx(table["seconds_total"][0] - table["times"][0].phases["TTA"])
+
+
+def test_the_mechanism_has_a_panel_for_all_that_can_carry_a_class():
+    fields: dict[str, Any] = {"profile": "mechanism", "weights": "none", "datasets": ("steel",)}
+    loaded = []
+    for dial in DIALS:
+        loaded += by_hand.matrix(2, regimes=(CONTROL, GRADUAL, "blurred", "cropped"), carries=dial, **fields)
+    for above in figures.mechanism(table_of(loaded)).axes[: len(DIALS)]:
+        curves = [line for line in drawn(above) if len(line[0]) > 1]
+        assert len(curves) == 4
+        assert max(curve[0][-1] for curve in curves) * figures.TERA <= loaded[0].flops_total
+
+
+def images_of(kind: str) -> Any:
+    labels, pixels = np.repeat(np.arange(3), 2), np.zeros((6, 8, 8, 3), np.uint8)
+    return SimpleNamespace(kind=kind, labels=labels, classes=["$a_b$", "c", "d"], pixels=pixels)
+
+
+@pytest.mark.parametrize(("kind", "dataset"), [("formula", "steel"), ("formula", "own"), ("folder", "own")])
+def test_drawn_and_own_images_may_be_shown(kind, dataset):
+    assert isinstance(figures.samples(images_of(kind), dataset), Image)
+
+
+def test_images_that_are_not_ours_are_never_shown():
+    with pytest.raises(UserError, match="show_samples"):
+        figures.samples(images_of("folder"), "bees")
+
+
+PARTS = {
+    "none": [],
+    "control": [by_hand.record()],
+    "treatment": [by_hand.record(GRADUAL)],
+    "no control": by_hand.matrix(2, ("ucm", "bees"), regimes=(GRADUAL, STEPWISE)),
+    "own": by_hand.matrix(2, ("own",), regimes=(CONTROL, "small")),
+    "one seed": by_hand.matrix(1) + by_hand.matrix(1, ("bees",), ("resnet50",)),
+    "two devices": by_hand.matrix(2, ("ucm",)) + by_hand.matrix(3, ("ucm",), device="A GPU", precision="float16"),
+    "nothing right": by_hand.matrix(2, ("ucm",), accuracy=0.0),
+}
+
+
+@pytest.mark.parametrize("loaded", PARTS.values(), ids=PARTS)
+def test_the_summary_can_be_drawn_of_any_part_of_the_records(loaded):
+    compared, table = shown_of(loaded)
+    for draw in (figures.over_time, figures.efficiencies, figures.mechanism):
+        draw(table).canvas.draw()
+    figures.first_screen(compared).canvas.draw()
+    shown = [tables.first_screen(compared, table), tables.table1(loaded), tables.environments(table)]
+    for each in (*shown, tables.claims(claims.judge(table)), tables.contrasts("controls", table)):
+        rows(each)
+    assert "nan" not in words.answer(compared, loaded).data
+
+
+def test_a_regime_that_a_test_registers_is_compared_and_drawn(own_regime, tmp_path):
+    compared, table = shown_of(by_hand.matrix(3, ("steel",), regimes=("no_increase", "ramp")), tmp_path)
+    (row,) = rows(tables.first_screen(compared, table))
+    assert row["regime"] == "ramp"
+    assert "Ramp" in words.answer(compared, [*table["record"]]).data
+    for figure in (figures.first_screen(compared), figures.over_time(table), figures.efficiencies(table)):
+        assert "ramp" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_time_by_phase_adds_up_to_the_clocks_total(tmp_path):
+    (clocked,) = table_of([by_hand.record(GRADUAL)], tmp_path)["times"]
+    bars: Any = figures.phases({GRADUAL: clocked, CONTROL: None}).axes[0].patches
+    assert len(bars) == len(clocked.phases)
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(clocked.total / 60)
+
+
+def cells(path: Path) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def code_of(path: Path) -> str:
+    """The code that a kernel would run, without its magic."""
+    return re.sub(r"(?m)^(\s*)[!%].*$", r"\1pass", "\n".join("".join(cell["source"]) for cell in cells(path)))
+
+
+def parameters(path: Path) -> list[str]:
+    (cell,) = [cell for cell in cells(path) if cell["metadata"].get("tags") == ["parameters"]]
+    return "".join(cell["source"]).splitlines()
+
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@each_notebook
+def test_sources_are_clean_and_cells_short_and_parameters_form_fields(path):
+    text, others = path.read_text(), [cell for cell in cells(path) if not cell["metadata"].get("tags")]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells(path))
+    assert max(len(cell["source"]) for cell in others) <= 8
+    assert all(re.fullmatch(r"\w+ = .+  # ?@param .+", line) for line in parameters(path))
+    assert FORBIDDEN.findall(text) == []
+    assert "widgets" not in json.loads(text)["metadata"]
+
+
+@pytest.mark.parametrize("name", [*PAPER_DATASETS, "own_images", "summary"])
+def test_what_a_notebook_calls_in_the_report_is_there(name):
+    for node in ast.walk(ast.parse(code_of(ROOT / "notebooks" / f"{name}.ipynb"))):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = {"tables": tables, "figures": figures, "words": words}.get(node.value.id)
+            assert module is None or hasattr(module, node.attr)
+
+
+def test_the_first_cell_is_the_same_everywhere():
+    assert len({"".join(cells(path)[0]["source"]) for path in NOTEBOOKS}) == 1
+
+
+def test_the_dataset_notebooks_differ_in_their_story_alone():
+    code = {name: code_of(ROOT / "notebooks" / f"{name}.ipynb") for name in PAPER_DATASETS}
+    assert len({text.replace(f'"{name}"', "dataset") for name, text in code.items()}) == 1
+
+
+def test_a_dataset_notebook_takes_every_field_of_a_cell():
+    names = {line.split(" = ")[0] for line in parameters(ROOT / "notebooks" / "steel.ipynb")}
+    assert names == {field.name for field in fields(Cell)} - {"dataset", "orientations"} | {"show_samples", "find_lr"}
+
+
+def test_the_summary_has_at_most_ten_cells():
+    assert len(json.loads((ROOT / "notebooks" / "summary.ipynb").read_text())["cells"]) <= 10

@@ -1,0 +1,91 @@
+"""Studies as tables: their runs in order, how far they are, their contrasts."""
+
+from itertools import groupby
+
+import by_hand
+import pytest
+
+from entr_utils import regimes
+from entr_utils.results import compare, studies
+from entr_utils.results.studies import STUDIES, Contrast, Study, cells, progress
+
+ASKED = (Contrast("gradual", "no_increase", "so?"),)
+SMALL = Study("x", "x", "compact", ("steel", "bees"), ("no_increase", "gradual"), (0, 1), ASKED)
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"),
+    [("paper", 3 * 3 * 3 * 10), ("compact", 3 * 4 * 10), ("controls", 5 * 5), ("mechanism", 3 * 7 * 5)],
+)
+def test_the_size_of_a_study(name, runs):
+    found = cells(STUDIES[name])
+    assert len(found) == len(set(found)) == runs == progress(STUDIES[name], [])[1]
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_a_study_can_be_run_and_answered(study):
+    for cell in cells(study):
+        assert cell.checked().regime == regimes.parse(cell.regime).text
+    assert {regime for one in study.contrasts for regime in one[:2]} <= set(study.regimes)
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_any_stop_leaves_whole_folds_and_no_regime_is_always_first(study):
+    """One seed after the other, each with every regime of every dataset; within a seed regimes lie together."""
+    by_seed = [(seeds, list(group)) for seeds, group in groupby(cells(study), key=lambda cell: cell.seeds)]
+    assert [seeds for seeds, _ in by_seed] == [(seed,) for seed in study.seeds]
+    for _, group in by_seed:
+        assert {(cell.dataset, cell.regime) for cell in group} == {
+            (d, r) for d in study.datasets for r in study.regimes
+        }
+    firsts = [group[0].regime for _, group in by_seed]
+    assert len(set(firsts)) == min(len(study.seeds), len(study.regimes))
+
+
+def test_what_the_user_gives_goes_to_every_run_but_where_an_arm_names_it():
+    assert {cell.data for cell in cells(STUDIES["compact"], data="photos")} == {"photos"}
+    found = cells(STUDIES["mechanism"], data="photos", results="elsewhere", weights="imagenet")
+    assert {cell.data for cell in found} == {"synthetic-coarse", "synthetic-fine", "synthetic"}
+    assert {(cell.weights, cell.results) for cell in found} == {("none", "elsewhere")}
+
+
+def test_progress_counts_each_run_once():
+    loaded = by_hand.matrix(3, ("steel", "ucm"), regimes=("no_increase", "gradual", "small"), profile="compact")
+    again = [by_hand.record(dataset="steel", profile="compact", device="Another, 2 threads")]
+    assert progress(SMALL, []) == (0, 8)
+    assert progress(SMALL, loaded + again) == (4, 8)
+
+
+OTHER = {"profile": "paper", "protocol": 2, "size": 96, "batch": 8, "weights": "none", "groups": "none"}
+OTHER |= {"carries": "fine", "network": "resnet34"}
+
+
+@pytest.mark.parametrize(("name", "value"), OTHER.items(), ids=OTHER)
+def test_progress_counts_no_other_runs(name, value):
+    assert progress(SMALL, [by_hand.record(profile="compact")])[0] == 1
+    assert progress(SMALL, [by_hand.record(**{"profile": "compact", name: value})])[0] == 0
+
+
+def test_progress_tells_the_arms_apart():
+    fields = {"profile": "mechanism", "weights": "none"}
+    loaded = [by_hand.record("cropped", carries=dial, **fields) for dial in ("coarse", "fine", "both", "both")]
+    assert progress(STUDIES["mechanism"], loaded) == (3, 105)
+
+
+def test_contrasts_are_compared_with_what_they_name():
+    loaded = by_hand.matrix(2, ("bees", "ucm"), regimes=STUDIES["controls"].regimes, profile="compact")
+    found = studies.answers(STUDIES["controls"], compare.table(loaded + by_hand.matrix(2), {}))
+    points = found[found["measure"] == "points"]
+    asked = [(one.treatment, one.against, one.question) for one in STUDIES["controls"].contrasts]
+    assert list(points[["treatment", "control", "question"]].itertuples(index=False, name=None)) == asked
+    assert set(points["dataset"]) == {"bees"}
+    assert studies.answers(STUDIES["controls"], compare.table([], {})).empty
+
+
+def test_of_several_conditions_those_with_most_folds_count_then_the_newest():
+    newest, older, many = (by_hand.matrix(n, ("steel",), protocol=number) for n, number in ((2, 3), (2, 2), (3, 2)))
+    for loaded, protocol in ((newest + many, 2), (newest + older, 3)):
+        compared = compare.compare(compare.table(loaded, {}), ["gradual", "stepwise"])
+        kept = studies.most(compared)
+        assert set(kept["protocol"]) == {protocol}
+        assert set(kept["measure"]) == set(compared["measure"])

@@ -1,0 +1,140 @@
+"""T is plan x clock: by hand, take by take."""
+
+import json
+from statistics import StatisticsError
+
+import by_hand
+import pytest
+
+from entr_utils.regimes.plan import Work
+from entr_utils.results import times
+from entr_utils.util import Damaged
+
+SETTING = ("A device", "resnet18", "float32", "two")
+WORK = (
+    Work("resize", "SGDR", 90, 100, stored=250),
+    Work("step", "SGDR", 20, 100, "head", 8, stored=100),
+    Work("step", "CMult", 10, 250, "head", 8, stored=250),
+    Work("step", "RPL", 5, 250, "all", 8, stored=250),
+    Work("tta", "TTA", 10, 250),
+)
+SECONDS = {"resize 100 stored=250": 0.01, "step head 100 b8": 0.5, "step head 250 b8": 1.0, "step all 250 b8": 4.0}
+SECONDS |= {"tta 250": 0.1}
+
+
+def write(folder, *seconds: dict, device: str = "A device", first: float = 2.0) -> times.Clocks:
+    """The clock of a device with a take for each dictionary of seconds by key, read again."""
+    place = dict(zip(("network", "precision", "augmentation"), SETTING[1:], strict=True)) | {"spread": {}, "rounds": 7}
+    takes = [
+        place | {"taken": f"2026-01-0{number}", "seconds": by_key, "first": dict.fromkeys(by_key, first)}
+        for number, by_key in enumerate(seconds, 1)
+    ]
+    (folder / "clocks").mkdir(exist_ok=True)
+    path = folder / "clocks" / f"{device.replace(' ', '-').lower()}.json"
+    path.write_text(json.dumps({"device": device, "threads": 2, "torch": "2", "takes": takes}))
+    return times.read_clocks(folder)
+
+
+def slower(factor: float) -> dict[str, float]:
+    return {key: factor * value for key, value in SECONDS.items()}
+
+
+def test_plan_times_clock_by_hand(tmp_path):
+    """SGDR .9 + 10, CMult 10, RPL 20, TTA 1; five keys whose first steps cost 2 s more."""
+    found = times.of_work(WORK, write(tmp_path, SECONDS), *SETTING)
+    assert found.phases == pytest.approx({"SGDR": 10.9, "CMult": 10.0, "RPL": 20.0, "TTA": 1.0})
+    assert (found.subtotal, found.total) == pytest.approx((20.9, 41.9))
+    assert found.with_first_use == pytest.approx(51.9)
+    assert found.device == "A device"
+
+
+def test_every_figure_is_the_median_over_takes(tmp_path):
+    found = times.of_work(WORK, write(tmp_path, slower(1), slower(3), slower(1.1)), *SETTING)
+    assert found.total == pytest.approx(1.1 * 41.9)
+    assert found.phases["RPL"] == pytest.approx(22.0)
+    assert sorted(found.takes.values()) == pytest.approx([41.9, 1.1 * 41.9, 3 * 41.9])
+
+
+def test_each_take_is_summed_before_the_median(tmp_path):
+    """One take with a slow first phase, one with a slow last one: the median key by key would be the fast 41.9."""
+    slow_steps = SECONDS | {"step head 100 b8": 1.0}
+    slow_end = SECONDS | {"step all 250 b8": 6.0}
+    found = times.of_work(WORK, write(tmp_path, slow_steps, slow_end, slower(2)), *SETTING)
+    assert found.total == pytest.approx(51.9)
+
+
+def test_a_key_counts_its_first_use_once(tmp_path):
+    twice = (WORK[1], Work("step", "CLRS", 3, 100, "head", 8, stored=100))
+    found = times.of_work(twice, write(tmp_path, SECONDS), *SETTING)
+    assert found.with_first_use - found.total == pytest.approx(2.0)
+
+
+def test_missing_keys_leave_no_time(tmp_path):
+    assert times.read_clocks(tmp_path) == {}
+    lacking = {key: value for key, value in SECONDS.items() if key != "step all 250 b8"}
+    clocks = write(tmp_path, lacking)
+    assert times.of_work(WORK, clocks, *SETTING) is None
+    assert times.missing(WORK, clocks, *SETTING) == ("step all 250 b8",)
+
+
+def test_a_take_without_all_keys_is_left_out(tmp_path):
+    clocks = write(tmp_path, {"tta 250": 9.0}, SECONDS)
+    assert times.of_work(WORK, clocks, *SETTING).total == pytest.approx(41.9)
+    assert times.missing(WORK, clocks, *SETTING) == ()
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_another_device_network_precision_or_augmentation_is_another_clock(tmp_path, place):
+    clocks, other = write(tmp_path, SECONDS), list(SETTING)
+    other[place] = "another"
+    assert times.of_work(WORK, clocks, *other) is None
+    assert times.missing(WORK, clocks, *other) == tuple(SECONDS)
+
+
+def test_the_ratio_of_two_works_has_its_range_over_the_shared_takes(tmp_path):
+    """Full size alone against half of its steps: .5 in every take, but for one that is slow in re-training alone."""
+    control, treatment = (Work("step", "RPL", 10, 250, "all", 8),), (Work("step", "SGDR", 20, 100, "head", 8),)
+    clocks = write(tmp_path, slower(1), slower(5), SECONDS | {"step all 250 b8": 5.0})
+    found = times.ratio(times.of_work(treatment, clocks, *SETTING), times.of_work(control, clocks, *SETTING))
+    assert found == pytest.approx((0.25, 0.2, 0.25))
+
+
+def test_no_take_in_common_has_no_ratio(tmp_path):
+    here = times.of_work(WORK, write(tmp_path, SECONDS), *SETTING)
+    clocks = write(tmp_path, SECONDS, device="Another")
+    with pytest.raises(StatisticsError):
+        times.ratio(here, times.of_work(WORK, clocks, "Another", *SETTING[1:]))
+
+
+def test_a_record_is_timed_by_its_device(tmp_path):
+    record = by_hand.record()
+    expected = sum(one.n * by_hand.seconds_of(one) for one in record.work)
+    clocks = by_hand.clocks(tmp_path, [record])
+    assert times.seconds(record, clocks).total == pytest.approx(expected)
+    assert set(times.seconds(record, clocks).phases) == {"SGDR", "CLRS", "CMult", "RPL", "TTA"}
+
+
+def test_another_device_has_to_be_named(tmp_path):
+    record = by_hand.record(device="No clock, 2 threads")
+    clocks = by_hand.clocks(tmp_path, [record])
+    assert times.seconds(record, clocks) is None
+    assert times.seconds(record, clocks, by_hand.DEVICE).device == by_hand.DEVICE
+
+
+@pytest.mark.parametrize("lost", ["network", "precision", "augmentation", "taken", "seconds", "first"])
+def test_a_take_that_lost_a_field_is_damaged(tmp_path, lost):
+    write(tmp_path, SECONDS)
+    (path,) = (tmp_path / "clocks").glob("*.json")
+    clock = json.loads(path.read_text())
+    del clock["takes"][0][lost]
+    path.write_text(json.dumps(clock))
+    with pytest.raises(Damaged, match=path.name):
+        times.read_clocks(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"takes": []', "[1]", '{"device": "x"}', '{"device": "x", "takes": [3]}'])
+def test_a_file_that_is_no_clock_is_damaged(tmp_path, text):
+    (tmp_path / "clocks").mkdir()
+    (tmp_path / "clocks" / "x.json").write_text(text)
+    with pytest.raises(Damaged, match=r"x\.json"):
+        times.read_clocks(tmp_path)

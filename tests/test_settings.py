@@ -1,0 +1,161 @@
+"""What a run is made of: phases, profiles, what a user may ask for, and the key that names a run. No torch."""
+
+from typing import Any
+
+import pytest
+from data_by_hand import refused
+from pydantic import ValidationError
+
+from entr_utils.settings import NETWORKS, PROFILES, PROTOCOL, Cell, RunSpec, seeds_of
+
+SPEC: dict[str, Any] = {"dataset": "bees", "network": "resnet18", "regime": "stepwise:switch=RPL", "seed": 3}
+SPEC |= {"profile": "paper", "size": 250, "batch": 64, "lr": 0.02, "weights": "resnet18-standin.pt"}
+SPEC |= {"precision": "bfloat16", "augmentation": "two", "protocol": 3}
+DEFAULTS = {"fingerprint": "", "weights_sha256": "", "groups": ""}
+WHOLE = SPEC | {"fingerprint": "799937689b4504f0", "weights_sha256": "036bf987bccec4f8", "groups": "known"}
+KEY = "cfae510143359303ed38e57c441db5768da519fc41ed6e0219ac8bf448629b9a"
+KEY_OF_DEFAULTS = "8d4682a1de7caea6eed0fe2cb95cec885217e8f78e13998d31c5deb843b4d4fc"
+
+
+def test_a_key_once_released_never_changes():
+    """Nor where a field with a default is added: records made before would be made again."""
+    assert RunSpec(**WHOLE).key == KEY
+    assert RunSpec(**SPEC).key == RunSpec(**SPEC | DEFAULTS).key == KEY_OF_DEFAULTS
+    assert RunSpec(**dict(reversed(WHOLE.items()))).key == KEY
+    assert {*WHOLE} == {*RunSpec.model_fields}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_field_is_in_the_key(name):
+    other = {"seed": 4, "size": 128, "batch": 32, "lr": 0.01, "profile": "compact", "protocol": 2}.get(name, "other")
+    assert RunSpec(**WHOLE | {name: other}).key != KEY
+
+
+def test_the_protocol_is_in_the_key():
+    """Today's, too, though it is the default: raised, it makes every key another."""
+    today = RunSpec(**{name: value for name, value in WHOLE.items() if name != "protocol"})
+    assert (today.protocol, today.key) == (PROTOCOL, KEY)
+
+
+def test_the_name_tells_a_run():
+    assert RunSpec(**WHOLE).name == f"bees-resnet18-stepwise-switch-rpl-s3-{KEY[:6]}"
+    assert RunSpec(**SPEC | {"regime": "short:share=0.5"}).name.startswith("bees-resnet18-short-share-0.5-s3-")
+
+
+def test_a_spec_is_frozen_and_takes_no_other_fields():
+    with pytest.raises(ValidationError):
+        RunSpec(**SPEC).seed = 4
+    with pytest.raises(ValidationError):
+        RunSpec(**SPEC | {"device": "Xeon"})
+
+
+PAPER = ((1, 1, 1), (2, 2), (1, 2, 4), (1, 2, 4))
+SHORTER = {"tiny": ((1,), (1,), (1,), (1,)), "quick": ((1,), (1,), (1,), (1, 2)), "mechanism": ((1,), (1,), (2,), (2,))}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_phases_of_the_profiles(profile):
+    phases, cycles = PROFILES[profile].phases(pretrained=True), SHORTER.get(profile, PAPER)
+    assert tuple(phase.cycle_epochs for phase in phases) == cycles
+    assert [phase.epochs for phase in phases] == [*map(sum, cycles)]
+    assert [phase.name for phase in phases] == ["SGDR", "CLRS", "CMult", "RPL"]
+    assert [phase.subtotal for phase in phases] == [False, False, True, False]
+
+
+def test_the_head_learns_alone_until_rpl():
+    phases = RunSpec(**SPEC).phases
+    assert [phase.trains for phase in phases] == ["head", "head", "head", "all"]
+    assert [phase.lr for phase in phases] == [(0, 0, 1), (0, 0, 1), (0, 0, 1), (0.01, 0.1, 1)]
+
+
+def test_nothing_is_frozen_without_pretrained_weights():
+    phases = RunSpec(**SPEC | {"weights": "none"}).phases
+    assert {phase.trains for phase in phases} == {"all"}
+    assert {phase.lr for phase in phases} == {(1, 1, 1)}
+
+
+WRONG: dict[str, tuple[list, str]] = {  # parameter -> values that are refused, and what the line names beside them
+    "network": (["vgg"], "resnet18, resnet34, resnet50"),
+    "profile": (["huge"], "quick"),
+    "size": ([31, -250, 99.5, "128", 10**9], "32"),
+    "batch": ([1, -16, 16.0, "16", True], "2"),
+    "seeds": ([("x",), (0, 1.5), (True,), (-1,), (2**31,)], "2147483647"),
+    "data": (["nowhere", "x" * 300], "steel/<class>/"),
+    "weights": (["nowhere.pt", "x\0y"], "imagenet, none"),
+    "checkpoint_dir": (["nowhere", "~nobody/x"], "folder"),
+    "groups": (["nowhere.csv"], "known-by-image"),
+    "lr": ([-0.1, 10, float("nan"), float("inf"), True, "fast"], "10"),
+    "precision": (["float8", None], "float32, bfloat16, float16"),
+    "orientations": (["four"], "two, eight"),
+    "dataset": ([5], "text"),
+    "regime": ([None], "text"),
+    "results": ([None], "text"),
+}
+MORE = [("data", 5, "text"), ("data", "synthetic-medium", "synthetic-coarse"), ("groups", None, "text")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [*MORE, *((n, value, words) for n, (values, words) in WRONG.items() for value in values)],
+)
+def test_wrong_parameters(name, value, allowed):
+    """One line names the parameter, its value and what is allowed."""
+    named = f"seed={value[-1]!r}" if name == "seeds" else f"{name}={value!r}"
+    refused(Cell(**{"dataset": "steel", name: value}).checked, named, allowed)
+
+
+def test_the_smallest_size_is_the_profiles():
+    assert Cell("steel", profile="tiny", size=16).checked().size == 16
+    refused(Cell("steel", profile="tiny", size=15).checked, "size=15", "16")
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("tiny", (40, 16, "none", "synthetic")),
+        ("quick", (80, 16, "none", "synthetic")),
+        ("mechanism", (64, 16, "none", "synthetic")),
+        ("compact", (128, 64, "imagenet", "data")),
+        ("paper", (250, 64, "imagenet", "data")),
+    ],
+)
+def test_defaults_come_from_the_profile(profile, expected):
+    cell = Cell("steel", profile=profile).checked()
+    assert (cell.size, cell.batch, cell.weights, cell.data) == expected
+    assert (cell.precision, cell.lr, cell.orientations, cell.groups) == ("", 0.0, "", "")
+
+
+def test_quick_is_the_default_profile_and_results_have_a_folder():
+    assert Cell("steel").checked().profile == "quick"
+    assert Cell("steel", results="").checked().folder.parts == ("results", "quick")
+
+
+def test_what_is_given_is_kept(tmp_path):
+    (tmp_path / "weights.pt").touch()
+    given: dict[str, Any] = {"network": "resnet50", "regime": "stepwise:switch=RPL", "seeds": (3, 5), "size": 96}
+    given |= {"profile": "paper", "weights": str(tmp_path / "weights.pt"), "data": str(tmp_path), "groups": "known"}
+    given |= {"precision": "bfloat16", "batch": 12, "lr": 0.05, "orientations": "two", "results": "elsewhere"}
+    cell = Cell("mine", checkpoint_dir=str(tmp_path), **given)
+    assert cell.checked() == cell
+    assert cell.folder.parts == ("elsewhere", "paper")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("size", [32, 10_000])
+def test_what_is_allowed_is_taken(network, size):
+    cell = Cell("steel", network, size=size, batch=2, lr=9.99, seeds=(0, 2**31 - 1)).checked()
+    assert (cell.network, cell.size, cell.batch, cell.lr) == (network, size, 2, 9.99)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", (0,)), ("0 1 2", (0, 1, 2)), ("0,1, 2", (0, 1, 2)), (" 7 ", (7,)), (3, (3,)), ("2 0 2", (2, 0))],
+)
+def test_seeds(text, expected):
+    """In the order given, each once."""
+    assert seeds_of(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", " ", "0 x", "1.5", "-1", "0;1", "1e3", "9" * 11])
+def test_wrong_seeds(text):
+    refused(lambda: seeds_of(text), f"seeds={text!r}", "whole numbers")
