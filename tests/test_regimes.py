@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
+from conftest import ROOT
 from data_by_hand import refused
 
-from entr_utils.regimes import REGIMES, Regime, parse
+from entr_utils.regimes import REGIMES, Regime, parse, register
 from entr_utils.regimes.base import BatchSpec, Step
 from entr_utils.regimes.plan import Work, by_epoch, cost, first_steps, make_plan, steps_of_epoch, work_of
 from entr_utils.settings import PROFILES
@@ -279,3 +280,11 @@ def test_results_and_regimes_need_no_torch():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
+
+
+def test_the_readme_shows_a_regime_that_works(own_regime):
+    """`own_regime` takes what the README registers out again."""
+    code = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    exec(code, {"register": register, "dataclass": dataclass, "Regime": Regime, "Step": Step, "BatchSpec": BatchSpec})
+    sizes = [spec.size for _, spec in steps(plan("late_growth:share=0.8"))]
+    assert sizes == [200] * 140 + [250] * 70

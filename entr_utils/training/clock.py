@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,14 +23,13 @@ from entr_utils.regimes import Regime
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import Work, first_steps
 from entr_utils.settings import ALL_EQUAL, Phase
-from entr_utils.training import step
+from entr_utils.training import interpolate, step
 from entr_utils.util import Progress, UserError, cache_folder, lock, now, read_json, slug, write_json
 
 ROUNDS, TRIES = 8, 3
 BLOCK_SECONDS, BLOCK_STEPS, LONGEST_BLOCK = 1.0, 5, 2.0
 QUIET = 0.05  # cores that other processes may use
 SETTLE = 60.0  # seconds in which trainings of ours come to their pause
-MOST_SIZES = 8  # of otherwise equal work; further sizes are interpolated
 POOL = 4  # batches of random images that a step takes its own from
 
 Piece = Callable[[], object]
@@ -61,7 +59,7 @@ def take(
     Raises UserError where the machine is busy.
     """
     wanted = {work.key: work for work in works}
-    timed = {key: wanted[key] for key in _timed(wanted)}
+    timed = {key: wanted[key] for key in interpolate.timed(wanted)}
     with measuring():
         _settle(patience)
         bench = _Bench(network, precision, augmentation, max(work.stored or work.size for work in wanted.values()))
@@ -70,16 +68,9 @@ def take(
     seconds = {key: median(values) / bench.units(timed[key]) for key, values in blocks.items()}
     spread = {key: (max(values) - min(values)) / median(values) for key, values in blocks.items()}
     beyond = {key: max(0.0, first[key] - median(blocks[key])) for key in blocks}
-    return {
-        "taken": now(),
-        "network": network,
-        "precision": precision,
-        "augmentation": augmentation,
-        "rounds": rounds - 1,
-        "seconds": _with_interpolated(seconds, wanted),
-        "first": _with_interpolated(beyond, wanted),
-        "spread": spread,
-    }
+    about = {"taken": now(), "network": network, "precision": precision, "augmentation": augmentation}
+    found = {"seconds": interpolate.filled(seconds, wanted), "first": interpolate.filled(beyond, wanted)}
+    return about | found | {"spread": spread, "rounds": rounds - 1}
 
 
 def keep(entry: dict, results: str | Path) -> Path:
@@ -176,9 +167,8 @@ class _Bench:
             pixels = store.on_device(photos[torch.randperm(len(photos))[: spec.batch].to(photos.device)])
             if work.stored != work.size or work.view != "resized":
                 pixels = store.show(pixels, spec)
-            step.take_step(
-                network, regime, spec, state["optimiser"], self.augment(pixels, spec.strength), labels, self.scaler
-            )
+            inputs = self.augment(pixels, spec.strength)
+            step.take_step(network, regime, spec, state["optimiser"], inputs, labels, self.scaler)
 
         return train
 
@@ -196,34 +186,6 @@ class _Bench:
             shape = (POOL * batch, size, size, 3)
             self.photos[size, batch] = torch.randint(0, 256, shape, dtype=torch.uint8).to(machine.device())
         return self.photos[size, batch]
-
-
-def _timed(wanted: dict[str, Work]) -> list[str]:
-    """Keys to be timed: all, or of more than MOST_SIZES sizes of otherwise equal work as many, evenly spread."""
-    chosen = []
-    for works in _alike(wanted).values():
-        steps = np.linspace(0, len(works) - 1, min(len(works), MOST_SIZES)).round().astype(int)
-        chosen += [works[i].key for i in steps]
-    return chosen
-
-
-def _alike(wanted: dict[str, Work]) -> dict[tuple, list[Work]]:
-    """Works that differ in size alone, by size."""
-    groups: dict[tuple, list[Work]] = {}
-    for work in sorted(wanted.values(), key=lambda work: work.size):
-        resized = work.stored not in (0, work.size)
-        alike = (work.kind, work.trains, work.batch, work.view, work.detail, work.strength, work.mode, resized)
-        groups.setdefault(alike, []).append(work)
-    return groups
-
-
-def _with_interpolated(seconds: dict[str, float], wanted: dict[str, Work]) -> dict[str, float]:
-    """Seconds of all wanted works: those not timed lie on the line between their neighbours, over pixels."""
-    for works in _alike(wanted).values():
-        known = [work for work in works if work.key in seconds]
-        pixels, values = [work.size**2 for work in known], [seconds[work.key] for work in known]
-        seconds = seconds | {work.key: float(np.interp(work.size**2, pixels, values)) for work in works}
-    return seconds
 
 
 def _paths() -> tuple[Path, Path]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -14,7 +14,7 @@ from entr_utils.data import store
 from entr_utils.data.augment import Augment, normalise
 from entr_utils.machine import synchronise
 from entr_utils.networks import Network
-from entr_utils.regimes.base import BatchSpec, Regime, Step
+from entr_utils.regimes.base import BatchSpec, Regime
 from entr_utils.regimes.plan import Block, Work, held, stored_for
 
 TTA_PASSES = 4  # augmented ones, beside the plain one
@@ -133,24 +133,14 @@ def flops_per_image(network: Network, regime: Regime, spec: BatchSpec, trains: s
     return counter.get_total_flops() / 2
 
 
-def kept_as_it_was(network: Network) -> Callable[[], None]:
-    """A function that puts weights, batch-norm statistics and gradients back bit for bit."""
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-
-    def put_back() -> None:
-        network.zero_grad(set_to_none=True)
-        network.load_state_dict(before)
-
-    return put_back
-
-
 def warm_up(network: Network, regime: Regime, batches: Batches) -> tuple[float, dict[tuple, float]]:
     """A whole step of each kind in the plan before anything is timed, then everything put back bit for bit.
 
     Kernel searches, compilation and first allocations happen here, and a batch that does not fit the memory is found.
     Returns seconds, and FLOPs of an image by `flops_name`.
     """
-    began, flops, put_back = time.perf_counter(), {}, kept_as_it_was(network)
+    began, flops = time.perf_counter(), {}
+    before = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.random.fork_rng():
         for trains, spec in kinds(batches.epochs):
             network.set_trains(trains)
@@ -163,7 +153,8 @@ def warm_up(network: Network, regime: Regime, batches: Batches) -> tuple[float, 
         full = BatchSpec(step.full, step.usual)
         flops[flops_name(full, "")] = flops_per_image(network, regime, full, "")
     synchronise()
-    put_back()
+    network.zero_grad(set_to_none=True)
+    network.load_state_dict(before)
     return time.perf_counter() - began, flops
 
 
@@ -175,8 +166,3 @@ def kinds(epochs: list[list[Block]]) -> list[tuple[str, BatchSpec]]:
 def flops_name(spec: BatchSpec | Work, trains: str) -> tuple[int, str, str]:
     """What FLOPs of an image depend on."""
     return spec.size, spec.mode, trains
-
-
-def at_end_of(step: Step) -> Step:
-    """The last position of a step's epoch."""
-    return dataclasses.replace(step, seen=step.images)
