@@ -166,7 +166,7 @@ def tried(campaign: Campaign, fault: Fault) -> tuple[int, int, str]:
 
 def places(campaign: Campaign) -> None:
     """A full disk, results that may not be written. Needs the right to mount, else it says that it was not tried."""
-    for what, options in (("a full disk", "size=8k"), ("read-only results", "ro,size=1m")):
+    for what, options in (("a full disk", "size=4k"), ("read-only results", "ro,size=1m")):
         with campaign.place(MAKE) as here:
             (here.folder / "results").mkdir()
             mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(here.folder / "results")]

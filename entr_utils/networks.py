@@ -70,8 +70,8 @@ def weights_file(network: str, weights: str) -> Path | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
         except Exception as error:  # no network, no disk, a damaged file: the way out is the same
-            raise Missing(f"weights=imagenet: {path.name} cannot be downloaded ({error}); "
-                          f"get the file elsewhere and name it with WEIGHTS=path") from error  # fmt: skip
+            advice = "get the file elsewhere and name it with WEIGHTS=path"
+            raise Missing(f"weights=imagenet: {path.name} cannot be downloaded ({error}); {advice}") from error
     return path
 
 

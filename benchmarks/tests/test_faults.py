@@ -36,7 +36,7 @@ for one in sorted(Path(source).iterdir()):
     checkpoint.touch()
     if how == "in place":
         path.write_text("half")
-    time.sleep(5 if how == "deaf" else 0.2)
+    time.sleep({"deaf": 5, "slow": 2}.get(how, 0.2))
     partial = path.with_suffix(f".{os.getpid()}")
     partial.write_text(one.read_text() + " " * path.exists())
     partial.rename(path)
@@ -97,7 +97,7 @@ def test_what_did_not_come_about_was_not_tried(fault, campaign, command):
 
 
 def test_stops_at_random_moments_are_counted(campaign, command):
-    faults.kills(campaign, 3, command(), (ALL, SIGTERM, CTRL_C), 0.5)
+    faults.kills(campaign, 3, command("slow"), (ALL, SIGTERM, CTRL_C), 0.5)
     *each, ending = campaign.rows
     assert [row["tried"] for row in each] == [1, 1, 1]
     assert [row["lost"] for row in campaign.rows] == [0] * 4
@@ -107,7 +107,7 @@ def test_stops_at_random_moments_are_counted(campaign, command):
 def test_what_is_lost_is_counted(campaign, command):
     """Of a reference that the command cannot make."""
     campaign.reference["another.json"] = {"key": "another"}
-    faults.kills(campaign, 2, command(), (ALL, SIGTERM), 0.5)
+    faults.kills(campaign, 2, command("slow"), (ALL, SIGTERM), 0.5)
     assert [row["lost"] for row in campaign.rows[:2]] == [1, 1]
 
 

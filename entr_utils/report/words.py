@@ -93,7 +93,7 @@ def what_runs(runs: Sequence) -> Markdown:
     forecasts, epochs = [run.forecast() for run in waiting], sum(phase.epochs for phase in spec.phases)
     whole = f"Forecast: {minutes(sum(map(float, filter(None, forecasts))))} of T by the clock of this machine."
     lines = [
-        f"{len(runs)} runs, {len(waiting)} to be trained now; {spec.profile}: {PROFILES[spec.profile].purpose}.",
+        f"Runs: {len(runs)}, {len(waiting)} to be trained now; {spec.profile}: {PROFILES[spec.profile].purpose}.",
         f"Images: {runs[0].images.title}; {len(split.training)} to train, {len(split.validation)} to judge.",
         *left_out(runs[0].source()),
         f"Weights {spec.weights}, {spec.precision}, batches of {spec.batch}, learning rate {spec.lr:g}.",

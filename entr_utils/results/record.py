@@ -249,8 +249,8 @@ def repeatable(record: Record) -> dict:
     """All that does not depend on how fast the machine was: bit for bit the same whenever the run is made again on the
     same processor with as many threads, however often it was stopped."""
     measured = {"seconds", "eval_seconds", "resize_seconds", "peak_memory"}
-    kept = record.model_dump(exclude={"costs", "environment", "attempts", "checksum", "phases", "epochs",
-                                      "seconds_subtotal", "seconds_total"})  # fmt: skip
+    left = {"costs", "environment", "attempts", "checksum", "phases", "epochs", "seconds_subtotal", "seconds_total"}
+    kept = record.model_dump(exclude=left)
     for part in ("phases", "epochs"):
         kept[part] = [row.model_dump(exclude=measured) for row in getattr(record, part)]
     return kept

@@ -106,9 +106,8 @@ class FollowPlan(Callback):
 def make_learner(network: nn.Module, batches: step.Batches, callbacks: list[Callback], groups) -> Learner:
     """fastai's Learner with torch's fused SGD and parameter groups from `groups`."""
     loaders = DataLoaders(batches, [], device=batches.labels.device)
-    optimiser = partial(OptimWrapper, opt=step.SGD)
-    return Learner(loaders, network, functional.cross_entropy, optimiser, splitter=lambda _: groups(), cbs=callbacks,
-                   wd=0.0)  # fmt: skip
+    options = {"opt_func": partial(OptimWrapper, opt=step.SGD), "splitter": lambda _: groups(), "wd": 0.0}
+    return Learner(loaders, network, functional.cross_entropy, cbs=callbacks, **options)
 
 
 def train(run: Run) -> record.Record:
