@@ -135,6 +135,11 @@ def stored_for(blocks: Iterable[Block], full: int) -> BatchSpec | None:
     return spec if len(shown) == 1 and held(spec) != ("resized", full, 0) else None
 
 
+def stored_shows(spec: BatchSpec | None, epoch: int) -> tuple:
+    """What a set resized to `spec` shows in an epoch, () where it is not resized: crops are new in every epoch."""
+    return (*held(spec), epoch if spec.view == "cropped" else 0) if spec else ()
+
+
 def by_epoch(plan: Iterable[Block]) -> list[list[Block]]:
     """The blocks of each epoch."""
     return [list(blocks) for _, blocks in itertools.groupby(plan, key=lambda block: block.step.epoch)]
@@ -147,10 +152,10 @@ def work_of(plan: Iterable[Block], n_train: int, n_val: int, hooks: Iterable[str
     for blocks in by_epoch(plan):
         step = blocks[0].step
         name, full, spec = step.phase.name, step.full, stored_for(blocks, step.full)
-        if spec and ((*held(spec), step.epoch if spec.view == "cropped" else 0) != shown):
+        if spec and stored_shows(spec, step.epoch) != shown:
             one = Work("resize", name, 0, spec.size, view=spec.view, detail=spec.detail, stored=full)
             found[one] = found.get(one, 0) + n_train
-        shown = (*held(spec), step.epoch if spec.view == "cropped" else 0) if spec else ()
+        shown = stored_shows(spec, step.epoch)
         for block in blocks:
             seen = block.spec
             one = Work("step", name, 0, seen.size, step.phase.trains, seen.batch, "resized" if spec else seen.view,

@@ -15,7 +15,7 @@ from entr_utils.data.augment import Augment, normalise
 from entr_utils.machine import synchronise
 from entr_utils.networks import Network
 from entr_utils.regimes.base import BatchSpec, Regime
-from entr_utils.regimes.plan import Block, Work, held, stored_for
+from entr_utils.regimes.plan import Block, Work, stored_for, stored_shows
 
 TTA_PASSES = 4  # augmented ones, beside the plain one
 SGD = partial(torch.optim.SGD, momentum=0.9, fused=True)  # weight decay 0
@@ -34,7 +34,7 @@ class Batches:
 
     def __init__(self, photos: Tensor, labels: Tensor, epochs: list[list[Block]], augment: Augment):
         self.photos, self.labels, self.epochs, self.augment = photos, labels, epochs, augment
-        self.pixels, self.shown = photos, self._shown(None, 0)
+        self.pixels, self.shown = photos, stored_shows(None, 0)
         self.epoch = 0
         self.step, self.spec = epochs[0][0].step, epochs[0][0].spec
 
@@ -43,17 +43,13 @@ class Batches:
         self.epoch, blocks = epoch, self.epochs[epoch]
         self.step = blocks[0].step
         spec = stored_for(blocks, self.step.full)
-        if self._shown(spec, epoch) == self.shown:
+        if stored_shows(spec, epoch) == self.shown:
             return False
-        self.shown = self._shown(spec, epoch)
+        self.shown = stored_shows(spec, epoch)
         self.pixels = self.photos  # lets go of the last copy before the next is made
         if spec:
             self.pixels = store.show(self.photos, spec, self.step.seed, epoch)
         return spec is not None
-
-    def _shown(self, spec: BatchSpec | None, epoch: int) -> tuple:
-        """What the stored set shows: crops are new in every epoch."""
-        return (*held(spec), epoch if spec.view == "cropped" else 0) if spec else ()
 
     def __len__(self) -> int:
         return sum(block.steps for block in self.epochs[self.epoch])
