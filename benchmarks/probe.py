@@ -1,0 +1,70 @@
+"""What pretrained weights see at each size of a profile: a logistic regression on the frozen body's features.
+
+    python -m benchmarks.probe PROFILE=compact DATA=folder WEIGHTS=path
+
+Features are the pooled maps that the head gets (`networks.ConcatPool`). Each fold trains and judges at one size. Weights
+whose accuracy hardly falls at small sizes favour regimes that train there. Kept in results/<profile>/probe.json.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from entr_utils import cli, machine, networks
+from entr_utils.data import split, store
+from entr_utils.data.augment import normalise
+from entr_utils.regimes.base import pixels
+from entr_utils.settings import Cell
+from entr_utils.util import track, write_json
+
+SHARES = (0.4, 0.6, 0.8, 1.0)  # of the full size: those of gradual
+FOLDS, BATCH = range(10), 64
+
+
+def features(body: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
+    """(n, 2 c) pooled features of (n, s, s, 3) uint8 images."""
+    pool = networks.ConcatPool()
+    with torch.inference_mode():
+        parts = [pool(body(normalise(store.on_device(part)))) for part in images.split(BATCH)]
+    return torch.cat(parts).float().cpu().numpy()
+
+
+def probe(cell: Cell) -> dict:
+    """Accuracy of each fold by size, and what it was measured on. Raises UserError as `store.load` does."""
+    cell = cell.checked()
+    images = store.load(cell)
+    body = networks.build(cell.network, cell.weights, len(images.classes), "float32").to(machine.device()).eval().body
+    whole = store.place(images.pixels, np.arange(len(images.names)))
+    folds = [split.assign(images, seed) for seed in FOLDS]
+    by_size = {}
+    for size in (pixels(share, cell.size) for share in SHARES):
+        seen, by_size[size] = features(body, store.resize(whole, size)), []
+        for fold in track(folds, f"{cell.dataset}, {size} px"):
+            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+            model.fit(seen[fold.training], images.labels[fold.training])
+            by_size[size].append(model.score(seen[fold.validation], images.labels[fold.validation]))
+    return {"images": images.title, "contents": images.contents, "accuracy": by_size}
+
+
+def command(words: Sequence[str]) -> int:
+    """Probe the datasets asked for, keep the accuracies and print their means."""
+    given = cli.read(words, cli.MATRIX)
+    cells, _ = cli.matrix({"REGIMES": "no_increase", "NETWORKS": "resnet18", **given}, "compact")
+    found = {cell.dataset: probe(cell) for cell in cells}
+    for name, row in found.items():
+        print(name, *(f"{size} px {np.mean(values):.3f}" for size, values in row["accuracy"].items()), sep="  ")
+    weights = {"weights": networks.weights_label(cells[0].weights)}
+    weights["sha256"] = networks.weights_sha256(cells[0].network, cells[0].weights)
+    path = Path(cells[0].folder) / "probe.json"
+    write_json({"environment": machine.environment(), **weights, "datasets": found}, path)
+    print(f"read {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.start("benchmarks.probe", command)
