@@ -2,8 +2,8 @@
 
     python -m benchmarks.probe PROFILE=compact DATA=folder WEIGHTS=path
 
-Features are the pooled maps that the head gets (`networks.ConcatPool`). Each fold trains and judges at one size. Weights
-whose accuracy hardly falls at small sizes favour regimes that train there. Kept in results/<profile>/probe.json.
+Features are the pooled maps that the head gets (`networks.ConcatPool`). Each fold trains and judges at one size.
+Weights whose accuracy hardly falls at small sizes favour regimes that train there. Kept in results/<profile>/probe.json.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def probe(cell: Cell) -> dict:
     body = networks.build(cell.network, cell.weights, len(images.classes), "float32").to(machine.device()).eval().body
     whole = store.place(images.pixels, np.arange(len(images.names)))
     folds = [split.assign(images, seed) for seed in FOLDS]
-    by_size = {}
+    by_size: dict[int, list[float]] = {}
     for size in (pixels(share, cell.size) for share in SHARES):
         seen, by_size[size] = features(body, store.resize(whole, size)), []
         for fold in track(folds, f"{cell.dataset}, {size} px"):
