@@ -3,7 +3,8 @@
     python -m benchmarks.probe PROFILE=compact DATA=folder WEIGHTS=path
 
 Features are the pooled maps that the head gets (`networks.ConcatPool`). Each fold trains and judges at one size.
-Weights whose accuracy hardly falls at small sizes favour regimes that train there. Kept in results/<profile>/probe.json.
+Weights whose accuracy hardly falls at small sizes favour regimes that train there. The result is kept in
+results/<profile>/probe.json.
 """
 
 from collections.abc import Sequence
