@@ -19,7 +19,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper plan summary render clock study bench faults again test test-bench lint badges clean help
+.PHONY: all paper plan summary render clock study bench faults again test test-bench lint demo-weights badges clean help
 
 all: $(READY) ## make the notebooks of PROFILE (quick) that are missing, train what they need, draw the summary
 	@$(PY) -m entr_utils.cli all --make
@@ -59,6 +59,9 @@ test-bench: $(READY) ## run the tests of bench and faults
 
 lint: $(READY) ## check style, types and which room may import which
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) -c "import importlinter.cli as cli; cli.lint_imports_command()"
+
+demo-weights: $(READY) ## pretrain the body of quick's narrow network again, on other drawn images (minutes)
+	@$(PY) -m entr_utils.cli demo-weights --make
 
 badges: $(READY) ## write the repository's address everywhere it is needed: REPO=owner/name
 	@$(PY) -m entr_utils.cli badges --make

@@ -12,7 +12,7 @@ import pandas as pd
 
 from entr_utils.results.compare import CONTROL, TOGETHER, compare
 from entr_utils.results.record import Record
-from entr_utils.settings import NETWORKS, PAPER_DATASETS, PAPER_REGIMES, PROFILES, PROTOCOL, Cell
+from entr_utils.settings import PAPER_NETWORKS, PAPER_DATASETS, PAPER_REGIMES, PROFILES, PROTOCOL, Cell
 
 
 class Contrast(NamedTuple):
@@ -67,7 +67,7 @@ TEN, FIVE = tuple(range(10)), tuple(range(5))
 STUDIES = {
     study.name: study
     for study in (
-        Study("paper", "the paper, 250 px", "paper", PAPER_DATASETS, PAPER_REGIMES, TEN, GROWING, NETWORKS),
+        Study("paper", "the paper, 250 px", "paper", PAPER_DATASETS, PAPER_REGIMES, TEN, GROWING, PAPER_NETWORKS),
         Study(
             "compact", "the paper, 128 px", "compact", PAPER_DATASETS, (*PAPER_REGIMES, "short"), TEN, GROWING + LESS
         ),
