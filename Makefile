@@ -78,7 +78,8 @@ endif
 #: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px)
 #: DATASETS   steel ucm bees
 #: NETWORKS   resnet18 resnet34 resnet50
-#: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL
+#: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL;
+#:            others: decrement ramp progressive random_size pooled bounded_depth
 #: SEEDS      folds of the split: 0 1 2 ...
 #: SIZE       largest image size in pixels
 #: WEIGHTS    imagenet, none, or a checkpoint's path

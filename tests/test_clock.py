@@ -89,7 +89,7 @@ def test_every_kind_of_work_is_timed(regime, now):
 
 def test_beyond_eight_sizes_seconds_are_interpolated_over_pixels(now):
     """Sixteen sizes, eight of them timed, the outer two among them: exact where seconds are linear in pixels."""
-    works = tiny("ramp").work
+    works = tiny("slope").work
     steps = sorted((work for work in works if work.kind == "step"), key=lambda work: work.size)
     entry = take(works)
     timed = {*entry["spread"]} & {work.key for work in steps}

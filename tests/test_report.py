@@ -86,7 +86,7 @@ def test_a_device_without_a_clock_borrows_one_and_the_table_names_it(tmp_path):
     assert {row["clock"] for row in rows(tables.environments(table))} == {by_hand.DEVICE}
 
 
-@pytest.mark.parametrize("regime", ["gradual", "short", "ramp", "ramp:least=0.5"])
+@pytest.mark.parametrize("regime", ["gradual", "short", "slope", "slope:least=0.5"])
 def test_the_first_screen_compares_whatever_ran(own_regime, regime):
     assert set(shown_of([by_hand.record(), by_hand.record(regime)])[0]["treatment"]) == {regime}
 
@@ -333,9 +333,9 @@ def test_the_look_of_the_papers_regimes_does_not_depend_on_others(own_regime):
 
 
 def test_the_schedule_shows_every_size_of_a_regime_that_a_test_registers(own_regime):
-    one = by_hand.record("ramp", n_train=200, profile="tiny")
+    one = by_hand.record("slope", n_train=200, profile="tiny")
     figure = figures.schedule([one], 200)
-    assert [axis.get_title(loc="left") for axis in figure.axes] == [*map(tables.label, PAPER_REGIMES), "ramp"]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [*map(tables.label, PAPER_REGIMES), "slope"]
     drawn = figure.axes[-1].get_children()
     segments = [segment for part in drawn if isinstance(part, LineCollection) for segment in part.get_segments()]
     assert {round(segment[0][1]) for segment in segments} == {one.size for one in one.work if one.kind == "step"}
@@ -432,12 +432,12 @@ def test_the_summary_can_be_drawn_of_any_part_of_the_records(loaded):
 
 
 def test_a_regime_that_a_test_registers_is_compared_and_drawn(own_regime, tmp_path):
-    compared, table = shown_of(by_hand.matrix(3, ("steel",), regimes=("no_increase", "ramp")), tmp_path)
+    compared, table = shown_of(by_hand.matrix(3, ("steel",), regimes=("no_increase", "slope")), tmp_path)
     (row,) = rows(tables.first_screen(compared, table))
-    assert row["regime"] == "ramp"
-    assert "Ramp" in words.answer(compared, [*table["record"]]).data
+    assert row["regime"] == "slope"
+    assert "Slope" in words.answer(compared, [*table["record"]]).data
     for figure in (figures.first_screen(compared), figures.over_time(table), figures.efficiencies(table)):
-        assert "ramp" in [text.get_text() for text in figure.legends[0].get_texts()]
+        assert "slope" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_time_by_phase_adds_up_to_the_clocks_total(tmp_path):

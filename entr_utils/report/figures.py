@@ -27,7 +27,7 @@ from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES
 from entr_utils.util import UserError
 
 STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 90}
-MARKERS, DASHES = "o^sXDvPh<>*p", ("-", "--", "-.", ":", (0, (6, 2)), (0, (3, 1, 1, 1, 1, 1)))
+MARKERS, DASHES = "o^sXDvPh<>*pdH81234", ("-", "--", "-.", ":", (0, (6, 2)), (0, (3, 1, 1, 1, 1, 1)))
 GREY, TERA = 7, 1e12  # where grey is in the palette; FLOPs in a TFLOP
 MOST_CLASSES = 40  # of a confusion matrix that a page can show
 BARS = 3  # folds from which an interval is drawn: that of two is as large as the panel, and larger
