@@ -75,7 +75,7 @@ else
 	@grep -hE '^#: ' $(firstword $(MAKEFILE_LIST)) | sed 's/^#:/ /'
 endif
 
-#: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px)
+#: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px), scratch (64 px)
 #: DATASETS   steel ucm bees
 #: NETWORKS   resnet18 resnet34 resnet50
 #: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL;
@@ -90,7 +90,7 @@ endif
 #: LR         learning rate of the head
 #: CHECKPOINT_DIR  where runs keep what they go on from, such as a mounted drive (beside the record)
 #: RESULTS    where records and notebooks go (results)
-#: STUDY      paper compact controls mechanism
+#: STUDY      paper compact controls mechanism conflict methods_pretrained methods_scratch
 #: RECORD     a record's file
 #: REGIME     a regime's name
 #: REPO       owner/name on GitHub

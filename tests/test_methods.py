@@ -17,6 +17,7 @@ from entr_utils.regimes import parse
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.bounded_depth import bounded, entropy, kept_blocks
 from entr_utils.regimes.plan import by_epoch, cost
+from entr_utils.results import shape
 from entr_utils.settings import ALL_EQUAL, PROFILES, Phase
 from entr_utils.training import loop, step
 from entr_utils.training.run import counter
@@ -303,3 +304,13 @@ def test_bounded_depth_is_refused_where_it_cannot_be(narrow, checkpoint):
     measured = f"{entropy(run.images.pixels):.2f}"
     refused(lambda: loop.train(run), f"name it bounded_depth:nats={measured},equal=parameters")
     refused(lambda: counter("resnet18", parse("bounded_depth")), "nats")
+
+
+def test_a_run_in_conflict_is_judged_by_shape_or_texture(trained):
+    """Trained on all ordinary images; its accuracy is the share that shape decides."""
+    record = trained("gradual", data="synthetic-conflict").record
+    by_shape, by_texture = shape.decided([record])
+    assert (record.split.by, record.split.n_train, record.split.n_val) == ("official", 84, 84)
+    assert record.source.carries == "conflict"
+    assert by_shape == round(84 * record.accuracy_total)
+    assert by_shape + by_texture <= 84

@@ -91,6 +91,14 @@ def test_learning_rates_follow_the_cosine_of_each_cycle(regime):
     assert [found[at].progress for at in ((0, 0), (10, 5), (20, 9))] == pytest.approx([0, 0.5, 209 / 210])
 
 
+def test_from_scratch_the_rate_falls_once():
+    """One cosine over 40 epochs, whatever the phases; without it each phase has its own."""
+    found = [step.lr_factor for step, _ in steps(plan("gradual", phases=PROFILES["scratch"].phases(False)))]
+    assert (len(found), found[0], found == sorted(found, reverse=True)) == (400, 1, True)
+    assert found[200] == pytest.approx(0.5)
+    assert found[100] == pytest.approx(0.853553, abs=1e-6)
+
+
 @pytest.mark.parametrize(("images", "each"), [(160, 160), (175, 160), (33, 32), (10, 10), (16, 16)])
 def test_an_epoch_takes_as_many_images_as_fill_batches(images, each):
     """Fewer images than a batch are one smaller batch."""

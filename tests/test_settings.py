@@ -51,6 +51,7 @@ def test_a_spec_is_frozen_and_takes_no_other_fields():
 
 PAPER = ((1, 1, 1), (2, 2), (1, 2, 4), (1, 2, 4))
 SHORTER = {"tiny": ((1,), (1,), (1,), (1,)), "quick": ((1,), (1,), (1,), (1, 2)), "mechanism": ((1,), (1,), (2,), (2,))}
+SHORTER |= {"scratch": ((8,), (8,), (12,), (12,))}
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -49,7 +49,7 @@ class Step:
 
     Attributes:
         phase: what trains and at which rate.
-        cycle: of the phase, from 0; it begins at epoch `begins` of the run and lasts `lasts` epochs.
+        cycle: of the phase, from 0; its cosine begins at epoch `begins` of the run and lasts `lasts` epochs.
         epoch, epochs: of the run, from 0, and how many there are.
         batch: of the epoch, from 0.
         seen, images: of the epoch: images before this batch, and in all.

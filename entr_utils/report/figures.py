@@ -250,6 +250,7 @@ def efficiencies(table: pd.DataFrame) -> Figure:
 def mechanism(table: pd.DataFrame) -> Figure:
     """Figure 1, measured: accuracy over FLOPs by what carries the class of drawn images (above), means of all regimes
     with their ends as marks; below, the contrasts of the study in points, with 95% intervals."""
+    table = table[table["carries"].isin(DIALS)] if len(table) else table
     figure, axes = new(10, 7, len(DIALS), 2, sharex="row", sharey="row")
     found = studies.answers(studies.STUDIES["mechanism"], table)
     questions = [one.question for one in studies.STUDIES["mechanism"].contrasts]
