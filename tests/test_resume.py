@@ -111,12 +111,13 @@ def test_epochs_that_are_skipped_leave_no_checkpoint(whole, monkeypatch):
     goes_on(tiny(), whole, 3)
 
 
-def test_frozen_layers_go_on_too(trained, checkpoint):
+@pytest.mark.parametrize("regime", ["gradual", "pooled"])
+def test_frozen_layers_go_on_too(regime, trained, checkpoint):
     """Stopped in CLRS, whose body is frozen, and in RPL, where all layers train."""
-    run = tiny(weights=str(checkpoint))
+    run = tiny(regime, weights=str(checkpoint))
     for batches in (6, 11):
         stop(run, batches)
-    goes_on(run, repeatable(trained("gradual", weights=str(checkpoint)).record), 1, 3)
+    goes_on(run, repeatable(trained(regime, weights=str(checkpoint)).record), 1, 3)
 
 
 def test_a_run_stopped_while_it_tests_goes_on_there(whole, monkeypatch):

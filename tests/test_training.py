@@ -114,7 +114,7 @@ def test_regimes_see_the_images_in_one_order():
     assert all(labels == whole for labels in seen.values())
 
 
-@pytest.mark.parametrize("regime", ["gradual", "no_increase"])
+@pytest.mark.parametrize("regime", ["gradual", "no_increase", "pooled", "progressive", "decrement"])
 def test_pretrained_layers_are_frozen_until_rpl(regime, trained, checkpoint):
     """Parameters and batch-norm statistics bit for bit, evaluation and warm-up in between; then the body learns."""
     one, scratch = trained(regime, weights=str(checkpoint)), trained(regime)
@@ -201,7 +201,7 @@ def random_states() -> tuple:
     return torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
 
 
-@pytest.mark.parametrize("regime", ["gradual", "slope", "averaged"])
+@pytest.mark.parametrize("regime", ["gradual", "slope", "averaged", "pooled"])
 def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
     """A whole step of each kind, momentum included; weights, statistics, gradients and random states are as before."""
     run, taken, take_step = tiny(regime, weights=str(checkpoint)), [], step.take_step

@@ -182,7 +182,7 @@ def confusion(records: list[Record]) -> Figure:
 def panels(table: pd.DataFrame, height: float, **options) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """A figure with a panel for each dataset of a table, and the rows of each."""
     parts = [*table.groupby("dataset", sort=False)] if len(table) else [("no runs yet", table)]
-    figure, axes = new(1.3 + 2.9 * len(parts), height, len(parts), **options)
+    figure, axes = new(1.3 + max(5.8, 2.9 * len(parts)), height, len(parts), **options)
     for axis, (name, _) in zip(axes, parts, strict=True):
         axis.set_title(str(name), fontsize=11)
     return figure, [(axis, rows) for axis, (_, rows) in zip(axes, parts, strict=True)]
