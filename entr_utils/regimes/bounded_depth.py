@@ -3,24 +3,18 @@
 import copy
 import math
 from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from entr_utils.regimes.base import BatchSpec, Regime, Step, register
+from entr_utils.regimes.entropy import BOUNDS, entropy
 from entr_utils.util import UserError
 
 if TYPE_CHECKING:
     from entr_utils.networks import Network
 
-# Bounds on depth, of ours: the paper's formula is not known. Entropy in nats -> residual blocks at most.
-BOUNDS: dict[str, Callable[[float], int]] = {
-    "block_a_bit": lambda nats: math.floor(nats / math.log(2)),  # 8 bits, all that a byte holds: ResNet18's 8 blocks
-    "layer_a_bit": lambda nats: math.floor(nats / math.log(2) / 2),  # a basic block has two convolutional layers
-}
 EQUAL = ("flops", "parameters")
+CLOSE = 0.05  # nats: the same images, decoded otherwise
 GRID, CHANNELS, WIDEST = 64, 4, 8  # steps of the factor on widths from 1 to 2; widths are multiples; largest factor
 
 
@@ -35,7 +29,7 @@ class BoundedDepth(Regime):
     bound stays as it is.
 
     Options:
-        nats: entropy of the images; a run refuses another than theirs, and names it.
+        nats: entropy of the images. A run that is given none, or one wrong by more than .05, is refused and names it.
         bound: "block_a_bit", at most a residual block for each bit of entropy; "layer_a_bit", half of that.
         equal: what the new network has as much of as the old one, "flops" or "parameters".
     """
@@ -66,24 +60,10 @@ class BoundedDepth(Regime):
     def prepare(self, network: "Network", images: Any) -> "Network":
         """Raises UserError where the entropy of the images is another than the one named."""
         measured = round(entropy(images.pixels), 2) if images else self.nats
-        if abs(measured - self.nats) > 0.005 or not self.nats:
+        if abs(measured - self.nats) > CLOSE or not self.nats:
             wanted = replace(self, nats=measured).text if images else f"{self.name}:nats=..., which a run names"
             raise UserError(f"regime={self.text!r}: these images have another entropy; name it {wanted}")
         return bounded(network, self.blocks, self.equal)
-
-
-def entropy(pixels: np.ndarray) -> float:
-    """Mean over images of the entropy of an image's values in nats, all channels in one histogram; one at a time.
-
-    Args:
-        pixels: (n, s, s, 3) uint8.
-    As Shannon_Entropy_Calc.py of NidhiGowdra/EBCLE: scikit-image's `shannon_entropy` with base e, of the whole array.
-    """
-    total = 0.0
-    for image in pixels:
-        shares = np.bincount(image.ravel()) / image.size
-        total -= float((shares[shares > 0] * np.log(shares[shares > 0])).sum())
-    return total / len(pixels)
 
 
 def kept_blocks(has: list[int], most: int) -> list[int]:

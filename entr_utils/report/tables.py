@@ -9,7 +9,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from entr_utils.data.catalog import DATASETS
-from entr_utils.regimes import REGIMES, bounded_depth, parse
+from entr_utils.regimes import REGIMES, parse
+from entr_utils.regimes.entropy import BOUNDS, entropy
 from entr_utils.results import compare, record, shape, studies, times
 from entr_utils.results.record import Record
 from entr_utils.settings import CONFLICT, PAPER_DATASETS, PAPER_REGIMES, Cell
@@ -177,10 +178,10 @@ def entropies(images: dict) -> Markdown:
     """A row a dataset: the entropy of its images (`data.store.Images`), and the bounds on depth that are ours."""
     rows = []
     for name, one in images.items():
-        nats = bounded_depth.entropy(one.pixels)
-        bounds = [bound(nats) for bound in bounded_depth.BOUNDS.values()]
+        nats = entropy(one.pixels)
+        bounds = [bound(nats) for bound in BOUNDS.values()]
         rows.append([name, one.title, len(one.labels), f"{nats:.2f}", f"{nats / np.log(2):.2f}", *bounds])
-    ours = [f"blocks by {name} (ours)" for name in bounded_depth.BOUNDS]
+    ours = [f"blocks by {name} (ours)" for name in BOUNDS]
     return markdown(" | ".join(["dataset", "what they are", "images", "nats", "bits", *ours]), rows)
 
 
