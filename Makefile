@@ -78,10 +78,11 @@ else
 	@grep -hE '^#: ' $(firstword $(MAKEFILE_LIST)) | sed 's/^#:/ /'
 endif
 
-#: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px)
+#: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px), scratch (64 px)
 #: DATASETS   steel ucm bees
-#: NETWORKS   resnet18 resnet34 resnet50
-#: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL
+#: NETWORKS   resnet18 resnet34 resnet50, resnet18-narrow (a quarter of the channels)
+#: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL;
+#:            others: decrement ramp progressive random_size pooled bounded_depth
 #: SEEDS      folds of the split: 0 1 2 ...
 #: SIZE       largest image size in pixels
 #: WEIGHTS    imagenet, none, or a checkpoint's path
@@ -92,7 +93,7 @@ endif
 #: LR         learning rate of the head
 #: CHECKPOINT_DIR  where runs keep what they go on from, such as a mounted drive (beside the record)
 #: RESULTS    where records and notebooks go (results)
-#: STUDY      paper compact controls mechanism
+#: STUDY      paper compact controls mechanism conflict methods_pretrained methods_scratch
 #: RECORD     a record's file
 #: REGIME     a regime's name
 #: REPO       owner/name on GitHub

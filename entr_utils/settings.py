@@ -20,6 +20,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 PAPER_DATASETS = ("steel", "ucm", "bees")
 PAPER_REGIMES = ("no_increase", "gradual", "stepwise")
 DIALS = ("both", "coarse", "fine")  # what carries the class in images drawn by formula
+CONFLICT = "conflict"  # trained on "both", judged on the coarse pattern of one class with the fine texture of another
 NAMED_WEIGHTS = ("imagenet", "none", "demo")
 SMALLEST_SIZE = 32  # pixels: below it a ResNet's last feature map is a single cell
 DROPOUT = 0.5  # of the head; the paper says 0.4 to 0.6, constant within dataset x network
@@ -37,6 +38,7 @@ class Phase:
         trains: "head" (the body is frozen, batch-norm included) or "all".
         lr: factors on the run's learning rate for the groups (conv1..layer2, layer3-4, head).
         subtotal: whether the sub-total of time and accuracy is taken at its end.
+        part: whether its epochs are a part of one cosine over the whole run.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Phase:
     trains: str
     lr: tuple[float, float, float]
     subtotal: bool = False
+    part: bool = False
 
     @property
     def epochs(self) -> int:
@@ -63,6 +66,7 @@ class Profile:
         classes: of drawn images; 0 means as many as the paper's dataset has.
         smallest: pixels below which no batch may be.
         distorts: whether augmentation zooms and warps, which resamples the finest detail away, or only flips.
+        one_cosine: whether the learning rate falls once over the whole run, without restarts.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Profile:
     classes: int = 0
     smallest: int = SMALLEST_SIZE
     distorts: bool = True
+    one_cosine: bool = False
 
     def phases(self, pretrained: bool) -> tuple[Phase, ...]:
         """The paper's phases. Without pretrained weights nothing is frozen and all layers train at the full rate."""
@@ -86,10 +91,10 @@ class Profile:
         )
         first, second, third, last = self.cycles
         return (
-            Phase("SGDR", first, *head),
-            Phase("CLRS", second, *head),
-            Phase("CMult", third, *head, subtotal=True),
-            Phase("RPL", last, "all", body),
+            Phase("SGDR", first, *head, part=self.one_cosine),
+            Phase("CLRS", second, *head, part=self.one_cosine),
+            Phase("CMult", third, *head, subtotal=True, part=self.one_cosine),
+            Phase("RPL", last, "all", body, part=self.one_cosine),
         )
 
 
@@ -105,6 +110,9 @@ PROFILES = {
         Profile("mechanism", 64, 16, ((1,), (1,), (2,), (2,)), "none", "synthetic",
                 "which detail is learnt when: images drawn by formula, not evidence on real ones", classes=5,
                 smallest=24, distorts=False),
+        Profile("scratch", 64, 32, ((8,), (8,), (12,), (12,)), "none", "data",
+                "methods from scratch: one cosine, a narrow network, 64 px", (NARROW,), smallest=24,
+                one_cosine=True),
         Profile("compact", 128, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment at 128 px, for CPUs"),
         Profile("paper", 250, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment on real images",
                 PAPER_NETWORKS),
@@ -168,8 +176,8 @@ class Cell:
     """What a user asks for: the runs of one dataset, network and regime, one a seed. Empty or 0 means the default.
 
     Attributes:
-        data: "synthetic" (also "synthetic-coarse", "synthetic-fine"), or the folder that holds <dataset>/<class>/; for
-            dataset "own" the folder or archive of the classes itself.
+        data: "synthetic" (also "synthetic-coarse", "synthetic-fine", "synthetic-conflict"), or the folder that holds
+            <dataset>/<class>/; for dataset "own" the folder or archive of the classes itself.
         weights: imagenet, demo (of the narrow network, on other drawn images), none, or the path of a checkpoint.
         groups: as in `RunSpec`, or the path of a CSV file with columns file and group.
         orientations: "two", "eight", or "" for the dataset's.
@@ -255,7 +263,7 @@ def whole(name: str, value: object, least: int, most: int) -> None:
 
 def _check_paths(cell: Cell) -> None:
     if cell.data.startswith("synthetic"):
-        one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in DIALS)))
+        one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in (*DIALS, CONFLICT))))
     elif not os.path.exists(cell.data) and cell.data != "data":
         raise UserError(
             f"data={cell.data!r}: no such folder; allowed: synthetic, or a folder that holds {cell.dataset}/<class>/"

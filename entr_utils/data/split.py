@@ -39,9 +39,12 @@ def assign(images: "Images", seed: int) -> Split:
     """Fold seed % k of a k-fold split shuffled by seed // k, k = min(10, units, images of the largest class).
 
     A unit is a group, or one image, together with all that hold a copy of it. A unit that holds a class's only training
-    images is trained on in every fold, never judged, and named in `kept`.
+    images is trained on in every fold, never judged, and named in `kept`. Images that come split stay so.
     Raises UserError where fewer than 3 folds or 2 judged classes are possible, or groups have no fold of that number.
     """
+    if images.sides:
+        judged = np.asarray(images.sides) == "test"
+        return Split(np.flatnonzero(~judged), np.flatnonzero(judged), "official", 0, 0, ())
     labels = np.asarray(images.labels, np.int64)
     names, units = np.unique(images.groups or images.names, return_inverse=True)
     for same in images.copies:

@@ -2,13 +2,15 @@
 
 Every image has a coarse pattern (a few cycles across the image, it survives shrinking to 40%) and a fine texture
 (0.36-0.45 cycles a pixel, beyond what 40% of the size can hold). The dial chooses which of them follows the class:
-"coarse", "fine" or "both"; the other is drawn at random, so that only its meaning changes.
+"coarse", "fine" or "both"; the other is drawn at random, so that only its meaning changes. In "conflict" each follows a
+class of its own: who was trained on "both" decides by the one or by the other.
 """
 
 from itertools import combinations
 
 import numpy as np
 
+from entr_utils.settings import CONFLICT, DIALS
 from entr_utils.util import UserError, track
 
 VERSION = 2  # raised whenever the images change
@@ -17,6 +19,7 @@ PER_CLASS = {  # images a class: profile -> look
     "tiny": {"micrographs": 12, "aerial": 6, "insects": 6},
     "quick": dict.fromkeys(_AS_PAPER, 50),
     "mechanism": dict.fromkeys(_AS_PAPER, 70),
+    "scratch": _AS_PAPER,
     "compact": _AS_PAPER,
     "paper": _AS_PAPER,
 }
@@ -35,24 +38,32 @@ def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both"
 
     Args:
         look: "micrographs" (textures), "aerial" (layouts), "insects" (objects with fine detail) or "patterns".
-        scale: what carries the class: "coarse", "fine" or "both".
+        scale: what carries the class: "coarse", "fine" or "both"; "conflict": coarse of the class, fine of another
+            (`texture_of`), without the AMBIGUOUS.
         seed: of every random choice; image i depends on (seed, i) alone.
     Raises UserError on an unknown look or scale.
     """
-    if look not in LOOKS or scale not in ("coarse", "fine", "both"):
-        raise UserError(f"look={look!r}, scale={scale!r}: allowed: {', '.join(LOOKS)}; coarse, fine, both")
+    if look not in LOOKS or scale not in (*DIALS, CONFLICT):
+        raise UserError(f"look={look!r}, scale={scale!r}: allowed: {', '.join(LOOKS)}; coarse, fine, both, conflict")
     pixels = np.empty((classes * per_class, size, size, 3), np.uint8)
     for i in track(range(len(pixels)), "drawing images, once"):
         rng = np.random.default_rng((seed, i))
         anything = int(rng.integers(classes))
-        shown = i // per_class if rng.random() >= AMBIGUOUS else anything
+        shown = i // per_class if rng.random() >= AMBIGUOUS or scale == CONFLICT else anything
         coarse_class = shown if scale != "fine" else anything
         fine_class = shown if scale != "coarse" else anything
+        if scale == CONFLICT:
+            fine_class = texture_of(shown, i % per_class, classes)
         image = LOOKS[look](coarse_class, size, rng)
         image += rng.uniform(0.7, 1.3) * FINE_CONTRAST * fine_texture(fine_class, classes, size, rng)[..., None]
         image += NOISE * rng.standard_normal(image.shape)
         pixels[i] = (image.clip(0, 1) * 255).round()
     return pixels
+
+
+def texture_of(label: int, number: int, classes: int) -> int:
+    """The class whose fine texture image `number` of a class has in conflict: each of the others in turn."""
+    return (label + 1 + number % (classes - 1)) % classes
 
 
 def fine_texture(code: int, classes: int, size: int, rng: np.random.Generator) -> np.ndarray:
