@@ -3,7 +3,7 @@
     learn.fine_tune(10, cbs=GrowImages("gradual"))
 
 Every size regime works. Its phases become shares of all steps, those of the paper's epochs: gradual shows 40, 60, 80
-and 100% of the size and switches at 1/7, 1/3 and 2/3. This is not what the paper measured: there the body is frozen while
+and 100% of the size and switches at 1/7, 1/3 and 2/3. The paper measured something else: there the body is frozen while
 images grow. Large published savings are of training from scratch; close to the pretrained task growing can cost
 accuracy (fastbook, chapter 7). Where your loader binds, smaller batches save nothing.
 """
