@@ -1,7 +1,7 @@
 # Every command a user needs; `make help` lists them. Each makes its own environment first where there is none.
 SHELL := /bin/bash
 NAMES := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS PRECISION BATCH LR CHECKPOINT_DIR RESULTS \
-         STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON
+         STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON GPUS JOBS ON PARTITION TIME
 
 # Values reach the commands through the environment, as they were typed: never expanded, never part of what a shell reads.
 $(foreach name,$(NAMES),$(if $(filter-out undefined,$(origin $(name))),\
@@ -93,6 +93,11 @@ endif
 #: LR         learning rate of the head
 #: CHECKPOINT_DIR  where runs keep what they go on from, such as a mounted drive (beside the record)
 #: RESULTS    where records and notebooks go (results)
+#: GPUS       0,1,2,3 or all: a notebook on each at once (with ON=slurm: 0 for jobs without a GPU)
+#: JOBS       notebooks at once that share the threads; with ON=slurm at most so many jobs at once
+#: ON         slurm: as jobs of a cluster; returns when they are submitted
+#: PARTITION  of the cluster
+#: TIME       minutes after which a job is stopped and goes on in another (60)
 #: STUDY      paper compact controls mechanism conflict methods_pretrained methods_scratch
 #: RECORD     a record's file
 #: REGIME     a regime's name

@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from entr_utils import sweep
+from entr_utils import fan, sweep
 from entr_utils.data.catalog import DATASETS
 from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
@@ -28,6 +28,7 @@ Given = dict[str, str]
 PLACES: Mapping[str, type] = dict.fromkeys(("WEIGHTS", "DATA", "PRECISION", "CHECKPOINT_DIR", "RESULTS"), str)
 FIELDS: Mapping[str, type] = {**PLACES, "GROUPS": str, "SIZE": int, "BATCH": int, "LR": float}  # of a `Cell`
 MATRIX = ("PROFILE", "DATASETS", "NETWORKS", "REGIMES", "SEEDS", *FIELDS)
+HOW = ("GPUS", "JOBS", "ON", "PARTITION", "TIME")
 COLAB = "https://colab.research.google.com"
 
 
@@ -72,7 +73,19 @@ def _study(given: Given) -> int:
     from entr_utils.results.studies import STUDIES, cells
 
     one_of("STUDY", name := given.get("STUDY", ""), STUDIES)
-    return sweep.make_all(cells(STUDIES[name], **fields(given, PLACES)), f"study {name}")
+    return _make((cells(STUDIES[name], **fields(given, PLACES)), f"study {name}"), given)
+
+
+def _make(asked: tuple[list[Cell], str], given: Given) -> int:
+    """Make what is missing of cells, `chosen` so: here, side by side, or as jobs of a cluster."""
+    number = fields(given, {"JOBS": int, "TIME": int})
+    jobs, time = number.get("jobs", 0), number.get("time", 60)
+    if "ON" not in given:
+        return sweep.make_all(*asked, fan.places(given.get("GPUS", ""), jobs))
+    one_of("ON", given["ON"], ("slurm",))
+    from entr_utils import slurm
+
+    return slurm.submit(*asked, slurm.Options(given.get("PARTITION", ""), time, jobs, given.get("GPUS", "1") != "0"))
 
 
 def _clock(given: Given) -> None:
@@ -136,13 +149,13 @@ def _explain(given: Given) -> None:
 
 
 COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
-    "all": (lambda given: sweep.make_all(*matrix(given)), MATRIX),
-    "paper": (lambda given: sweep.make_all(*matrix(given, "paper")), MATRIX),
+    "all": (lambda given: _make(matrix(given), given), (*MATRIX, *HOW)),
+    "paper": (lambda given: _make(matrix(given, "paper"), given), (*MATRIX, *HOW)),
     "plan": (lambda given: sweep.plan(*matrix(given)), MATRIX),
     "render": (lambda given: sweep.render(*matrix(given)), MATRIX),
     "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0][0], always=True), ("PROFILE", "RESULTS")),
     "clock": (_clock, ("AGAIN", *MATRIX)),
-    "study": (_study, ("STUDY", *PLACES)),
+    "study": (_study, ("STUDY", *PLACES, *HOW)),
     "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS")),
     "demo-weights": (_demo_weights, ()),
     "badges": (badges, ("REPO",)),

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import socket
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ import torch
 
 from entr_utils.util import UserError, cache_folder, git, now
 
+AT_ONCE = "ENTR_AT_ONCE"  # how many notebooks the command that started this process makes at once
 CGROUP, CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits, and the groups this process is in
 
 
@@ -35,8 +37,25 @@ def device_model() -> str:
 
 
 def device_id() -> str:
-    """What tells this device from all others of this host, for locks: a GPU's UUID, or "cpu"."""
-    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid) if device().type == "cuda" else "cpu"
+    """What tells this device from all others of all hosts, for locks: the host, and a GPU's UUID or "cpu".
+
+    A GPU's number tells nothing: every host, and every job of a cluster, counts its own from 0.
+    """
+    return f"{socket.gethostname()}-{_uuid() if device().type == 'cuda' else 'cpu'}"
+
+
+def _uuid() -> str:
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+
+
+def gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may name here: the GPUs it names already, or the numbers of all there are."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [one.strip() for one in named.split(",") if one.strip()] if named is not None else _all_gpus()
+
+
+def _all_gpus() -> list[str]:
+    return [str(i) for i in range(torch.cuda.device_count())]
 
 
 def precision(wanted: str = "") -> str:
@@ -80,6 +99,7 @@ def environment() -> dict:
         "commit": (git(here, "rev-parse", "HEAD") or "unknown") + ("-dirty" if changed else ""),
         "started": now(),
         "load": os.getloadavg()[0],
+        "at_once": int(os.environ.get(AT_ONCE) or 1),
     }
 
 
@@ -143,7 +163,7 @@ def energy_joules() -> float | None:
             import pynvml
 
             pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{device_id()}")
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{_uuid()}")
             return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
         return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
     return None

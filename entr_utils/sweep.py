@@ -1,18 +1,17 @@
-"""Many notebooks: which are missing, what they will take; made one after the other, then the summary.
+"""Many notebooks: which are missing, what they will take; made in turn or side by side, then the summary.
 
-A notebook is done where all its runs have a record and it shows their keys. Torch is imported late: what is wrong in
-the words is found before.
+A notebook is done where all its runs have a record and it shows their keys. What another command makes is left to it
+and looked at again at the end. Torch is imported late: what is wrong in the words is found before.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from entr_utils.fan import HERE, Place, Queue
 from entr_utils.notebook import ROOT, Refused, execute, first_picture, keys_shown
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import check_sizes, first_steps, make_plan
@@ -21,7 +20,6 @@ from entr_utils.settings import PROFILES, Cell
 from entr_utils.util import (
     Damaged,
     Missing,
-    Progress,
     UserError,
     lock,
     minutes,
@@ -51,6 +49,11 @@ class Task:
         """The rendered notebook."""
         return self.cell.folder / f"{self.cell.name}.ipynb"
 
+    @property
+    def lock(self) -> Path:
+        """Held while it is made."""
+        return self.cell.folder / ".locks" / self.cell.name
+
     def missing(self) -> list["Run"]:
         """The runs without a record."""
         return [run for run in self.runs if not run.path.exists()]
@@ -61,8 +64,21 @@ class Task:
         return not self.again and not self.missing() and keys <= {*(keys_shown(self.output) or ())}
 
 
-def make_all(cells: Iterable[Cell], chosen: str) -> int:
-    """Make what is missing, in the order of the cells, then the summaries; the exit code.
+@dataclass
+class Work:
+    """What a command asks for: tasks in order; all its cells, without seeds; exit codes of what cannot be made."""
+
+    tasks: list[Task]
+    cells: Collection[Cell]
+    codes: set[int]
+
+    def todo(self) -> list[Task]:
+        """The tasks that are not done."""
+        return [task for task in self.tasks if not task.done()]
+
+
+def asked(cells: Iterable[Cell], chosen: str) -> Work:
+    """The work of these cells; images and weights are fetched, damaged records put aside.
 
     `chosen`: how the profile was chosen. Raises UserError, before anything is done, where a parameter cannot be.
     """
@@ -72,7 +88,15 @@ def make_all(cells: Iterable[Cell], chosen: str) -> int:
         run.finished()  # puts aside what is damaged
     usable = [(cell, seeds) for cell, seeds in steps if cell in prepared]
     tasks = [Task(replace(cell, seeds=seeds), prepared[cell][: len(seeds)]) for cell, seeds in usable]
-    return _make_in_turn(tasks, dict(steps), codes)
+    return Work(tasks, {**dict(steps)}, codes)
+
+
+def make_all(cells: Iterable[Cell], chosen: str, places: Sequence[Place] = (HERE,)) -> int:
+    """Make what is missing, in the order of the cells, one at each place; then the summaries. The exit code.
+
+    Otherwise as `asked`.
+    """
+    return make(asked(cells, chosen), places)
 
 
 def render(cells: Iterable[Cell], chosen: str) -> int:
@@ -86,7 +110,7 @@ def render(cells: Iterable[Cell], chosen: str) -> int:
         except Damaged as error:
             codes.add(REFUSED)
             print(f"  {error}")
-    return _make_in_turn(tasks, wanted, codes)
+    return make(Work(tasks, wanted, codes))
 
 
 def plan(cells: Iterable[Cell], chosen: str) -> int:
@@ -165,10 +189,10 @@ def _fetch(cell: Cell) -> None:
     store.load(cell)
 
 
-def _make_in_turn(tasks: Iterable[Task], wanted: Collection[Cell], codes: set[int]) -> int:
+def make(work: Work, places: Sequence[Place] = (HERE,)) -> int:
     """Make what is not done, what another command makes last, then the summaries; the smallest exit code but 0."""
-    todo = [task for task in tasks if not task.done()]
-    print(f"  {len({task.output for task in todo})} of {len(wanted)} notebooks to be made", flush=True)
+    todo, codes = work.todo(), work.codes
+    print(f"  {len({task.output for task in todo})} of {len(work.cells)} notebooks to be made", flush=True)
     if lacking := [run for task in todo for run in task.missing()]:
         from entr_utils.training import clocks
 
@@ -176,32 +200,18 @@ def _make_in_turn(tasks: Iterable[Task], wanted: Collection[Cell], codes: set[in
     if forecast := {run.path: run.forecast() for run in lacking}:
         print(f"  {len(forecast)} runs to train: {_time(forecast.values())}", flush=True)
     seconds = {path: one or 60.0 for path, one in forecast.items()}  # without a clock all count the same
-    queue = [(task, "") for task in todo]
-
-    def show(task: Task, share: float) -> None:
-        done = sum(one for path, one in seconds.items() if path.exists())
-        done += share * sum(seconds[run.path] for run in task.missing()[:1])
-        line.update(done / max(1.0, sum(seconds.values())), task.cell.name)
-
-    with closing(Progress("all notebooks")) as line:
-        while queue:
-            task, waiting = queue.pop(0)
-            with lock(task.cell.folder / ".locks" / task.cell.name, waiting) as held:
-                if not held:
-                    queue.append((task, f"waiting: another command makes {task.cell.name}"))
-                elif not task.done():
-                    codes.add(_make(task, partial(show, task)))
-    codes |= {summarise(cell) for cell in {cell.folder: cell for cell in wanted}.values()}
+    Queue(todo, lambda *given: codes.add(_make(*given)), seconds).run(places)
+    codes |= {summarise(cell) for cell in {cell.folder: cell for cell in work.cells}.values()}
     return min(codes - {0}, default=0)
 
 
-def _make(task: Task, progress: Callable[[float], None]) -> int:
+def _make(task: Task, place: Place, progress: Callable[[float], None]) -> int:
     """Make a notebook; returns 0, REFUSED where it was refused for what it was given, FAILED for any other reason."""
     cell, began = task.cell, time.monotonic()
     fields, keys = asdict(cell) | {"seeds": " ".join(map(str, cell.seeds))}, [run.spec.key for run in task.runs]
     given = {name: value for name, value in fields.items() if name not in ("dataset", "orientations")}
     try:
-        execute(NOTEBOOKS / f"{cell.dataset}.ipynb", given, task.output, keys, progress=progress)
+        execute(NOTEBOOKS / f"{cell.dataset}.ipynb", given, task.output, keys, place.variables, progress)
         if lost := task.missing():
             raise RuntimeError(f"the notebook ended without the record of seed {lost[0].spec.seed}")
     except KeyboardInterrupt:
@@ -226,6 +236,11 @@ def _place(task: Task) -> str:
 
 def summarise(cell: Cell, always: bool = False) -> int:
     """Draw the summary of a cell's profile where a record or a clock is new, or `always`; returns 0 or FAILED."""
+    with lock(cell.folder / ".locks" / "summary", f"waiting: another process draws {cell.folder}/summary.ipynb"):
+        return _summarise(cell, always)
+
+
+def _summarise(cell: Cell, always: bool) -> int:
     output, results = cell.folder / "summary.ipynb", Path(cell.results)
     keys = sorted(read_json(path).get("key", "") for path in results.rglob("*-s[0-9]*-*.json"))
     newest = max((path.stat().st_mtime for path in results.glob("clocks/*.json")), default=0.0)

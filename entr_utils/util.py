@@ -8,7 +8,8 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 CHANNEL = "ENTR_PROGRESS"  # names a file: a process that has it writes the share done there and shows nothing
+LEASE, LEASE_SECONDS = 30.0, "ENTR_LEASE"  # seconds without a heartbeat that end a lease; the variable asks for leases
 QUIET_SECONDS = 5.0  # what is over sooner shows no progress
 
 
@@ -116,30 +118,68 @@ def read_json(path: Path) -> dict:
 
 
 @contextlib.contextmanager
-def lock(path: Path, waiting: str = "") -> Iterator[bool]:
-    """Hold the lock file `path`, across processes; whether it is held is yielded.
+def lock(
+    path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[bool]:
+    """Hold the lock file `path`, across processes and hosts; whether it is held is yielded.
 
     Args:
-        waiting: printed once where another process holds it; then this one waits. Without it nobody waits and False
-            is yielded.
-    Raises UserError where the lock cannot be written. The system releases the lock of a process that dies.
+        waiting: printed once where another process holds it; then this one waits, for as long as it takes or for
+            `patience` seconds. Without either nobody waits and False is yielded.
+        stopped: asked meanwhile; where it is true, waiting ends.
+    Raises UserError where the lock cannot be written. The system releases the lock of a process that dies; a lease,
+    which stands in where the file system has no locks between hosts, ends LEASE seconds after the last heartbeat. Who
+    is suspended for longer loses its lease without knowing: then a run may be made twice, and its record is the same.
     """
-    held = filelock.FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        held = _lock_or_lease(path)
         held.acquire(blocking=False)
     except filelock.Timeout:
-        if not waiting:
+        if not waiting and not patience:
             yield False
             return
-        print(waiting, flush=True)
-        held.acquire()
+        if waiting:
+            print(waiting, flush=True)
+        try:
+            held.acquire(timeout=patience or -1, cancel_check=stopped)
+        except filelock.Timeout:
+            yield False
+            return
     except OSError as error:
         raise UserError(f"{path}: cannot be locked ({error.strerror}); make the folder writable") from error
     try:
         yield True
     finally:
         held.release()
+
+
+def _lock_or_lease(path: Path) -> filelock.BaseFileLock:
+    seconds = float(os.environ.get(LEASE_SECONDS) or 0)
+    if not seconds and not _without_locks(path.parent):
+        return filelock.FileLock(path, thread_local=False)
+    lease = path.with_name(f"{path.name}.lease")
+    return filelock.SoftFileLease(lease, lease_duration=seconds or LEASE, thread_local=False)
+
+
+@cache
+def _without_locks(folder: Path) -> str:
+    """The kind of a folder's file system where its locks do not reach other hosts, else "". One line is printed."""
+    mounts = [one for one in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(one.mountpoint)]
+    mount = max(mounts, key=lambda one: len(one.mountpoint), default=None)
+    if not mount or not _local_locks(mount.fstype, {*mount.opts.split(",")}):
+        return ""
+    print(f"{folder}: {mount.fstype} has no locks between hosts; leases of {LEASE:.0f} s stand in", flush=True)
+    return mount.fstype
+
+
+def _local_locks(kind: str, options: set[str]) -> bool:
+    """Whether flock on a network's file system is seen by one host alone (man nfs, mount.lustre, mount.cifs)."""
+    if kind in ("nfs", "nfs4"):
+        return bool(options & {"nolock", "local_lock=all", "local_lock=flock"})
+    if kind in ("lustre", "cifs"):
+        return "flock" not in options if kind == "lustre" else "nobrl" in options
+    return kind == "9p" or kind.startswith("fuse.")
 
 
 def minutes(seconds: float) -> str:
@@ -153,15 +193,16 @@ def minutes(seconds: float) -> str:
 class Progress:
     """A progress line in seconds of a forecast or in items; silent for five seconds, and where a parent shows one.
 
-    In a terminal one line of tqdm, in a notebook one output that is updated; `CHANNEL` names the parent's file.
+    In a terminal one line of tqdm, of several the one at `position`; in a notebook one output that is updated;
+    `CHANNEL` names the parent's file.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, position: int | None = None) -> None:
         bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}"
         self.channel = os.environ.get(CHANNEL)
         self.bar = tqdm(
             total=1.0, desc=text, bar_format=bar, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True,
-            disable=None if not self.channel else True,
+            position=position, disable=None if not self.channel else True,
         )  # fmt: skip
 
     def start_at(self, share: float) -> None:

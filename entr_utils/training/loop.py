@@ -116,14 +116,14 @@ def train(run: Run) -> record.Record:
     A GPU is held while it trains; on a CPU runs may share. Raises UserError where the loss is not a number or a batch
     does not fit the memory; then nothing is written.
     """
-    name, device = run.path.stem, machine.device_id()
+    name, device = run.path.stem, machine.device()
     with lock(run.path.parent / ".locks" / name, f"waiting: another process makes {name}"):
         if done := run.finished():
             resume.Store(run).remove()
             return done
-        if device == "cpu":
+        if device.type == "cpu":
             return _train(run)
-        with lock(cache_folder() / "locks" / f"gpu-{device}", "waiting: another run has the GPU"):
+        with lock(cache_folder() / "locks" / f"gpu-{machine.device_id()}", "waiting: another run has the GPU"):
             return _train(run)
 
 
