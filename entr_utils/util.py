@@ -33,6 +33,13 @@ class UserError(ValueError):
         return [f"UserError: {self}"]
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, or a notebook's stop button, with a line that says how it goes on: IPython shows that alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
 class Damaged(UserError):
     """A file that is not what was written."""
 
