@@ -17,7 +17,7 @@ from IPython.display import Image
 from matplotlib.collections import LineCollection
 
 from entr_utils import regimes
-from entr_utils.report import figures, tables, words
+from entr_utils.report import figures, mistakes, tables, words
 from entr_utils.results import claims, compare, record, studies
 from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES, Cell
 from entr_utils.util import UserError
@@ -295,19 +295,32 @@ def cell_of(accuracies: list[float], classes: int) -> list[record.Record]:
 
 
 def test_classes_and_pairs_are_counted_over_all_runs():
-    counts = tables.confusions(loaded := cell_of([0.5, 0.9], 5))
+    counts = mistakes.confusions(loaded := cell_of([0.5, 0.9], 5))
     assert (counts.sum(), counts.diagonal().sum()) == (800, 560)
-    accuracies = [float(row["accuracy"]) for row in rows(tables.per_class(loaded))]
+    accuracies = [float(row["accuracy"]) for row in rows(mistakes.per_class(loaded))]
     assert accuracies == sorted(accuracies)
-    pairs = rows(tables.worst_pairs(loaded))
+    pairs = rows(mistakes.worst_pairs(loaded))
     assert 0 < len(pairs) <= 5
     assert int(pairs[0]["times"]) == counts[~np.eye(len(counts), dtype=bool)].max()
     assert all(row["true class"] != row["taken for"] for row in pairs)
 
 
+def test_every_prediction_is_written_and_the_worst_files_are_listed(tmp_path):
+    loaded = cell_of([0.5, 0.9], 5)
+    written = pd.read_csv(mistakes.write(loaded, tmp_path / "own" / "predictions.csv"))
+    assert len(written) == sum(one.split.n_val for one in loaded)
+    assert written.groupby("seed")["right"].mean().tolist() == [one.accuracy_total for one in loaded]
+    listed = rows(mistakes.files(loaded))
+    assert 0 < len(listed) <= mistakes.MOST_FILES
+    wrong = written[~written["right"]]
+    assert {(row["file"], row["taken for"]) for row in listed} <= {
+        *zip(wrong["file"], wrong["predicted"].astype(str), strict=True)
+    }
+
+
 def test_many_classes_do_not_make_a_long_table():
     loaded = cell_of([0.5], 90)
-    assert len(rows(tables.per_class(loaded))) <= tables.MOST_CLASSES
+    assert len(rows(mistakes.per_class(loaded))) <= mistakes.MOST_CLASSES
     (axis,) = figures.confusion(loaded).axes
     assert len(axis.get_xticklabels()) == figures.MOST_CLASSES
 

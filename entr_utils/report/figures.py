@@ -19,7 +19,8 @@ from matplotlib.ticker import MaxNLocator
 
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import Block, first_steps, make_plan
-from entr_utils.report.tables import by_measure, confusions, label, rank
+from entr_utils.report.mistakes import confusions
+from entr_utils.report.tables import by_measure, label, rank
 from entr_utils.results import compare, studies
 from entr_utils.results.record import Record, efficiency
 from entr_utils.results.times import Times

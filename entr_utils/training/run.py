@@ -1,7 +1,7 @@
 """A run before it starts: images and split at hand, its plan, and the specification that names it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from entr_utils.training import step
 from entr_utils.util import UserError
 
 CLASSES = 20  # of a network whose FLOPs are counted before its images are known: the last layer's work is nothing
+HALF_AN_HOUR = 1800.0  # seconds
 MOST_NAMED = 100  # files that a record names; the rest are counted
 
 
@@ -193,6 +194,17 @@ def prepare_own(images: str, seeds: tuple[int, ...], **fields) -> list[Run]:
     fields["profile"] = fields.get("profile") or ("quick" if drawn else "paper")
     by_regime = [prepare(Cell("own", regime=regime, seeds=seeds, **fields)) for regime in PAPER_REGIMES]
     return [rotated(of_seed, of_seed[0].spec.seed)[i] for of_seed in zip(*by_regime, strict=True) for i in range(3)]
+
+
+def affordable(runs: Sequence[Run]) -> tuple[int, ...]:
+    """Seeds of five folds where they take at most half an hour by the clock, else of three, else of one.
+
+    Without a clock three. `runs` are of one fold, one a regime.
+    """
+    seconds, most = [run.forecast() for run in runs], runs[0].split.folds or 1
+    known = sum(one or 0.0 for one in seconds)
+    count = 3 if None in seconds else next((n for n in (5, 3) if n * known <= HALF_AN_HOUR), 1)
+    return tuple(range(min(count, most)))
 
 
 def rotated(items: tuple, seed: int) -> list:
