@@ -168,6 +168,7 @@ class Cell:
         weights: imagenet, none, or the path of a torchvision-named checkpoint.
         groups: as in `RunSpec`, or the path of a CSV file with columns file and group.
         orientations: "two", "eight", or "" for the dataset's.
+        classes: "inner" makes classes of the folders in the top folders (`data.folder.look_at`).
         results, checkpoint_dir: folders for records and notebooks, and for checkpoints ("": beside the records).
     """
 
@@ -184,6 +185,7 @@ class Cell:
     batch: int = 0
     lr: float = 0.0
     orientations: str = ""
+    classes: str = ""
     results: str = "results"
     checkpoint_dir: str = ""
 
@@ -201,6 +203,7 @@ class Cell:
         one_of("network", cell.network, NETWORKS)
         one_of("precision", cell.precision, ("", *PRECISIONS))
         one_of("orientations", cell.orientations, ("", "two", "eight"))
+        one_of("classes", cell.classes, ("", "inner"))
         whole("size", cell.size, usual.smallest, 10_000)
         whole("batch", cell.batch, 2, 100_000)
         if not re.fullmatch(r"[\w-]+", cell.dataset):

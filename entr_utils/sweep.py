@@ -156,7 +156,7 @@ def _fetch(cell: Cell) -> None:
     from entr_utils.data import catalog, store
     from entr_utils.data.download import download_ucm
 
-    state, line = catalog.status(cell.dataset, cell.data)
+    state, line = catalog.status(cell.dataset, cell.data, cell.classes)
     if state == "missing":
         raise Missing(line.partition(": ")[2])
     print(f"  {line}", flush=True)

@@ -16,7 +16,7 @@ def images(counts=COUNTS, groups=None, copies=()) -> SimpleNamespace:
     labels = np.repeat(np.arange(len(counts)), counts)
     names = [f"class {label}/{i:03d}" for i, label in enumerate(labels)]
     classes = [f"class {i}" for i in range(len(counts))]
-    return SimpleNamespace(labels=labels, names=names, classes=classes, groups=groups, copies=list(copies))
+    return SimpleNamespace(labels=labels, names=names, classes=classes, groups=groups, copies=list(copies), sides=None)
 
 
 def folds(found, seeds=range(10)) -> list[split.Split]:

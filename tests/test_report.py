@@ -189,7 +189,7 @@ def test_the_verdict_shows_what_it_rests_on_before_its_advice(tmp_path, gained):
 def run_of(one: record.Record, forecast: float | None = 600.0) -> Any:
     """As much of a `training.run.Run` as is shown; done where `forecast` is 0."""
     split = SimpleNamespace(training=np.arange(90), validation=np.arange(10), by="fold")
-    source, images = one.source, SimpleNamespace(title="by hand", labels=np.zeros(100))
+    source, images = one.source, SimpleNamespace(title="by hand", labels=np.zeros(100), reading=("<Down>",))
     run = SimpleNamespace(spec=one.spec, split=split, images=images, share=1.0, source=lambda: source)
     run.finished, run.forecast = lambda: one if forecast == 0 else None, lambda: forecast
     return run
@@ -198,6 +198,7 @@ def run_of(one: record.Record, forecast: float | None = 600.0) -> Any:
 def test_what_runs_counts_what_is_missing_and_adds_up_its_forecast():
     runs = [run_of(by_hand.record(seed=seed), forecast) for seed, forecast in enumerate((0.0, 600.0, 1200.0))]
     assert {3.0, 2.0, 30.0} <= set(numbers(words.what_runs(runs).data))
+    assert "&lt;Down&gt;" in words.what_runs(runs).data  # how folders were read; no markup in their names counts
     without_clock = [run_of(by_hand.record(), None), run_of(by_hand.record(seed=1), 660.0)]
     assert 11.0 not in numbers(words.what_runs(without_clock).data)
 
@@ -205,10 +206,12 @@ def test_what_runs_counts_what_is_missing_and_adds_up_its_forecast():
 def test_files_left_out_and_copies_are_named_and_no_markup_of_theirs_counts():
     names = {f"<b>{i}|.png": "not an image" for i in range(50)}
     found = {"left_out": names, "n_left_out": 400, "copies": (("a", "b"), ("c", "d")), "n_copies": 2}
-    line, same = words.left_out(by_hand.record().source.model_copy(update=found))
+    found |= {"brightness": (12.0, 4000.0)}
+    line, same, brightness = words.left_out(by_hand.record().source.model_copy(update=found))
     assert 400 in numbers(line)
     assert "a = b" in same
-    assert words.left_out(by_hand.record().source) == ["", ""]
+    assert {12.0, 4000.0} <= set(numbers(brightness))
+    assert words.left_out(by_hand.record().source) == ["", "", ""]
     assert not set("<|") & set(line)
     assert line.count(".png") == words.NAMED
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from entr_utils.data.folder import open_image
+from entr_utils.data.pixels import open_image
 from entr_utils.util import Missing, Progress, UserError, cache_folder, lock, track
 
 UCM_MIRRORS = (

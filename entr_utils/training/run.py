@@ -105,6 +105,7 @@ class Run:
             n_left_out=len(images.left_out),
             copies=tuple(named[:MOST_NAMED]),
             n_copies=len(named),
+            brightness=images.brightness,
         )
 
 
@@ -170,7 +171,7 @@ def prepare(cell: Cell) -> list[Run]:
     Raises UserError, one line, on anything the user can put right.
     """
     began, cell = time.perf_counter(), cell.checked()
-    if catalog.status(cell.dataset, cell.data)[0] == "downloadable":
+    if catalog.status(cell.dataset, cell.data, cell.classes)[0] == "downloadable":
         download_ucm(Path(cell.data))
     found = store.load(cell)
     runs = []
