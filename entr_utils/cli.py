@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from entr_utils import sweep
+from entr_utils.data import look
 from entr_utils.data.catalog import DATASETS
 from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
@@ -26,7 +27,14 @@ from entr_utils.util import UserError, cache_folder
 
 Given = dict[str, str]
 PLACES: Mapping[str, type] = dict.fromkeys(("WEIGHTS", "DATA", "PRECISION", "CHECKPOINT_DIR", "RESULTS"), str)
-FIELDS: Mapping[str, type] = {**PLACES, "GROUPS": str, "SIZE": int, "BATCH": int, "LR": float}  # of a `Cell`
+FIELDS: Mapping[str, type] = {
+    **PLACES,
+    "GROUPS": str,
+    "CLASSES": str,
+    "SIZE": int,
+    "BATCH": int,
+    "LR": float,
+}  # of a `Cell`
 MATRIX = ("PROFILE", "DATASETS", "NETWORKS", "REGIMES", "SEEDS", *FIELDS)
 COLAB = "https://colab.research.google.com"
 
@@ -79,6 +87,11 @@ def _clock(given: Given) -> None:
 
     cells = matrix(given)[0] if "PROFILE" in given else []
     take_for(cells, given.get("RESULTS", "results"), again=given.get("AGAIN", "0") != "0")
+
+
+def _look(given: Given) -> None:
+    for line in look.lines(*(given.get(name, "") for name in ("IMAGES", "CLASSES", "GROUPS"))):
+        print(line, flush=True)
 
 
 def again(given: Given) -> None:
@@ -136,7 +149,8 @@ COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
     "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0][0], always=True), ("PROFILE", "RESULTS")),
     "clock": (_clock, ("AGAIN", *MATRIX)),
     "study": (_study, ("STUDY", *PLACES)),
-    "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS")),
+    "look": (_look, ("IMAGES", "CLASSES", "GROUPS")),
+    "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS", "CLASSES")),
     "badges": (badges, ("REPO",)),
     "help": (_explain, ("REGIME",)),
 }
