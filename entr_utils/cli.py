@@ -174,8 +174,14 @@ def guarded(do: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int
         return do(arguments)
     except KeyboardInterrupt:
         line, code = "stopped; what is done stays, the same command goes on from here", 130
-    except (UserError, OSError) as error:  # the system's: a full disk, a folder that may not be read
+    except UserError as error:
         line, code = f"error: {error}", sweep.REFUSED
+    except OSError as error:  # the system's: a full disk, a folder that may not be read, a drive that is gone
+        what = f"{error.filename or do.__name__}: {error.strerror or error}"
+        line, code = (
+            f"error: {what}; make room there, mount it or name another place; what is done stays",
+            sweep.REFUSED,
+        )
     print(line, file=sys.stderr)
     return code
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from entr_utils.util import UserError, checksum
+from entr_utils.util import DRIVE, UserError, checksum, on_drive
 
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
 NETWORKS = ("resnet18", "resnet34", "resnet50")
@@ -97,9 +97,9 @@ PROFILES = {
         Profile("tiny", 40, 16, ((1,), (1,), (1,), (1,)), "none", "synthetic", "tests; its numbers mean nothing",
                 smallest=16),
         Profile("quick", 80, 16, ((1,), (1,), (1,), (1, 2)), "none", "synthetic",
-                "a demonstration on images drawn by formula, not evidence", classes=6),
+                "a demonstration, not evidence", classes=6),
         Profile("mechanism", 64, 16, ((1,), (1,), (2,), (2,)), "none", "synthetic",
-                "which detail is learnt when: images drawn by formula, not evidence on real ones", classes=5,
+                "which detail is learnt when; not evidence on real images", classes=5,
                 smallest=24, distorts=False),
         Profile("compact", 128, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment at 128 px, for CPUs"),
         Profile("paper", 250, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment on real images", NETWORKS),
@@ -250,6 +250,12 @@ def whole(name: str, value: object, least: int, most: int) -> None:
 
 
 def _check_paths(cell: Cell) -> None:
+    for name, value in (("results", cell.results), ("checkpoint_dir", cell.checkpoint_dir)):
+        if on_drive(value) and not os.path.ismount(DRIVE):
+            raise UserError(
+                f"{name}={value!r}: no Drive is mounted at {DRIVE}, and what is written there would be lost; mount it "
+                "(drive.mount in Colab) or name another folder"
+            )
     if cell.data.startswith("synthetic"):
         one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in DIALS)))
     elif not os.path.exists(cell.data) and cell.data != "data":

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import psutil
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+DRIVE = Path("/content/drive")  # where Colab mounts a Google Drive
 CHANNEL = "ENTR_PROGRESS"  # names a file: a process that has it writes the share done there and shows nothing
 QUIET_SECONDS = 5.0  # what is over sooner shows no progress
 
@@ -62,6 +64,32 @@ def git(folder: Path, *words: str) -> str:
 def cache_folder() -> Path:
     """The folder for what can be made again: ENTR_CACHE, or the user's cache folder."""
     return Path(os.environ.get("ENTR_CACHE") or platformdirs.user_cache_dir("entr_utils"))
+
+
+def where(path: str) -> Path:
+    """A path as a person typed it: from this folder or, where nothing is there, from that in which a notebook began:
+    the first cell goes into the repository."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    begun, given = Path(shell.user_ns.get("_dh", ["."])[0] if shell else "."), Path(os.path.expanduser(path))
+    return begun / given if not os.path.exists(given) and os.path.exists(begun / given) else given
+
+
+def on_drive(path: str | Path) -> bool:
+    """Whether a path, links followed, is below DRIVE, which may not be mounted."""
+    return Path(os.path.realpath(os.path.expanduser(path))).is_relative_to(DRIVE)
+
+
+def file_system(folder: Path) -> int | None:
+    """The device number of a folder, None where there is no such folder."""
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return None
+
+
+def is_away(number: int | None) -> bool:
+    """Whether a file system is another than this machine's, such as a mounted drive."""
+    return number not in (None, file_system(Path.home()), file_system(Path.cwd()))
 
 
 def temporary(path: Path) -> Path:
@@ -139,7 +167,8 @@ def lock(path: Path, waiting: str = "") -> Iterator[bool]:
     try:
         yield True
     finally:
-        held.release()
+        with contextlib.suppress(OSError):  # a drive that is gone has no locks
+            held.release()
 
 
 def minutes(seconds: float) -> str:

@@ -9,6 +9,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from data_by_hand import refused
@@ -34,6 +35,17 @@ def test_a_file_is_replaced_only_by_a_whole_one(tmp_path, monkeypatch):
     util.write_whole(path, b"after")
     assert path.read_bytes() == b"after"
     refused(lambda: util.write_whole(path / "below", b""), path / "below", "folder")
+
+
+def test_a_path_is_looked_for_where_the_notebook_began(tmp_path, monkeypatch):
+    """Its first cell goes elsewhere; what is here is taken first, and what is nowhere stays as it was typed."""
+    (tmp_path / "photos.zip").touch()
+    assert util.where("photos.zip") == Path("photos.zip")
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"_dh": [str(tmp_path), "elsewhere"]}))
+    assert util.where("photos.zip") == tmp_path / "photos.zip"
+    assert util.where("nowhere.zip") == Path("nowhere.zip")
+    Path("photos.zip").touch()
+    assert util.where("photos.zip") == Path("photos.zip")
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from entr_utils.data import synthetic
 from entr_utils.data.download import unpack
 from entr_utils.data.folder import Found, check_classes, class_of, look_at
 from entr_utils.settings import PROFILES, Cell
-from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, slug
+from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, slug, where
 
 KNOWN_GROUPS = ("known", "known-by-image")  # values of `Cell.groups` that take only images of known group
 
@@ -155,7 +155,7 @@ def own_folder(images: str) -> Path:
 
     Raises UserError where `images` is neither.
     """
-    path = Path(os.path.expanduser(images)) if isinstance(images, str) and images.strip() else None
+    path = where(images) if isinstance(images, str) and images.strip() else None
     if path and os.path.isfile(path):
         mark = checksum([str(path.resolve()), *_bytes_and_time(path)])[:8]
         target = cache_folder() / "archives" / f"{slug(path.name.partition('.')[0])[:40]}-{mark}"
@@ -165,7 +165,7 @@ def own_folder(images: str) -> Path:
         path = target
     if not path or not os.path.isdir(path):
         raise UserError(
-            f"images={images!r}: no such folder or archive; allowed: a folder with one sub-folder a class, a .zip or "
-            ".tar of one, or synthetic"
+            f"images={images!r}: no such folder or archive ({os.path.abspath(path or '')}); allowed: a folder with one "
+            "sub-folder a class, a .zip or .tar of one, or synthetic"
         )
     return path

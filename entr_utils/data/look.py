@@ -12,6 +12,7 @@ from entr_utils.data import catalog, split
 from entr_utils.data.folder import check_classes, class_of
 from entr_utils.data.pixels import header, is_deep, read_each, sha256_of
 from entr_utils.settings import Cell
+from entr_utils.util import where
 
 SHOWN, FEW, UNEQUAL = 40, 10, 10  # classes listed; images that are few; times as many as another class
 
@@ -25,7 +26,9 @@ def lines(images: str, classes: str = "", groups: str = "") -> Iterator[str]:
     if isinstance(images, str) and images.startswith("synthetic"):
         yield f"{images}: images will be drawn by formula."
         return
-    cell = Cell("own", data=str(catalog.own_folder(images)), groups=groups, classes=classes).checked()
+    cell = Cell(
+        "own", data=str(catalog.own_folder(images)), groups=groups and str(where(groups)), classes=classes
+    ).checked()
     read = catalog.found(cell)
     heads, unreadable = read_each(read.files, header, "looking at images")
     file, left_out = catalog.groups_file(cell, read.root), read.left_out | unreadable

@@ -22,7 +22,7 @@ from entr_utils.results import record
 from entr_utils.training import clock, resume, step
 from entr_utils.training.books import Books, Diverged
 from entr_utils.training.run import Run
-from entr_utils.util import UserError, cache_folder, checksum, lock
+from entr_utils.util import UserError, cache_folder, checksum, file_system, lock
 
 
 class Shown(nn.Module):
@@ -113,7 +113,8 @@ def make_learner(network: nn.Module, batches: step.Batches, callbacks: list[Call
 def train(run: Run) -> record.Record:
     """Train, evaluate and record one run; one that was stopped goes on, one that is done is read.
 
-    A GPU is held while it trains; on a CPU runs may share. Raises UserError where the loss is not a number or a batch
+    A GPU is held while it trains; on a CPU runs may share. A record that cannot be written waits in the cache, and the
+    next command puts it in place. Raises UserError where the loss is not a number or a batch
     does not fit the memory; then nothing is written.
     """
     name, device = run.path.stem, machine.device_id()
@@ -128,7 +129,7 @@ def train(run: Run) -> record.Record:
 
 
 def _train(run: Run) -> record.Record:
-    checkpoints = resume.Store(run)
+    checkpoints, begun = resume.Store(run), file_system(run.path.parent)
     state = checkpoints.newest()
     books, flops = set_up(run)
     torch.manual_seed(run.spec.seed)  # the same augmentation and dropout for every regime
@@ -146,7 +147,7 @@ def _train(run: Run) -> record.Record:
         raise follow.refusal
     books.test(books.batches.augment)
     made = _record(run, books, flops)
-    record.write(made, run.path)
+    record.keep(made, run.path, begun)
     checkpoints.remove()
     return made
 

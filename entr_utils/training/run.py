@@ -18,7 +18,7 @@ from entr_utils.regimes.plan import Block, Work, by_epoch, check_sizes, cost, fi
 from entr_utils.results import record, times
 from entr_utils.settings import PAPER_REGIMES, PROFILES, Cell, RunSpec
 from entr_utils.training import step
-from entr_utils.util import UserError
+from entr_utils.util import UserError, where
 
 CLASSES = 20  # of a network whose FLOPs are counted before its images are known: the last layer's work is nothing
 MOST_NAMED = 100  # files that a record names; the rest are counted
@@ -70,7 +70,9 @@ class Run:
         return len(self.images.classes)
 
     def finished(self) -> record.Record | None:
-        """The record, where the run is done. One that is damaged, or of images that have changed, is put aside."""
+        """The record, where the run is done; one that waits is put in its place. One that is damaged, or of images that
+        have changed, is put aside."""
+        record.bring_back(self.path)
         if not self.path.exists():
             return None
         try:
@@ -191,6 +193,7 @@ def prepare_own(images: str, seeds: tuple[int, ...], **fields) -> list[Run]:
     """
     drawn = isinstance(images, str) and images.startswith("synthetic")
     fields["data"] = images if drawn else str(catalog.own_folder(images))
+    fields |= {name: str(where(fields[name])) for name in ("groups", "weights") if fields.get(name)}
     fields["profile"] = fields.get("profile") or ("quick" if drawn else "paper")
     by_regime = [prepare(Cell("own", regime=regime, seeds=seeds, **fields)) for regime in PAPER_REGIMES]
     return [rotated(of_seed, of_seed[0].spec.seed)[i] for of_seed in zip(*by_regime, strict=True) for i in range(3)]
