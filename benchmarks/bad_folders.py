@@ -103,5 +103,5 @@ FOLDERS = [
     Case("a groups file with other columns", FATAL, "columns", groups(b"image,sample\nlake/0.png,1\n")),
     Case("an empty groups file", FATAL, "columns", groups(b"")),
     Case("a groups file that is not UTF-8", FATAL, "UTF-8", groups(TABLE + b"lake/\xff.png,1\n")),
-    Case("groups that allow no split", FATAL, "groups=none", groups(WHOLE_LAKE)),
+    Case("groups that allow no split", FATAL, "GROUPS=none", groups(WHOLE_LAKE)),
 ]

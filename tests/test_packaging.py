@@ -83,6 +83,18 @@ def test_a_first_cell_that_cannot_fetch_the_repository_stops(git, shell, tmp_pat
     assert [*(tmp_path / "here").iterdir()] == []
 
 
+def test_what_a_message_names_is_there():
+    """NAME=value (field): the one for make, the other a field of the notebooks that train."""
+    sources = "".join(path.read_text() for path in (ROOT / "entr_utils").rglob("*.py"))
+    named = {*re.findall(r"\b([A-Z_]{2,})(?:=[^;\"]*?)? \(([a-z_]+)[);]", sources)}
+    assert {("LR", "lr"), ("PRECISION", "precision"), ("GROUPS", "groups"), ("CLASSES", "classes")} <= named
+    assert {name for name, _ in named} <= {*NAMES}
+    for notebook in ("own_images", "steel"):
+        cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+        (fields,) = (cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
+        assert {field for _, field in named} <= {line.partition(" = ")[0] for line in fields}
+
+
 def test_conda_and_the_hosted_tests_have_the_same_ranges():
     *conda, last = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     of_conda = {one.name.replace("pytorch", "torch"): one.specifier for one in map(Requirement, conda)}

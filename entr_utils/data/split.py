@@ -61,10 +61,10 @@ def assign(images: "Images", seed: int) -> Split:
     if k < FEWEST_FOLDS or judged < 2:
         raise UserError(
             f"groups: {free} groups or single images of {judged} classes can be judged, in {k} folds; needed: two "
-            "classes of several groups each, and 3 folds; add images, or with a groups file take groups=none"
+            "classes of several groups each, and 3 folds; add images, or with a groups file take GROUPS=none (groups)"
         )
     if images.groups and seed >= k:
-        raise UserError(f"seed={seed}: these groups make {k} folds; allowed: 0 to {k - 1}")
+        raise UserError(f"seed={seed}: these groups make {k} folds; name SEEDS (seeds) from 0 to {k - 1}")
     folds = np.where(kept[units], -1, 0)  # -1: judged in none
     folds[folds == 0] = _folds(labels[folds == 0].tobytes(), units[folds == 0].tobytes(), k, seed // k)
     for label in range(len(images.classes)):
@@ -73,7 +73,7 @@ def assign(images: "Images", seed: int) -> Split:
             folds[units == largest] = -1
     inside = folds == seed % k
     if not inside.any():
-        raise UserError(f"seed={seed}: its fold of these groups judges no image; take another seed")
+        raise UserError(f"seed={seed}: its fold of these groups judges no image; name other SEEDS (seeds)")
     kept_names = tuple(map(str, names[kept]))
     return Split(np.flatnonzero(~inside), np.flatnonzero(inside), "fold", k, _groups(images), kept_names)
 

@@ -229,7 +229,10 @@ def _share(regime: Regime, spec: RunSpec, n_train: int) -> float:
         )
         share = min(1.0, round(of / mine, 4))
     if share * whole < 1:
-        raise UserError(f"regime={spec.regime!r}: a share of {share:g} is less than one of an epoch's {whole} batches")
+        raise UserError(
+            f"regime={spec.regime!r}: a share of {share:g} is less than one of an epoch's {whole} batches; try "
+            f"BATCH={max(2, spec.batch // 2)} (batch), or more of it"
+        )
     return share
 
 
