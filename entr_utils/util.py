@@ -186,7 +186,7 @@ class Progress:
     """
 
     def __init__(self, text: str) -> None:
-        bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}"
+        bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}{bar:0}"  # tqdm cuts what has a bar
         self.channel = os.environ.get(CHANNEL)
         self.bar = tqdm(
             total=1.0, desc=text, bar_format=bar, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True,

@@ -395,9 +395,16 @@ def test_the_mechanism_has_a_panel_for_all_that_can_carry_a_class():
         assert max(curve[0][-1] for curve in curves) * figures.TERA <= loaded[0].flops_total
 
 
-def images_of(kind: str) -> Any:
-    labels, pixels = np.repeat(np.arange(3), 2), np.zeros((6, 8, 8, 3), np.uint8)
-    return SimpleNamespace(kind=kind, labels=labels, classes=["$a_b$", "c", "d"], pixels=pixels)
+def images_of(kind: str, classes=("$a_b$", "c", "d")) -> Any:
+    labels, pixels = np.repeat(np.arange(len(classes)), 2), np.zeros((2 * len(classes), 8, 8, 3), np.uint8)
+    return SimpleNamespace(kind=kind, labels=labels, classes=[*classes], pixels=pixels)
+
+
+def test_pictures_of_a_thousand_classes_are_no_larger_than_those_of_a_page():
+    """Before training: a larger one would take the kernel with it. So would the confusion matrix after it."""
+    assert len(figures.samples(images_of("folder", [f"class {i}" for i in range(1000)]), "own").data) < 300_000
+    width, height = figures.confusion(cell_of([0.5], 1000)).get_size_inches()
+    assert max(width, height) < 15
 
 
 @pytest.mark.parametrize(("kind", "dataset"), [("formula", "steel"), ("formula", "own"), ("folder", "own")])
@@ -483,6 +490,12 @@ def test_what_a_notebook_calls_in_the_report_is_there(name):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             module = {"tables": tables, "figures": figures, "words": words}.get(node.value.id)
             assert module is None or hasattr(module, node.attr)
+
+
+@pytest.mark.parametrize("name", [*PAPER_DATASETS, "own_images"])
+def test_runs_leave_their_records_before_what_came_of_them_is_drawn(name):
+    code = code_of(ROOT / "notebooks" / f"{name}.ipynb")
+    assert code.index("loop.train(") < min(code.index(f"{kind}(") for kind in ("confusion", "per_class", "worst_pairs"))
 
 
 def test_the_first_cell_is_the_same_everywhere():

@@ -266,6 +266,18 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once(at, monkeypatch):
     assert [path.name for path in Path("results/tiny").iterdir()] == [".locks"]
 
 
+def test_float16_names_float32_before_a_lower_rate():
+    """Its range is small: the rate may be right. No GPU is needed for the line."""
+    run = tiny()
+    half = replace(run, spec=run.spec.model_copy(update={"precision": "float16"}))
+    at = SimpleNamespace(step=SimpleNamespace(phase=run.spec.phases[0], epoch=0))
+    fake = SimpleNamespace(run=half, batches=at, summed_loss=torch.zeros(()), losses=torch.zeros(4))
+    fake._refuse_bad_loss = lambda: books.Books._refuse_bad_loss(fake)
+    with pytest.raises(books.Diverged) as caught:
+        books.Books.take(fake, 2, torch.tensor(np.nan))
+    assert 0 < str(caught.value).index("PRECISION=float32") < str(caught.value).index("LR=")
+
+
 def test_out_of_memory_is_one_line(monkeypatch):
     def full(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
