@@ -133,6 +133,37 @@ def write_json(value: object, path: Path) -> None:
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
+def keep_json(value: object, path: Path, begun: int | None) -> None:
+    """Write a JSON file whole where it belongs or, where that cannot be, into the cache: `bring_back` puts it in place.
+
+    Args:
+        begun: the file system that was there before: a drive that was unmounted leaves an empty folder.
+    Raises UserError where the cache cannot be written either.
+    """
+    try:
+        if file_system(path.parent) != begun:
+            raise UserError(f"{path}: cannot be written (what was mounted there is gone)")
+        write_json(value, path)
+    except UserError as error:
+        write_json(value, waits := _waits(path, is_away(begun)))
+        print(f"{error}; it waits as {waits}, and the next command puts it in place", flush=True)
+
+
+def bring_back(path: Path) -> None:
+    """Put in place what waits for it. Raises UserError where it cannot be written there."""
+    for away in (True, False):
+        if (waits := _waits(path, away)).exists() and not path.exists():
+            write_whole(path, waits.read_bytes())
+            print(f"  {path}: put in place")
+            if not away or is_away(file_system(path.parent)):  # else a drive may come back without it
+                waits.unlink()
+
+
+def _waits(path: Path, away: bool) -> Path:
+    place = "drive" if away else "disk"
+    return cache_folder() / "waiting" / f"{place}-{checksum(str(path.parent.absolute()))[:8]}-{path.name}"
+
+
 def read_json(path: Path) -> dict:
     """The object in a JSON file. Raises Damaged naming the file, UserError where it cannot be read."""
     try:

@@ -225,12 +225,12 @@ def test_a_record_waits_where_results_are_gone_and_is_put_in_place(how, whole, m
 
     with monkeypatch.context() as patch:
         if how == "an error":
-            patch.setattr(loop.record, "write_json", gone)
+            patch.setattr(util, "write_json", gone)
         else:
             patch.setattr(loop, "file_system", lambda folder: begun(folder) + 1)
         made = loop.train(run)
     line = capsys.readouterr().out.splitlines()[-1]
-    (waits,) = (util.cache_folder() / "records").rglob("*.json")
+    (waits,) = (util.cache_folder() / "waiting").glob("*.json")
     assert str(run.path) in line
     assert str(waits) in line
     assert not run.path.exists()

@@ -12,17 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 
 from entr_utils.regimes.plan import Work
 from entr_utils.settings import RunSpec
-from entr_utils.util import (
-    Damaged,
-    UserError,
-    cache_folder,
-    checksum,
-    file_system,
-    is_away,
-    read_json,
-    write_json,
-    write_whole,
-)
+from entr_utils.util import Damaged, checksum, read_json, write_json
 
 Share = Field(ge=0, le=1)
 
@@ -222,36 +212,6 @@ def _derived(dumped: dict) -> dict[str, float]:
 def write(record: Record, path: Path) -> None:
     """Write a record whole or not at all: its file is the only sign that a run is done."""
     write_json(record.model_dump(mode="json"), path)
-
-
-def keep(record: Record, path: Path, begun: int | None) -> None:
-    """Write a record where it belongs; where that cannot be, print a line and let it wait in the cache (`bring_back`).
-
-    Args:
-        begun: the file system that was there when the run began: a drive that was unmounted leaves an empty folder.
-    """
-    try:
-        if file_system(path.parent) != begun:
-            raise UserError(f"{path}: cannot be written (what was mounted there is gone)")
-        write(record, path)
-    except UserError as error:
-        write(record, waits := _waits(path, is_away(begun)))
-        print(f"{error}; the record waits as {waits}, and the next command puts it in place", flush=True)
-
-
-def bring_back(path: Path) -> None:
-    """Put a record that waits in its place. Raises UserError where it cannot be written there."""
-    for away in (True, False):
-        if (waits := _waits(path, away)).exists() and not path.exists():
-            write_whole(path, waits.read_bytes())
-            print(f"  {path}: put in place")
-            if not away or is_away(file_system(path.parent)):  # else what was mounted may come back without it
-                waits.unlink()
-
-
-def _waits(path: Path, away: bool) -> Path:
-    place = checksum(str(path.parent.absolute()))[:8]
-    return cache_folder() / "records" / ("of a mounted drive" if away else "of this disk") / f"{place}-{path.name}"
 
 
 def read(path: Path) -> Record:

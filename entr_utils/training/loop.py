@@ -22,7 +22,7 @@ from entr_utils.results import record
 from entr_utils.training import clock, resume, step
 from entr_utils.training.books import Books, Diverged
 from entr_utils.training.run import Run
-from entr_utils.util import UserError, cache_folder, checksum, file_system, lock
+from entr_utils.util import UserError, cache_folder, checksum, file_system, keep_json, lock
 
 
 class Shown(nn.Module):
@@ -147,7 +147,7 @@ def _train(run: Run) -> record.Record:
         raise follow.refusal
     books.test(books.batches.augment)
     made = _record(run, books, flops)
-    record.keep(made, run.path, begun)
+    keep_json(made.model_dump(mode="json"), run.path, begun)
     checkpoints.remove()
     return made
 

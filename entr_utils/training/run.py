@@ -18,7 +18,7 @@ from entr_utils.regimes.plan import Block, Work, by_epoch, check_sizes, cost, fi
 from entr_utils.results import record, times
 from entr_utils.settings import PAPER_REGIMES, PROFILES, Cell, RunSpec
 from entr_utils.training import step
-from entr_utils.util import UserError, where
+from entr_utils.util import UserError, bring_back, where
 
 CLASSES = 20  # of a network whose FLOPs are counted before its images are known: the last layer's work is nothing
 MOST_NAMED = 100  # files that a record names; the rest are counted
@@ -72,7 +72,7 @@ class Run:
     def finished(self) -> record.Record | None:
         """The record, where the run is done; one that waits is put in its place. One that is damaged, or of images that
         have changed, is put aside."""
-        record.bring_back(self.path)
+        bring_back(self.path)
         if not self.path.exists():
             return None
         try:
