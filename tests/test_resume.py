@@ -11,6 +11,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -292,6 +293,19 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on_with_a_line(whole, monke
     stop(tiny(), 6)
     goes_on(tiny(), whole, 1)
     assert len(capsys.readouterr().out.splitlines()) == 2  # from where it goes on, and this
+
+
+def test_a_checkpoint_of_two_gpus_goes_on_with_one(monkeypatch):
+    """It holds the random state of the one that trained."""
+    network, restored = torch.nn.Linear(1, 1), []
+    learner = SimpleNamespace(model=network, opt=torch.optim.SGD(network.parameters()))
+    gpu = {"is_available": lambda: True, "get_rng_state": lambda: torch.ones(16).byte(), "device_count": lambda: 2}
+    for name, value in (gpu | {"set_rng_state": restored.append}).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    state = resume.state_of(learner)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    resume.put_back(learner, state)
+    assert [one.shape for one in restored] == [(16,)]
 
 
 def test_checkpoints_go_where_they_are_asked_for(whole):
