@@ -19,7 +19,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all look paper plan summary render clock study bench faults again test test-bench lint badges clean help
+.PHONY: all look paper plan summary render clock study bench faults again test test-bench lint demo-weights badges clean help
 
 all: $(READY) ## make the notebooks of PROFILE (quick) that are missing, train what they need, draw the summary
 	@$(PY) -m entr_utils.cli all --make
@@ -63,6 +63,9 @@ test-bench: $(READY) ## run the tests of bench and faults
 lint: $(READY) ## check style, types and which room may import which
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) -c "import importlinter.cli as cli; cli.lint_imports_command()"
 
+demo-weights: $(READY) ## pretrain the body of quick's narrow network again, on other drawn images (minutes)
+	@$(PY) -m entr_utils.cli demo-weights --make
+
 badges: $(READY) ## write the repository's address everywhere it is needed: REPO=owner/name
 	@$(PY) -m entr_utils.cli badges --make
 
@@ -78,10 +81,11 @@ else
 	@grep -hE '^#: ' $(firstword $(MAKEFILE_LIST)) | sed 's/^#:/ /'
 endif
 
-#: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px)
+#: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px), scratch (64 px)
 #: DATASETS   steel ucm bees
-#: NETWORKS   resnet18 resnet34 resnet50
-#: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL
+#: NETWORKS   resnet18 resnet34 resnet50, resnet18-narrow (a quarter of the channels)
+#: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL;
+#:            others: decrement ramp progressive random_size pooled bounded_depth
 #: SEEDS      folds of the split: 0 1 2 ...
 #: SIZE       largest image size in pixels
 #: WEIGHTS    imagenet, none, or a checkpoint's path
@@ -94,7 +98,7 @@ endif
 #: CHECKPOINT_DIR  where runs keep what they go on from, such as a mounted drive (beside the record)
 #: RESULTS    where records and notebooks go (results)
 #: IMAGES     of look: a folder with one sub-folder a class, or an archive of one
-#: STUDY      paper compact controls mechanism
+#: STUDY      paper compact controls mechanism conflict methods_pretrained methods_scratch
 #: RECORD     a record's file
 #: REGIME     a regime's name
 #: REPO       owner/name on GitHub

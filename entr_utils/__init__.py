@@ -5,6 +5,7 @@ Arrows between the rooms point down this list, never up:
     cli        the commands
     sweep      which notebooks are missing; runs them
     notebook   papermill: a notebook is there whole or not at all
+    grow       growing images in a Learner or a loop of one's own
     report     figures, tables, words
     training   prepare, loop, step, resume; clock
     results    records, times, comparisons, claims, studies (no torch)

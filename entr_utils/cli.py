@@ -70,7 +70,8 @@ def matrix(given: Given, profile: str = "") -> tuple[list[Cell], str]:
     lists = [given[key].split() if key in given else default for key, default in usual.items()]
     for dataset in lists[0]:
         one_of("DATASETS", dataset, DATASETS)
-    seeds, more = seeds_of(given.get("SEEDS", "0")), fields(given)
+    seeds = seeds_of(given["SEEDS"]) if "SEEDS" in given else PROFILES[name].seeds
+    more = fields(given)
     cells = [Cell(dataset, network, regime, seeds, name, **more) for dataset, network, regime in product(*lists)]
     return cells, "as asked for" if profile or "PROFILE" in given else "the default, since no PROFILE is named"
 
@@ -135,6 +136,12 @@ def badges(given: Given, root: Path = ROOT) -> None:
         path.write_text(re.sub(old, new.replace("\\", "\\\\"), path.read_text(), count=1))
 
 
+def _demo_weights(given: Given) -> None:
+    from entr_utils.training.demo import make_weights
+
+    print(f"the weights know {make_weights():.1%} of images drawn anew")
+
+
 def _explain(given: Given) -> None:
     kind: Any = REGIMES[parse(given.get("REGIME", "")).name]
     options = [f"  {kind.name}:{name}={one.default}" for name, one in kind.__dataclass_fields__.items()]
@@ -151,6 +158,7 @@ COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
     "study": (_study, ("STUDY", *PLACES)),
     "look": (_look, ("IMAGES", "CLASSES", "GROUPS")),
     "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS", "CLASSES")),
+    "demo-weights": (_demo_weights, ()),
     "badges": (badges, ("REPO",)),
     "help": (_explain, ("REGIME",)),
 }

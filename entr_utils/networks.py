@@ -7,13 +7,15 @@ import hashlib
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.resnet import BasicBlock
 
-from entr_utils.settings import DROPOUT
+from entr_utils.settings import DROPOUT, NAMED_WEIGHTS, NARROW
 from entr_utils.util import Missing, UserError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -35,18 +37,18 @@ LEARNING_RATES = {
 }
 # Where nobody has chosen one: the course's 1e-2 with pretrained weights; from scratch 5e-3, what the range test
 # suggests on the control's synthetic bees (steel: 4e-3; synthetic aerial images show no minimum in its 60 steps).
-DEFAULT_LR = {"pretrained": 1e-2, "none": 5e-3}
+PRETRAINED_LR, OTHER_LR = 1e-2, {"none": 5e-3, "demo": 2e-2}
+DEMO_WEIGHTS = Path(__file__).with_name("demo-weights.pt")  # made by `training.demo`
 
 
 def learning_rate(dataset: str, network: str, weights: str) -> float:
     """The literal for this dataset, network and weights label, or the default."""
-    default = DEFAULT_LR["none" if weights == "none" else "pretrained"]
-    return LEARNING_RATES.get((dataset, network, weights), default)
+    return LEARNING_RATES.get((dataset, network, weights), OTHER_LR.get(weights, PRETRAINED_LR))
 
 
 def weights_label(weights: str) -> str:
-    """What captions call the weights: imagenet, none, or a checkpoint's file name without its folder."""
-    return weights if weights in ("imagenet", "none") else Path(weights).name
+    """What captions call the weights: imagenet, none, demo, or a checkpoint's file name without its folder."""
+    return weights if weights in NAMED_WEIGHTS else Path(weights).name
 
 
 def imagenet_file(network: str) -> tuple[str, Path]:
@@ -63,7 +65,7 @@ def weights_file(network: str, weights: str) -> Path | None:
     if weights == "none":
         return None
     if weights != "imagenet":
-        return Path(weights)
+        return DEMO_WEIGHTS if weights == "demo" else Path(weights)
     url, path = imagenet_file(network)
     if not path.exists():
         try:
@@ -82,6 +84,26 @@ def weights_sha256(network: str, weights: str) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest() if path else "none"
     except OSError as error:
         raise _unfit(path, error.strerror or "unreadable") from error
+
+
+class NarrowResNet(torchvision.models.ResNet):
+    """A ResNet18 with a quarter of its channels (16 to 128): 0.7 million parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(BasicBlock, [2, 2, 2, 2])
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 7, 2, 3, bias=False), nn.BatchNorm2d(16)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.fc = nn.Linear(128, 1000)
+
+    def _make_layer(self, block, planes, *rest, **options):
+        if planes == 64:  # the first layer, which takes what the narrow stem gives
+            self.inplanes = 16
+        return super()._make_layer(block, planes // 4, *rest, **options)
+
+
+def make_resnet(network: str) -> Any:
+    """A whole ResNet with fresh weights, by its name."""
+    return NarrowResNet() if network == NARROW else torchvision.models.get_model(network)
 
 
 class Network(nn.Module):
@@ -144,7 +166,7 @@ def build(network: str, weights: str, classes: int, precision: str) -> Network:
 
     Raises UserError where the checkpoint does not fit.
     """
-    resnet = torchvision.models.get_model(network)
+    resnet = make_resnet(network)
     width = resnet.fc.in_features
     path = weights_file(network, weights)
     if path:

@@ -14,11 +14,14 @@ from pydantic import BaseModel, ConfigDict
 from entr_utils.util import DRIVE, UserError, checksum, on_drive
 
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
-NETWORKS = ("resnet18", "resnet34", "resnet50")
+PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
+NETWORKS = (*PAPER_NETWORKS, NARROW)
 PRECISIONS = ("float32", "bfloat16", "float16")
 PAPER_DATASETS = ("steel", "ucm", "bees")
 PAPER_REGIMES = ("no_increase", "gradual", "stepwise")
 DIALS = ("both", "coarse", "fine")  # what carries the class in images drawn by formula
+CONFLICT = "conflict"  # trained on "both", judged on the coarse pattern of one class with the fine texture of another
+NAMED_WEIGHTS = ("imagenet", "none", "demo")
 SMALLEST_SIZE = 32  # pixels: below it a ResNet's last feature map is a single cell
 DROPOUT = 0.5  # of the head; the paper says 0.4 to 0.6, constant within dataset x network
 
@@ -35,6 +38,7 @@ class Phase:
         trains: "head" (the body is frozen, batch-norm included) or "all".
         lr: factors on the run's learning rate for the groups (conv1..layer2, layer3-4, head).
         subtotal: whether the sub-total of time and accuracy is taken at its end.
+        part: whether its epochs are a part of one cosine over the whole run.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Phase:
     trains: str
     lr: tuple[float, float, float]
     subtotal: bool = False
+    part: bool = False
 
     @property
     def epochs(self) -> int:
@@ -57,10 +62,11 @@ class Profile:
         size, batch: largest image size in pixels, images a step.
         cycles: epochs of the cosine cycles of SGDR, CLRS, CMult and RPL.
         weights, data: where nothing else is named.
-        networks: that `make all` trains.
+        networks, seeds: that `make all` trains.
         classes: of drawn images; 0 means as many as the paper's dataset has.
         smallest: pixels below which no batch may be.
         distorts: whether augmentation zooms and warps, which resamples the finest detail away, or only flips.
+        one_cosine: whether the learning rate falls once over the whole run, without restarts.
     """
 
     name: str
@@ -71,9 +77,11 @@ class Profile:
     data: str
     purpose: str
     networks: tuple[str, ...] = ("resnet18",)
+    seeds: tuple[int, ...] = (0,)
     classes: int = 0
     smallest: int = SMALLEST_SIZE
     distorts: bool = True
+    one_cosine: bool = False
 
     def phases(self, pretrained: bool) -> tuple[Phase, ...]:
         """The paper's phases. Without pretrained weights nothing is frozen and all layers train at the full rate."""
@@ -83,10 +91,10 @@ class Profile:
         )
         first, second, third, last = self.cycles
         return (
-            Phase("SGDR", first, *head),
-            Phase("CLRS", second, *head),
-            Phase("CMult", third, *head, subtotal=True),
-            Phase("RPL", last, "all", body),
+            Phase("SGDR", first, *head, part=self.one_cosine),
+            Phase("CLRS", second, *head, part=self.one_cosine),
+            Phase("CMult", third, *head, subtotal=True, part=self.one_cosine),
+            Phase("RPL", last, "all", body, part=self.one_cosine),
         )
 
 
@@ -96,13 +104,18 @@ PROFILES = {
     for profile in (
         Profile("tiny", 40, 16, ((1,), (1,), (1,), (1,)), "none", "synthetic", "tests; its numbers mean nothing",
                 smallest=16),
-        Profile("quick", 80, 16, ((1,), (1,), (1,), (1, 2)), "none", "synthetic",
-                "a demonstration, not evidence", classes=6),
+        Profile("quick", 80, 32, _PAPER_CYCLES, "demo", "synthetic",
+                "the paper's protocol in miniature: a demonstration, not evidence",
+                (NARROW,), (0, 1, 2), classes=6),
         Profile("mechanism", 64, 16, ((1,), (1,), (2,), (2,)), "none", "synthetic",
                 "which detail is learnt when; not evidence on real images", classes=5,
                 smallest=24, distorts=False),
+        Profile("scratch", 64, 32, ((8,), (8,), (12,), (12,)), "none", "data",
+                "methods from scratch: one cosine, a narrow network, 64 px", (NARROW,), smallest=24,
+                one_cosine=True),
         Profile("compact", 128, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment at 128 px, for CPUs"),
-        Profile("paper", 250, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment on real images", NETWORKS),
+        Profile("paper", 250, 64, _PAPER_CYCLES, "imagenet", "data", "the paper's experiment on real images",
+                PAPER_NETWORKS),
     )
 }  # fmt: skip
 
@@ -163,9 +176,9 @@ class Cell:
     """What a user asks for: the runs of one dataset, network and regime, one a seed. Empty or 0 means the default.
 
     Attributes:
-        data: "synthetic" (also "synthetic-coarse", "synthetic-fine"), or the folder that holds <dataset>/<class>/; for
-            dataset "own" the folder or archive of the classes itself.
-        weights: imagenet, none, or the path of a torchvision-named checkpoint.
+        data: "synthetic" (also "synthetic-coarse", "synthetic-fine", "synthetic-conflict"), or the folder that holds
+            <dataset>/<class>/; for dataset "own" the folder or archive of the classes itself.
+        weights: imagenet, demo (of the narrow network, on other drawn images), none, or the path of a checkpoint.
         groups: as in `RunSpec`, or the path of a CSV file with columns file and group.
         orientations: "two", "eight", or "" for the dataset's.
         classes: "inner" makes classes of the folders in the top folders (`data.folder.look_at`).
@@ -173,7 +186,7 @@ class Cell:
     """
 
     dataset: str
-    network: str = "resnet18"
+    network: str = ""
     regime: str = "no_increase"
     seeds: tuple[int, ...] = (0,)
     profile: str = "quick"
@@ -196,9 +209,11 @@ class Cell:
                 raise UserError(f"{name}={getattr(self, name)!r}: allowed: text")
         one_of("profile", self.profile, PROFILES)
         usual = PROFILES[self.profile]
+        network = self.network or usual.networks[0]
+        fitting = usual.weights if (usual.weights == "demo") == (network == NARROW) else "none"
         cell = replace(
-            self, size=self.size or usual.size, batch=self.batch or usual.batch, weights=self.weights or usual.weights,
-            data=self.data or usual.data, results=self.results or "results",
+            self, network=network, size=self.size or usual.size, batch=self.batch or usual.batch,
+            weights=self.weights or fitting, data=self.data or usual.data, results=self.results or "results",
         )  # fmt: skip
         one_of("network", cell.network, NETWORKS)
         one_of("precision", cell.precision, ("", *PRECISIONS))
@@ -257,13 +272,19 @@ def _check_paths(cell: Cell) -> None:
                 "(drive.mount in Colab) or name another folder"
             )
     if cell.data.startswith("synthetic"):
-        one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in DIALS)))
+        one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in (*DIALS, CONFLICT))))
     elif not os.path.exists(cell.data) and cell.data != "data":
         raise UserError(
             f"data={cell.data!r}: no such folder; allowed: synthetic, or a folder that holds {cell.dataset}/<class>/"
         )
-    if cell.weights not in ("imagenet", "none") and not os.path.isfile(cell.weights):
-        raise UserError(f"weights={cell.weights!r}: no such file; allowed: imagenet, none, or a checkpoint's path")
+    if (cell.weights, cell.network == NARROW) in (("demo", False), ("imagenet", True)):
+        raise UserError(
+            f"weights={cell.weights!r}: there are none of {cell.network}; allowed: none, or a checkpoint's path"
+        )
+    if cell.weights not in NAMED_WEIGHTS and not os.path.isfile(cell.weights):
+        raise UserError(
+            f"weights={cell.weights!r}: no such file; allowed: imagenet, none, demo, or a checkpoint's path"
+        )
     if cell.checkpoint_dir and not os.path.isdir(os.path.expanduser(cell.checkpoint_dir)):
         raise UserError(f"checkpoint_dir={cell.checkpoint_dir!r}: no such folder; make it, or mount the drive it is on")
     if cell.groups not in ("", "none", "known", "known-by-image") and not os.path.isfile(cell.groups):

@@ -47,7 +47,7 @@ def place(tmp_path_factory, monkeypatch) -> Path:
 
 
 @dataclass(frozen=True)
-class Ramp(Regime):
+class Slope(Regime):
     """Grows with every batch, from a share of the size; no two batches of a tiny run show the same size."""
 
     least: float = 0.4
@@ -89,17 +89,18 @@ class Averaged(Regime):
 
 @pytest.fixture
 def own_regime() -> Iterator[Any]:
-    """A regime that a test brings along: `Ramp`, known as "ramp" until the test ends; also "packed" and "averaged"."""
+    """A regime that a test brings along: `Slope`, "slope" until the test ends; also "packed" and "averaged"."""
     known = dict(REGIMES)
-    for kind in (Ramp, Packed, Averaged):
+    for kind in (Slope, Packed, Averaged):
         register(kind)
-    yield Ramp
+    yield Slope
     REGIMES.clear()
     REGIMES.update(known)
 
 
 def an_eighth_of_resnet(name: str) -> Any:
-    """Parts, blocks and names of a ResNet18, with one block a layer and an eighth of its channels."""
+    """Parts, blocks and names of a ResNet18, with one block a layer and an eighth of its channels; as "resnet34" with
+    two in the first layer."""
     from torch import nn
     from torchvision.models.resnet import BasicBlock
 
@@ -108,7 +109,15 @@ def an_eighth_of_resnet(name: str) -> Any:
         return BasicBlock(inputs, outputs, stride, narrower)
 
     stem = {"conv1": nn.Conv2d(3, 8, 7, 2, 3, bias=False), "bn1": nn.BatchNorm2d(8), "relu": nn.ReLU()}
-    layers = {"layer1": layer(8, 8, 1), "layer2": layer(8, 16), "layer3": layer(16, 32), "layer4": layer(32, 64)}
+    layers: dict[str, Any] = {
+        "layer1": layer(8, 8, 1),
+        "layer2": layer(8, 16),
+        "layer3": layer(16, 32),
+        "layer4": layer(32, 64),
+    }
+    if name == "resnet34":
+        layers = {one: nn.Sequential(block) for one, block in layers.items()}
+        layers["layer1"].append(BasicBlock(8, 8))
     ends = {"avgpool": nn.AdaptiveAvgPool2d(1), "fc": nn.Linear(64, 7)}
     return nn.Sequential(OrderedDict(stem | {"maxpool": nn.MaxPool2d(3, 2, 1)} | layers | ends))
 
@@ -128,7 +137,7 @@ def narrow(monkeypatch) -> None:
     count = step.flops_per_image
 
     def counted(network, regime, spec, trains):
-        name = (regime.name, spec, trains, network.head[-1].out_features)
+        name = (regime.name, spec, trains, sum(value.numel() for value in network.parameters()))
         return COUNTED[name] if name in COUNTED else COUNTED.setdefault(name, count(network, regime, spec, trains))
 
     monkeypatch.setattr(torchvision.models, "get_model", an_eighth_of_resnet)

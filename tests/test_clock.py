@@ -89,7 +89,7 @@ def test_every_kind_of_work_is_timed(regime, now):
 
 def test_beyond_eight_sizes_seconds_are_interpolated_over_pixels(now):
     """Sixteen sizes, eight of them timed, the outer two among them: exact where seconds are linear in pixels."""
-    works = tiny("ramp").work
+    works = tiny("slope").work
     steps = sorted((work for work in works if work.kind == "step"), key=lambda work: work.size)
     entry = take(works)
     timed = {*entry["spread"]} & {work.key for work in steps}
@@ -190,9 +190,9 @@ def test_busy_seconds_are_those_of_others():
 def test_a_real_take_has_every_key(monkeypatch):
     """Of windows and of modes that a regime's own `forward` knows."""
     monkeypatch.setattr(clock, "BLOCK_SECONDS", 0.005)
-    for regime in ("cropped", "averaged"):
+    for regime in ("cropped", "averaged", "pooled", "bounded_depth:nats=5.27,bound=layer_a_bit"):
         works = [work for work in tiny(regime).work if work.kind != "hook"]
-        entry = take(works, 2, pale=parse(regime))
+        entry = take(works, 2, **{work.mode: parse(regime) for work in works if work.mode})
         assert {*entry["seconds"]} == {work.key for work in works}
         assert min(entry["seconds"].values()) > 0
 

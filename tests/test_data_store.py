@@ -208,6 +208,21 @@ def test_drawn_images():
     assert one.contents != store.load(Cell("steel", data="synthetic", profile="tiny").checked()).contents
 
 
+def test_images_in_conflict_are_judged_and_never_trained_on():
+    """Twice as many as of the other dials: trained on as "both" draws them, whatever the seed."""
+    one, both = (
+        store.load(Cell("steel", data=f"synthetic{dial}", profile="tiny").checked()) for dial in ("-conflict", "")
+    )
+    parts = [split.assign(one, seed) for seed in (0, 1)]
+    assert [part.by for part in parts] == ["official"] * 2
+    assert [*parts[0].training] == [*parts[1].training] == [*range(84)]
+    assert [*parts[0].validation] == [*range(84, 168)]
+    assert np.array_equal(one.pixels[:84], both.pixels)
+    assert one.names[:84] == both.names
+    assert len({*one.names}) == 168
+    assert one.labels.tolist() == [*both.labels] * 2
+
+
 def file_of(tensor: torch.Tensor) -> str:
     """The file that a tensor's memory is a map of, or "": as Linux lists it."""
     for line in Path("/proc/self/maps").read_text().splitlines():

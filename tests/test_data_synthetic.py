@@ -32,7 +32,7 @@ def test_every_profile_has_a_number_of_images_for_every_look():
 
 def test_unknown_looks_and_scales():
     refused(lambda: synthetic.draw("flowers", 2, 1, 32), "flowers", *CLASSES)
-    refused(lambda: synthetic.draw("aerial", 2, 1, 32, "medium"), "medium", "coarse, fine, both")
+    refused(lambda: synthetic.draw("aerial", 2, 1, 32, "medium"), "medium", "coarse, fine, both, conflict")
 
 
 def features(photographs: np.ndarray) -> np.ndarray:
@@ -66,3 +66,14 @@ def test_what_does_not_carry_the_class_is_drawn_at_random(scale, follows, monkey
     synthetic.draw("micrographs", 7, 20, 32, scale)
     assert (np.mean(np.array(drawn) == np.repeat(range(7), 20)) > 0.8) == follows
     assert {*drawn} == {*range(7)}
+
+
+def test_in_conflict_shape_and_texture_are_of_different_classes(monkeypatch):
+    """The shape is always the class's; its images have the textures of all other classes in turn."""
+    shapes, textures = [], []
+    monkeypatch.setattr(synthetic, "fine_texture", lambda code, *_: textures.append(code) or np.zeros((32, 32)))
+    monkeypatch.setitem(synthetic.LOOKS, "aerial", lambda code, *_: shapes.append(code) or np.zeros((32, 32, 3)))
+    synthetic.draw("aerial", 3, 4, 32, "conflict")
+    assert shapes == [0] * 4 + [1] * 4 + [2] * 4
+    assert textures == [1, 2, 1, 2, 2, 0, 2, 0, 0, 1, 0, 1]
+    assert textures == [synthetic.texture_of(shape, i % 4, 3) for i, shape in enumerate(shapes)]

@@ -10,11 +10,13 @@ from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
 from conftest import an_eighth_of_resnet
 from data_by_hand import refused
 from torch import nn
 
 from entr_utils import networks
+from entr_utils.training import demo
 
 pytestmark = pytest.mark.usefixtures("narrow")
 
@@ -206,3 +208,20 @@ def test_names_of_weights_and_learning_rates():
         assert networks.learning_rate(*where) == rate
     assert networks.learning_rate("own", "resnet50", "imagenet") == 0.01
     assert networks.learning_rate("own", "resnet50", "none") == 0.005
+
+
+def test_the_narrow_network_has_a_quarter_of_the_channels_of_a_resnet18():
+    whole, narrow = torchvision.models.resnet18().state_dict(), networks.make_resnet("resnet18-narrow").state_dict()
+    assert narrow.keys() == whole.keys()
+    other = [name for name in whole if whole[name].ndim and 4 * narrow[name].shape[0] != whole[name].shape[0]]
+    assert other == ["fc.weight", "fc.bias"]
+
+
+def test_the_weights_of_the_demonstration_can_be_made_again_and_are_loaded(monkeypatch, tmp_path):
+    fresh, known = (networks.build("resnet18-narrow", name, 3, "float32").body for name in ("none", "demo"))
+    assert not torch.equal(fresh[0].weight, known[0].weight)
+    for name, value in {"CLASSES": 3, "EACH": 8, "JUDGED": 2, "SIZE": 32, "BATCH": 8, "EPOCHS": 1}.items():
+        monkeypatch.setattr(demo, name, value)
+    assert 0 <= demo.make_weights(tmp_path / "made.pt") <= 1
+    made = networks.build("resnet18-narrow", str(tmp_path / "made.pt"), 3, "float32").body
+    assert not torch.equal(made[0].weight, known[0].weight)

@@ -60,7 +60,13 @@ def test_the_clock_of_a_machine_is_drawn(tmp_path):
     assert len(json.loads((tmp_path / "clocks" / f"{slug(device_model())}.json").read_text())["takes"]) == 1
 
 
-@pytest.mark.parametrize("name", ["steel", "ucm", "bees", "own_images", "clock", "summary", "bench"])
+def test_the_methods_are_drawn_without_a_record(tmp_path):
+    """Their plans, the two figures; what there is nothing of is said to be missing."""
+    execute(ROOT / "notebooks" / "methods.ipynb", {"results": str(tmp_path)}, tmp_path / "m.ipynb", environment=OFF)
+    assert pictures(tmp_path / "m.ipynb") == 3
+
+
+@pytest.mark.parametrize("name", ["steel", "ucm", "bees", "own_images", "methods", "clock", "summary", "bench"])
 def test_a_notebook_takes_parameters_and_keeps_no_output(name):
     source = ROOT / "notebooks" / f"{name}.ipynb"
     assert papermill.inspect_notebook(str(source))

@@ -150,7 +150,7 @@ def test_make_help_lists_every_target_and_every_name(checkout):
     known = {name for _, names in cli.COMMANDS.values() for name in names}
     assert {*NAMES} == known | {"PARTS", "KILLS", "PYTHON"}
     assert sorted(cli.COMMANDS) == sorted(
-        re.findall(r"(\w+): .*\n(?:ifdef .*\n)?\t@\$\(PY\) -m entr_utils\.cli \1 --make", MAKEFILE)
+        re.findall(r"([\w-]+): .*\n(?:ifdef .*\n)?\t@\$\(PY\) -m entr_utils\.cli \1 --make", MAKEFILE)
     )
 
 

@@ -14,16 +14,17 @@ from data_by_hand import refused
 from entr_utils.regimes import REGIMES, Regime, parse, register
 from entr_utils.regimes.base import BatchSpec, Step
 from entr_utils.regimes.plan import Work, by_epoch, cost, first_steps, make_plan, steps_of_epoch, work_of
-from entr_utils.settings import PROFILES
+from entr_utils.settings import PROFILES, Phase
 
 PAPER = PROFILES["paper"].phases(pretrained=True)
 NAMES, EPOCHS, CYCLES = ("SGDR", "CLRS", "CMult", "RPL"), (3, 4, 7, 7), (1, 1, 1, 2, 2, 1, 2, 4, 1, 2, 4)
 
 
-def plan(regime: str | Regime, images: int = 160, full: int = 250, batch: int = 16, share: float = 1.0):
+def plan(regime: str | Regime, images: int = 160, full: int = 250, batch: int = 16, share: float = 1.0,
+         phases: tuple[Phase, ...] = PAPER, seed: int = 0):  # fmt: skip
     """The paper's 21 epochs of ten batches, where nothing else is asked for."""
     regime = parse(regime) if isinstance(regime, str) else regime
-    return make_plan(regime, first_steps(PAPER, images, full, batch, 0, share))
+    return make_plan(regime, first_steps(phases, images, full, batch, seed, share))
 
 
 def steps(blocks) -> list[tuple[Step, BatchSpec]]:
@@ -57,7 +58,9 @@ FIGURE_3 = {  # regime -> pixels of detail in SGDR, CLRS, CMult, RPL at 250 px a
 @pytest.mark.parametrize("regime", FIGURE_3)
 def test_sizes_and_views_of_the_phases(regime):
     """Blurred images are fed at full size; windows and blur end with RPL, which is at full size."""
-    assert {text.partition(":")[0] for text in FIGURE_3} == {*REGIMES}
+    assert {text.partition(":")[0] for text in FIGURE_3} == {
+        name for name, kind in REGIMES.items() if kind.__module__.endswith(".sizes")
+    }
     for full, expected in zip((250, 128), FIGURE_3[regime], strict=True):
         blocks, view = plan(regime, full=full), regime if regime in ("blurred", "cropped") else "resized"
         assert [block.step.phase.name for block in blocks] == [
@@ -88,10 +91,19 @@ def test_learning_rates_follow_the_cosine_of_each_cycle(regime):
     assert [found[at].progress for at in ((0, 0), (10, 5), (20, 9))] == pytest.approx([0, 0.5, 209 / 210])
 
 
+def test_from_scratch_the_rate_falls_once():
+    """One cosine over 40 epochs, whatever the phases; without it each phase has its own."""
+    found = [step.lr_factor for step, _ in steps(plan("gradual", phases=PROFILES["scratch"].phases(False)))]
+    assert (len(found), found[0], found == sorted(found, reverse=True)) == (400, 1, True)
+    assert found[200] == pytest.approx(0.5)
+    assert found[100] == pytest.approx(0.853553, abs=1e-6)
+
+
 @pytest.mark.parametrize(("images", "each"), [(160, 160), (175, 160), (33, 32), (10, 10), (16, 16)])
 def test_an_epoch_takes_as_many_images_as_fill_batches(images, each):
     """Fewer images than a batch are one smaller batch."""
-    assert all(images_of(plan(regime, images)) == [each] * 21 for regime in REGIMES)
+    scratch = PROFILES["paper"].phases(pretrained=False)
+    assert all(images_of(plan(regime, images, phases=scratch)) == [each] * 21 for regime in REGIMES)
 
 
 def test_a_share_of_the_batches():
@@ -133,7 +145,10 @@ def test_a_last_batch_may_be_smaller_and_a_single_image_is_left_out(images, each
         assert [step.seen for step, _ in steps(epoch)] == [sum(batches[:i]) for i in range(len(batches))]
 
 
-@pytest.mark.parametrize("regime", [*FIGURE_3, "ramp", "packed", "averaged"])
+OTHERS = ["decrement", "ramp", "progressive", "random_size", "pooled", "pooled:order=every", "pooled:order=blocks"]
+
+
+@pytest.mark.parametrize("regime", [*FIGURE_3, *OTHERS, "slope", "packed", "averaged"])
 def test_a_run_may_begin_anywhere(regime, own_regime):
     """What is shown follows from the step alone: an epoch that is begun in its middle goes on with the same specs."""
     for epoch in by_epoch(plan(regime, 176)):
@@ -147,11 +162,11 @@ class TestOwnRegime:
 
     def test_sizes_by_hand(self, own_regime):
         """From .5 at the first batch, in a straight line over the images of the run; a block for each step."""
-        blocks = plan("ramp:least=0.5")
+        blocks = plan("slope:least=0.5")
         found = {(step.epoch, step.batch): spec.size for step, spec in steps(blocks)}
         assert [found[moment] for moment in ((0, 0), (7, 0), (10, 5), (20, 9))] == [125, 167, 188, 249]
         assert list(found.values()) == sorted(found.values())
-        assert [block.steps for block in plan("ramp", full=2000)] == [1] * 210
+        assert [block.steps for block in plan("slope", full=2000)] == [1] * 210
 
     def test_batches_change_with_the_size(self, own_regime):
         """Each epoch shows as many images; the rate follows images, not batches."""
@@ -163,13 +178,13 @@ class TestOwnRegime:
         assert [(block.steps, block.spec.batch) for block in plan("packed", 176)[:2]] == [(5, 32), (1, 16)]
 
     def test_it_is_known_by_its_name_and_options(self, own_regime):
-        assert parse("ramp:least=0.25") == own_regime(0.25)
-        assert (own_regime(0.25).text, own_regime().text) == ("ramp:least=0.25", "ramp")
-        refused(lambda: parse("ramp:most=1"), "ramp:most=1", "most", "least")
-        assert REGIMES["ramp"] is own_regime
+        assert parse("slope:least=0.25") == own_regime(0.25)
+        assert (own_regime(0.25).text, own_regime().text) == ("slope:least=0.25", "slope")
+        refused(lambda: parse("slope:most=1"), "slope:most=1", "most", "least")
+        assert REGIMES["slope"] is own_regime
 
     def test_it_is_forgotten_when_the_test_ends(self):
-        assert "ramp" not in REGIMES
+        assert "slope" not in REGIMES
 
 
 WRITTEN = {text: text for text in (*REGIMES, "stepwise:switch=RPL", "short:share=0.861", "short:of=stepwise,share=0.5")}
@@ -197,6 +212,17 @@ WRONG = [
     ("short:share=1.1", ("at most 1",)),
     ("short:share=nan", ("at most 1",)),
     ("short:share=half", ("share='half'", "float")),
+    ("decrement:share=0", ("share=0", "at most 1")),
+    ("decrement:scale=1.5", ("scale=1.5", "at most 1")),
+    ("decrement:last=-1", ("last=-1", "0 or more")),
+    ("ramp:delay=0.9", ("delay=0.9", "finetune=0.2", "below 1")),
+    ("ramp:increment=0", ("increment=0", "1 or more")),
+    ("progressive:stages=1", ("stages=1", "2 or more")),
+    ("random_size:multiple=0", ("multiple=0", "1 or more")),
+    ("pooled:order=odd", ("order='odd'", "random, every, blocks")),
+    ("pooled:n=0", ("n=0", "1 or more")),
+    ("bounded_depth:nats=6", ("nats=6", "5.55")),
+    ("bounded_depth:equal=time", ("equal='time'", "flops, parameters")),
     ("odd:each=1.5", ("each='1.5'", "int")),
     ("odd:fast=1", ("fast='1'", "bool")),
 ]
@@ -227,9 +253,10 @@ def test_work_of_gradual_by_hand():
 
 RESIZED = [("no_increase", 0, 0, 0, 0), ("short", 0, 0, 0, 0), ("small", 1, 0, 0, 0), ("stepwise", 1, 0, 0, 0)]
 RESIZED += [("reversed", 0, 1, 1, 1), ("blurred", 1, 1, 1, 0), ("cropped", 3, 4, 7, 0), ("packed", 1, 0, 0, 0)]
+RESIZED += [("ramp", 1, 0, 0, 0), ("progressive", 1, 1, 1, 0), ("random_size", 0, 0, 0, 0), ("pooled", 0, 0, 0, 0)]
 
 
-@pytest.mark.parametrize(("regime", "expected"), [(name, n) for name, *n in [*RESIZED, ("ramp", 0, 0, 0, 0)]])
+@pytest.mark.parametrize(("regime", "expected"), [(name, n) for name, *n in [*RESIZED, ("slope", 0, 0, 0, 0)]])
 def test_the_set_is_resized_only_where_what_is_shown_changes(regime, expected, own_regime):
     """Windows are new in every epoch; where sizes change within an epoch each batch is made small by itself."""
     found = Counter({work.phase: work.n for work in work_of(plan(regime, 175), 175, 18) if work.kind == "resize"})
@@ -237,7 +264,7 @@ def test_the_set_is_resized_only_where_what_is_shown_changes(regime, expected, o
 
 
 def test_steps_of_a_ramp_take_their_images_from_the_largest(own_regime):
-    works = [work for work in work_of(plan("ramp", 175), 175, 18) if work.kind == "step"]
+    works = [work for work in work_of(plan("slope", 175), 175, 18) if work.kind == "step"]
     assert (sum(work.n for work in works), {work.stored for work in works}) == (210, {250})
     assert works[0].key == "step head 100 b16 stored=250"
 

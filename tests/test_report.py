@@ -18,7 +18,7 @@ from matplotlib.collections import LineCollection
 
 from entr_utils import regimes
 from entr_utils.report import figures, tables, words
-from entr_utils.results import claims, compare, record
+from entr_utils.results import claims, compare, record, studies
 from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES, Cell
 from entr_utils.util import UserError
 
@@ -86,7 +86,7 @@ def test_a_device_without_a_clock_borrows_one_and_the_table_names_it(tmp_path):
     assert {row["clock"] for row in rows(tables.environments(table))} == {by_hand.DEVICE}
 
 
-@pytest.mark.parametrize("regime", ["gradual", "short", "ramp", "ramp:least=0.5"])
+@pytest.mark.parametrize("regime", ["gradual", "short", "slope", "slope:least=0.5"])
 def test_the_first_screen_compares_whatever_ran(own_regime, regime):
     assert set(shown_of([by_hand.record(), by_hand.record(regime)])[0]["treatment"]) == {regime}
 
@@ -336,9 +336,9 @@ def test_the_look_of_the_papers_regimes_does_not_depend_on_others(own_regime):
 
 
 def test_the_schedule_shows_every_size_of_a_regime_that_a_test_registers(own_regime):
-    one = by_hand.record("ramp", n_train=200, profile="tiny")
+    one = by_hand.record("slope", n_train=200, profile="tiny")
     figure = figures.schedule([one], 200)
-    assert [axis.get_title(loc="left") for axis in figure.axes] == [*map(tables.label, PAPER_REGIMES), "ramp"]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [*map(tables.label, PAPER_REGIMES), "slope"]
     drawn = figure.axes[-1].get_children()
     segments = [segment for part in drawn if isinstance(part, LineCollection) for segment in part.get_segments()]
     assert {round(segment[0][1]) for segment in segments} == {one.size for one in one.work if one.kind == "step"}
@@ -442,12 +442,12 @@ def test_the_summary_can_be_drawn_of_any_part_of_the_records(loaded):
 
 
 def test_a_regime_that_a_test_registers_is_compared_and_drawn(own_regime, tmp_path):
-    compared, table = shown_of(by_hand.matrix(3, ("steel",), regimes=("no_increase", "ramp")), tmp_path)
+    compared, table = shown_of(by_hand.matrix(3, ("steel",), regimes=("no_increase", "slope")), tmp_path)
     (row,) = rows(tables.first_screen(compared, table))
-    assert row["regime"] == "ramp"
-    assert "Ramp" in words.answer(compared, [*table["record"]]).data
+    assert row["regime"] == "slope"
+    assert "Slope" in words.answer(compared, [*table["record"]]).data
     for figure in (figures.first_screen(compared), figures.over_time(table), figures.efficiencies(table)):
-        assert "ramp" in [text.get_text() for text in figure.legends[0].get_texts()]
+        assert "slope" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_time_by_phase_adds_up_to_the_clocks_total(tmp_path):
@@ -455,6 +455,68 @@ def test_time_by_phase_adds_up_to_the_clocks_total(tmp_path):
     bars: Any = figures.phases({GRADUAL: clocked, CONTROL: None}).axes[0].patches
     assert len(bars) == len(clocked.phases)
     assert sum(bar.get_width() for bar in bars) == pytest.approx(clocked.total / 60)
+
+
+METHODS = studies.STUDIES["methods_pretrained"]
+
+
+def of_methods(**fields) -> list[record.Record]:
+    """Three folds of bees: a method gains a point over the one before it, as `by_hand.matrix` has it."""
+    return by_hand.matrix(3, ("bees",), regimes=METHODS.regimes, profile="compact", **fields)
+
+
+def test_methods_are_listed_with_their_costs_and_claims(tmp_path):
+    """A row for each; other runs of the profile are left out."""
+    loaded = of_methods() + by_hand.matrix(2, ("bees",), regimes=("small",), profile="compact") + by_hand.matrix(1)
+    table = table_of(loaded, tmp_path)
+    shown = {row["method"]: row for row in rows(tables.methods(METHODS.name, table))}
+    assert [*shown] == [*map(tables.label, METHODS.regimes)]
+    assert {row["runs"] for row in shown.values()} == {"3"}
+    mean = table[(table["regime"] == "pooled")].mean(numeric_only=True)
+    row = shown["pooled"]
+    assert numbers(row["points against full size"])[0] == pytest.approx(6.0)  # the seventh of the list
+    assert float(row["T in minutes"]) == pytest.approx(mean["seconds_total"] / 60, abs=0.05)
+    assert float(row["with first use"]) > float(row["T in minutes"])
+    assert float(row["FLOPs"]) == pytest.approx(mean["flops_total"], rel=0.05)
+    assert row["its source reports"] == regimes.parse("pooled").claim
+    assert shown["no increase"]["points against full size"] == ""
+
+
+def test_what_pays_is_named_and_what_does_not_too(tmp_path):
+    text = words.what_pays(METHODS.name, table_of(of_methods(), tmp_path)).data
+    assert numbers(text)[:2] == [30, 100]
+    assert "decrement (share 0.9) was fastest" in text
+    helps, _, others = lines(words.what_pays(METHODS.name, table_of(of_methods(), tmp_path)))[-1].partition(";")
+    assert "pooled" in helps
+    assert "gradual" in others  # gains a point, with an interval that reaches below -1
+
+
+@pytest.mark.parametrize("study", ["methods_pretrained", "methods_scratch"])
+def test_nothing_is_said_of_methods_without_a_record(study):
+    for loaded in ([], [by_hand.record("pooled", dataset="bees", profile="compact")]):
+        text = words.what_pays(study, table_of(loaded)).data
+        assert numbers(text)[0] == (len(loaded) if study == METHODS.name else 0)
+        assert rows(tables.methods(study, table_of(loaded))) == [] or loaded
+        figures.first_screen(tables.side_by_side(study, table_of(loaded))[1]).canvas.draw()
+
+
+def test_shape_or_texture_is_counted_by_regime():
+    """Of 9 images of three classes all are decided by shape, where every guess is right."""
+    made = by_hand.record("gradual", carries="conflict", classes=3, n_val=9, accuracy=1.0, profile="mechanism")
+    named = tuple(f"class {i % 3}/conflict {i // 3:03d}" for i in range(9))
+    kept = made.predictions.model_copy(update={"image": named})
+    table = table_of([made.model_copy(update={"predictions": kept}), by_hand.record(profile="mechanism")])
+    (row,) = rows(tables.shapes(table))
+    assert [row[name] for name in ("regime", "by shape", "by texture", "by neither")] == ["gradual", "9", "0", "0"]
+    assert float(row["share of shape"]) == 1
+    assert rows(tables.shapes(table_of([]))) == []
+
+
+def test_entropies_and_their_bounds():
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, 3)
+    (row,) = rows(tables.entropies({"steel": SimpleNamespace(pixels=pixels, title="all values", labels=[0])}))
+    assert (row["nats"], row["bits"]) == ("5.55", "8.00")
+    assert (row["blocks by block_a_bit (ours)"], row["blocks by layer_a_bit (ours)"]) == ("8", "4")
 
 
 def cells(path: Path) -> list[dict]:
@@ -484,7 +546,7 @@ def test_sources_are_clean_and_cells_short_and_parameters_form_fields(path):
     assert "widgets" not in json.loads(text)["metadata"]
 
 
-@pytest.mark.parametrize("name", [*PAPER_DATASETS, "own_images", "summary"])
+@pytest.mark.parametrize("name", [*PAPER_DATASETS, "own_images", "methods", "summary"])
 def test_what_a_notebook_calls_in_the_report_is_there(name):
     for node in ast.walk(ast.parse(code_of(ROOT / "notebooks" / f"{name}.ipynb"))):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

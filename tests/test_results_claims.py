@@ -7,7 +7,7 @@ import pytest
 
 from entr_utils.data.catalog import DATASETS
 from entr_utils.results import claims, compare
-from entr_utils.settings import NETWORKS, PAPER_REGIMES
+from entr_utils.settings import PAPER_NETWORKS, PAPER_REGIMES
 
 SUPPORTED, CONTRADICTED, OPEN, OTHER = claims.SUPPORTED, claims.CONTRADICTED, claims.OPEN, claims.OTHER
 RISES, REGIME, NETWORK, ACCURATE = "As is higher", "with ResNet18", "no other network", "no increase has the best"
@@ -38,7 +38,7 @@ def three(dataset: str = "ucm", network: str = "resnet18", accuracies=(0.9, 0.9,
 
 
 FEW = {"n_val": 20, "n_train": 180}  # images
-everything = partial(by_hand.matrix, networks=NETWORKS, **FEW)
+everything = partial(by_hand.matrix, networks=PAPER_NETWORKS, **FEW)
 
 
 @pytest.mark.parametrize("loaded", [[], [by_hand.record()], everything(1)], ids=["none", "one", "the matrix once"])
@@ -74,7 +74,7 @@ def test_the_best_regime_of_a_network(verdicts):
 def test_the_best_network_needs_all_three(verdicts, accuracies, verdict):
     """Other networks take as long here, so that As follows accuracy; it is .8 with ResNet18."""
     loaded = three("ucm", accuracies=(0.8,) * 3)
-    for network, accuracy in zip(NETWORKS[1:], accuracies, strict=False):
+    for network, accuracy in zip(PAPER_NETWORKS[1:], accuracies, strict=False):
         loaded += three("ucm", network, (accuracy,) * 3)
     assert verdicts(loaded, f"ucm: {NETWORK}") == [verdict]
 
@@ -85,7 +85,7 @@ def test_the_best_network_needs_all_three(verdicts, accuracies, verdict):
 )
 def test_the_most_accurate_on_ucm_is_no_increase(verdicts, treated, verdict):
     loaded = []
-    for network, accuracy in zip(NETWORKS, treated, strict=False):
+    for network, accuracy in zip(PAPER_NETWORKS, treated, strict=False):
         loaded += three("ucm", network, (0.9, accuracy, accuracy - 0.01), n_val=200)
     assert verdicts(loaded, f"ucm: {ACCURATE}") == [verdict]
 
@@ -133,7 +133,7 @@ def test_a_figure_of_the_paper_needs_its_setting(verdicts, name, value):
 
 
 def test_the_best_cell_is_known_when_all_were_run(verdicts):
-    cells = [(network, regime) for network in NETWORKS for regime in PAPER_REGIMES]
+    cells = [(network, regime) for network in PAPER_NETWORKS for regime in PAPER_REGIMES]
     nine = [one for cell in cells for one in as_papers("ucm", *cell, [0.914] * 3)]
     assert verdicts(nine, "the best cell: accuracy before") == [SUPPORTED]
     assert verdicts(nine[:-2], "the best cell: accuracy before") == [OPEN]  # one fold of the ninth

@@ -15,7 +15,15 @@ SMALL = Study("x", "x", "compact", ("steel", "bees"), ("no_increase", "gradual")
 
 @pytest.mark.parametrize(
     ("name", "runs"),
-    [("paper", 3 * 3 * 3 * 10), ("compact", 3 * 4 * 10), ("controls", 5 * 5), ("mechanism", 3 * 7 * 5)],
+    [
+        ("paper", 3 * 3 * 3 * 10),
+        ("compact", 3 * 4 * 10),
+        ("controls", 5 * 5),
+        ("mechanism", 3 * 7 * 5),
+        ("conflict", 9 * 5),
+        ("methods_pretrained", 2 * 10 * 5),
+        ("methods_scratch", 16 * 10),
+    ],
 )
 def test_the_size_of_a_study(name, runs):
     found = cells(STUDIES[name])

@@ -82,14 +82,17 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(batches, whole, capsy
     assert (str(local(run)) in capsys.readouterr().out) == (begun > 0)
 
 
-@pytest.mark.parametrize(
-    ("regime", "batches"), [("cropped", 6), ("short", 4), ("packed", 5), ("ramp", 9), ("averaged", 14)]
-)
+GOES_ON = [("cropped", 6), ("short", 4), ("packed", 5), ("slope", 9), ("averaged", 14), ("decrement", 6), ("ramp", 10)]
+GOES_ON += [("progressive", 7), ("random_size", 9), ("pooled", 11), ("bounded_depth:nats=5.27,bound=layer_a_bit", 7)]
+
+
+@pytest.mark.parametrize(("regime", "batches"), GOES_ON)
 def test_every_kind_of_regime_goes_on(regime, batches, trained):
-    """Windows drawn anew, batches that change in size or number, hooks with a state."""
-    stop(tiny(regime), batches)
-    done = resume.about(local(tiny(regime)))["epoch"]
-    goes_on(tiny(regime), repeatable(trained(regime).record), done)
+    """Windows drawn anew, batches that change in size, number or mode, hooks with a state, another network."""
+    fields = {"network": "resnet34"} if "bound" in regime else {}
+    stop(tiny(regime, **fields), batches)
+    done = resume.about(local(tiny(regime, **fields)))["epoch"]
+    goes_on(tiny(regime, **fields), repeatable(trained(regime, **fields).record), done)
 
 
 def test_a_run_may_be_stopped_again_and_again(whole):
@@ -109,12 +112,13 @@ def test_epochs_that_are_skipped_leave_no_checkpoint(whole, monkeypatch):
     goes_on(tiny(), whole, 3)
 
 
-def test_frozen_layers_go_on_too(trained, checkpoint):
+@pytest.mark.parametrize("regime", ["gradual", "pooled"])
+def test_frozen_layers_go_on_too(regime, trained, checkpoint):
     """Stopped in CLRS, whose body is frozen, and in RPL, where all layers train."""
-    run = tiny(weights=str(checkpoint))
+    run = tiny(regime, weights=str(checkpoint))
     for batches in (6, 11):
         stop(run, batches)
-    goes_on(run, repeatable(trained("gradual", weights=str(checkpoint)).record), 1, 3)
+    goes_on(run, repeatable(trained(regime, weights=str(checkpoint)).record), 1, 3)
 
 
 def test_a_run_stopped_while_it_tests_goes_on_there(whole, monkeypatch):

@@ -53,7 +53,8 @@ def test_a_spec_is_frozen_and_takes_no_other_fields():
 
 
 PAPER = ((1, 1, 1), (2, 2), (1, 2, 4), (1, 2, 4))
-SHORTER = {"tiny": ((1,), (1,), (1,), (1,)), "quick": ((1,), (1,), (1,), (1, 2)), "mechanism": ((1,), (1,), (2,), (2,))}
+SHORTER = {"tiny": ((1,), (1,), (1,), (1,)), "mechanism": ((1,), (1,), (2,), (2,))}
+SHORTER |= {"scratch": ((8,), (8,), (12,), (12,))}
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -131,7 +132,7 @@ def test_the_smallest_size_is_the_profiles():
     ("profile", "expected"),
     [
         ("tiny", (40, 16, "none", "synthetic")),
-        ("quick", (80, 16, "none", "synthetic")),
+        ("quick", (80, 32, "demo", "synthetic")),
         ("mechanism", (64, 16, "none", "synthetic")),
         ("compact", (128, 64, "imagenet", "data")),
         ("paper", (250, 64, "imagenet", "data")),
@@ -177,3 +178,10 @@ def test_seeds(text, expected):
 @pytest.mark.parametrize("text", ["", " ", "0 x", "1.5", "-1", "0;1", "1e3", "9" * 11])
 def test_wrong_seeds(text):
     refused(lambda: seeds_of(text), f"seeds={text!r}", "whole numbers")
+
+
+def test_weights_that_a_network_does_not_have_are_refused_and_never_the_default():
+    assert Cell("steel", "resnet18", profile="quick").checked().weights == "none"
+    assert Cell("steel", "resnet18-narrow", profile="paper").checked().weights == "none"
+    for network, weights in (("resnet18", "demo"), ("resnet18-narrow", "imagenet")):
+        refused(Cell("steel", network, weights=weights).checked, f"weights={weights!r}", network)

@@ -342,8 +342,8 @@ def test_a_plan_is_plan_times_clock(kernel, monkeypatch, capsys):
 
 
 def test_help_lists_the_options_of_a_regime_that_a_user_has_just_written(own_regime, capsys):
-    assert make("REGIME=ramp", command="help") == 0
-    assert "ramp:least=0.4" in capsys.readouterr().out
+    assert make("REGIME=slope", command="help") == 0
+    assert "slope:least=0.4" in capsys.readouterr().out
 
 
 def test_the_clock_is_taken_for_a_profile_or_for_the_records(monkeypatch):

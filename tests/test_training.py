@@ -41,7 +41,12 @@ SIZES = {  # of the last batch of the four epochs, and in which of them the whol
     "short": ([40, 40, 40, 40], []),
     "blurred": ([40, 40, 40, 40], [0, 1, 2]),
     "cropped": ([16, 24, 32, 40], [0, 1, 2]),
-    "ramp": ([20, 27, 32, 38], []),  # 16 + 24 x 3/16, 7/16, 11/16, 15/16
+    "decrement": ([40, 20, 20, 40], [1]),
+    "ramp": ([20, 20, 32, 40], [0]),
+    "progressive": ([20, 27, 33, 40], [0, 1, 2]),
+    "random_size": ([32, 40, 32, 32], []),
+    "pooled": ([40, 40, 20, 40], []),
+    "slope": ([20, 27, 32, 38], []),  # 16 + 24 x 3/16, 7/16, 11/16, 15/16
     "packed": ([20, 20, 20, 40], [0]),
     "averaged": ([20, 20, 20, 20], [0]),
 }
@@ -109,7 +114,7 @@ def test_regimes_see_the_images_in_one_order():
     assert all(labels == whole for labels in seen.values())
 
 
-@pytest.mark.parametrize("regime", ["gradual", "no_increase"])
+@pytest.mark.parametrize("regime", ["gradual", "no_increase", "pooled", "progressive", "decrement"])
 def test_pretrained_layers_are_frozen_until_rpl(regime, trained, checkpoint):
     """Parameters and batch-norm statistics bit for bit, evaluation and warm-up in between; then the body learns."""
     one, scratch = trained(regime, weights=str(checkpoint)), trained(regime)
@@ -196,7 +201,7 @@ def random_states() -> tuple:
     return torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
 
 
-@pytest.mark.parametrize("regime", ["gradual", "ramp", "averaged"])
+@pytest.mark.parametrize("regime", ["gradual", "slope", "averaged", "pooled"])
 def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
     """A whole step of each kind, momentum included; weights, statistics, gradients and random states are as before."""
     run, taken, take_step = tiny(regime, weights=str(checkpoint)), [], step.take_step

@@ -25,7 +25,7 @@ from entr_utils.data.folder import check_classes, class_of
 from entr_utils.data.pixels import brightness, decode, header, is_deep, read_each, sha256_of
 from entr_utils.machine import device, free_memory
 from entr_utils.regimes.base import BatchSpec
-from entr_utils.settings import Cell
+from entr_utils.settings import CONFLICT, Cell
 from entr_utils.util import UserError, cache_folder, checksum, lock, temporary, write_json
 
 CHUNK = 256  # images copied or resized at once
@@ -86,11 +86,18 @@ def _load(cell: Cell, seen: str) -> Images:
 def _drawn(how: dict) -> Images:
     look, scale, classes, each = how["look"], how["scale"], how["classes"], how["per_class"]
     stem = f"synthetic{synthetic.VERSION}-{look}-{scale}-{classes}x{each}-{how['size']}"
-    pixels, _ = cached(stem, classes * each, how["size"], lambda room: np.copyto(room, synthetic.draw(**how)))
-    labels, named = np.repeat(np.arange(classes), each), [f"class {label:02d}" for label in range(classes)]
-    names = [f"{named[label]}/{i % each:03d}" for i, label in enumerate(labels)]
-    contents = hashlib.sha256(pixels.data).hexdigest()
-    return Images(pixels, labels, names, named, None, "formula", f"{look} drawn by formula", scale, False, contents)
+    parts = [how] if scale != CONFLICT else [how | {"scale": "both"}, how | {"seed": 1}]  # trained on, judged
+    labels = np.tile(np.repeat(np.arange(classes), each), len(parts))
+
+    def fill(room: np.ndarray) -> None:
+        np.concatenate([synthetic.draw(**one) for one in parts], out=room)
+
+    pixels, _ = cached(stem, len(labels), how["size"], fill)
+    named = [f"class {label:02d}" for label in range(classes)]
+    names = [f"{named[label]}/{'conflict ' * (i >= classes * each)}{i % each:03d}" for i, label in enumerate(labels)]
+    sides = [side for side in ("train", "test") for _ in range(classes * each)] if len(parts) > 1 else None
+    about = (None, "formula", f"{look} drawn by formula", scale, False, hashlib.sha256(pixels.data).hexdigest())
+    return Images(pixels, labels, names, named, *about, sides=sides)
 
 
 def _read(cell: Cell) -> Images:

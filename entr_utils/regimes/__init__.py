@@ -5,7 +5,7 @@ from pkgutil import iter_modules
 
 from entr_utils.regimes.base import REGIMES, Regime, parse, register
 
-for module in iter_modules(__path__):
-    import_module(f"{__name__}.{module.name}")
+for name in ("sizes", *(module.name for module in iter_modules(__path__))):  # the paper's first: looks follow the order
+    import_module(f"{__name__}.{name}")
 
 __all__ = ["REGIMES", "Regime", "parse", "register"]

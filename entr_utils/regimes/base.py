@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from entr_utils.settings import Phase
@@ -48,7 +49,7 @@ class Step:
 
     Attributes:
         phase: what trains and at which rate.
-        cycle: of the phase, from 0; it begins at epoch `begins` of the run and lasts `lasts` epochs.
+        cycle: of the phase, from 0; its cosine begins at epoch `begins` of the run and lasts `lasts` epochs.
         epoch, epochs: of the run, from 0, and how many there are.
         batch: of the epoch, from 0.
         seen, images: of the epoch: images before this batch, and in all.
@@ -101,9 +102,13 @@ class Regime:
     """What a run shows the network. Subclasses are frozen dataclasses; their fields are the regime's options.
 
     The docstring's first line is what people read of it. All hooks are on the clock.
+
+    Attributes:
+        claim: what its source reports of it, in the source's own setting.
     """
 
     name: ClassVar[str]
+    claim: ClassVar[str] = ""
     budget: Budget | None = None
 
     def spec(self, step: Step) -> BatchSpec:
@@ -173,6 +178,17 @@ def _typed(default: object, value: str) -> object:
             raise ValueError(value)
         return value == "True"
     return type(default)(value)  # type: ignore[call-arg]
+
+
+def chance(*of: object) -> Random:
+    """Random numbers that follow from `of` alone; on every machine the same, which Python promises of `random()`."""
+    return Random(" ".join(map(str, of)))
+
+
+def check_share(name: str, share: float) -> None:
+    """Raises ValueError where an option is no share above 0."""
+    if not 0 < share <= 1:
+        raise ValueError(f"{name}={share:g}: allowed: above 0, at most 1")
 
 
 def pixels(share: float, full: int) -> int:

@@ -53,7 +53,8 @@ def first_steps(
             for epoch in range(begins, begins + lasts):
                 each = share * whole
                 batches = math.floor((epoch + 1) * each + 0.5) - math.floor(epoch * each + 0.5)
-                found.append(Step(phase, cycle, begins, lasts, epoch, epochs, 0, 0, batches * batch, full, batch, seed))
+                cosine = (0, epochs) if phase.part else (begins, lasts)
+                found.append(Step(phase, cycle, *cosine, epoch, epochs, 0, 0, batches * batch, full, batch, seed))
     return found
 
 

@@ -27,7 +27,7 @@ from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES
 from entr_utils.util import UserError
 
 STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 90}
-MARKERS, DASHES = "o^sXDvPh<>*p", ("-", "--", "-.", ":", (0, (6, 2)), (0, (3, 1, 1, 1, 1, 1)))
+MARKERS, DASHES = "o^sXDvPh<>*pdH81234", ("-", "--", "-.", ":", (0, (6, 2)), (0, (3, 1, 1, 1, 1, 1)))
 GREY, TERA = 7, 1e12  # where grey is in the palette; FLOPs in a TFLOP
 MOST_CLASSES = 40  # of a confusion matrix that a page can show
 BARS = 3  # folds from which an interval is drawn: that of two is as large as the panel, and larger
@@ -182,7 +182,7 @@ def confusion(records: list[Record]) -> Figure:
 def panels(table: pd.DataFrame, height: float, **options) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """A figure with a panel for each dataset of a table, and the rows of each."""
     parts = [*table.groupby("dataset", sort=False)] if len(table) else [("no runs yet", table)]
-    figure, axes = new(1.3 + 2.9 * len(parts), height, len(parts), **options)
+    figure, axes = new(1.3 + max(5.8, 2.9 * len(parts)), height, len(parts), **options)
     for axis, (name, _) in zip(axes, parts, strict=True):
         axis.set_title(str(name), fontsize=11)
     return figure, [(axis, rows) for axis, (_, rows) in zip(axes, parts, strict=True)]
@@ -250,6 +250,7 @@ def efficiencies(table: pd.DataFrame) -> Figure:
 def mechanism(table: pd.DataFrame) -> Figure:
     """Figure 1, measured: accuracy over FLOPs by what carries the class of drawn images (above), means of all regimes
     with their ends as marks; below, the contrasts of the study in points, with 95% intervals."""
+    table = table[table["carries"].isin(DIALS)] if len(table) else table
     figure, axes = new(10, 7, len(DIALS), 2, sharex="row", sharey="row")
     found = studies.answers(studies.STUDIES["mechanism"], table)
     questions = [one.question for one in studies.STUDIES["mechanism"].contrasts]

@@ -10,9 +10,10 @@ from IPython.display import Markdown
 
 from entr_utils.data.catalog import DATASETS
 from entr_utils.regimes import REGIMES, parse
-from entr_utils.results import compare, record, studies, times
+from entr_utils.regimes.entropy import BOUNDS, entropy
+from entr_utils.results import compare, record, shape, studies, times
 from entr_utils.results.record import Record
-from entr_utils.settings import PAPER_DATASETS, PAPER_REGIMES, Cell
+from entr_utils.settings import CONFLICT, PAPER_DATASETS, PAPER_REGIMES, Cell
 
 PROFILES = ("compact", "paper", "quick")  # the summary opened by itself shows the first of these that has records
 MOST_CLASSES = 25  # rows of the table of classes
@@ -127,6 +128,61 @@ def contrasts(study: str, table: pd.DataFrame) -> Markdown:
         row += [label(points["control"]), points["n"], f"{found['T']['estimate']:.2f}"]
         rows.append([*row, f"{found['flops']['estimate']:.2f}", interval(points)])
     return markdown("question | dataset | network | detail | regime | against | folds | T | FLOPs | points", rows)
+
+
+def side_by_side(study: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of a table that are runs of a study, and each of its regimes compared with the control."""
+    asked = studies.STUDIES[study]
+    if len(table):
+        wanted = {"profile": [asked.profile], "dataset": asked.datasets, "network": asked.networks, "carries": [""]}
+        table = table[table["regime"].isin(asked.regimes)]
+        for column, values in wanted.items():
+            table = table[table[column].isin(values)]
+    others = [regime for regime in asked.regimes if regime != compare.CONTROL]
+    return table, studies.most(compare.compare(table, others))
+
+
+def methods(study: str, table: pd.DataFrame) -> Markdown:
+    """A row for each dataset and regime of a study: means over its runs, points against the control over its folds, and
+    what the regime's own source reports."""
+    runs, compared = side_by_side(study, table)
+    against = {
+        (rows["points"]["dataset"], rows["points"]["treatment"]): rows["points"] for rows in by_measure(compared)
+    }
+    header = "dataset | method | runs | accuracy | points against full size | loss ruled out | T in minutes | "
+    header += "with first use | FLOPs | parameters | peak memory | As | its source reports"
+    rows = []
+    for (dataset, regime), cell in runs.groupby(["dataset", "regime"], sort=False) if len(runs) else ():
+        mean, points = cell.mean(numeric_only=True), against.get((dataset, regime))
+        row = [dataset, label(regime), len(cell), f"{mean['accuracy_total']:.3f}", interval(points) if points else ""]
+        row += [f"{max(0, -points['low']):.1f}" if points and points["n"] > 1 else ""]
+        row += [_number(mean[name] / 60, 1) for name in ("seconds_total", "with_first_use")]
+        row += [f"{mean['flops_total']:.1e}", f"{mean['parameters'] / 1e6:.1f} M"]
+        row += [f"{mean['peak_memory'] / 2**30:.2f} GiB", _number(mean["efficiency_total"], 2), parse(regime).claim]
+        rows.append(row)
+    return markdown(header, rows)
+
+
+def shapes(table: pd.DataFrame) -> Markdown:
+    """A row a regime whose runs are judged in conflict: what decided, and the share of shape."""
+    runs = table[table["carries"] == CONFLICT] if len(table) else table
+    rows = []
+    for regime, cell in runs.groupby("regime", sort=False) if len(runs) else ():
+        by_shape, by_texture = shape.decided(cell["record"])
+        neither = sum(one.split.n_val for one in cell["record"]) - by_shape - by_texture
+        rows.append([label(regime), len(cell), by_shape, by_texture, neither, f"{shape.share(cell['record']):.2f}"])
+    return markdown("regime | runs | by shape | by texture | by neither | share of shape", rows)
+
+
+def entropies(images: dict) -> Markdown:
+    """A row a dataset: the entropy of its images (`data.store.Images`), and the bounds on depth that are ours."""
+    rows = []
+    for name, one in images.items():
+        nats = entropy(one.pixels)
+        bounds = [bound(nats) for bound in BOUNDS.values()]
+        rows.append([name, one.title, len(one.labels), f"{nats:.2f}", f"{nats / np.log(2):.2f}", *bounds])
+    ours = [f"blocks by {name} (ours)" for name in BOUNDS]
+    return markdown(" | ".join(["dataset", "what they are", "images", "nats", "bits", *ours]), rows)
 
 
 def outcome(table: pd.DataFrame) -> Markdown:

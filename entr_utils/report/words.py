@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from entr_utils.report.tables import by_measure, interval, label, span
+from entr_utils.report.tables import by_measure, interval, label, side_by_side, span
 from entr_utils.results.compare import CONTROL, FEW, MARGIN, primary
 from entr_utils.results.record import Record, Source
+from entr_utils.results.studies import STUDIES, progress
 from entr_utils.settings import PAPER_REGIMES, PROFILES, PROTOCOL
 from entr_utils.util import minutes
 
@@ -166,6 +167,34 @@ def verdict(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
     lines.append(f"The control reached {control:.1%}; always naming the largest class would reach {guess:.1%}.")
     key, regime = advice(compared, table)
     return listing([*lines, ADVICE[key].format(regime=label(regime), margin=MARGIN, folds=FOLDS)])
+
+
+def what_pays(study: str, table: pd.DataFrame) -> Markdown:
+    """Of the regimes of a study: how much has run, and for each dataset the fastest, the most accurate, and which are
+    shown to save time without losing MARGIN."""
+    runs, compared = side_by_side(study, table)
+    done, of = progress(STUDIES[study], runs.get("record", ()))
+    if compared.empty:
+        return Markdown(f"No record yet to compare: {done} of {of} runs are done (`make study STUDY={study}`).")
+    lines = [f"{done} of {of} runs are done."]
+    for dataset, part in compared.groupby("dataset", sort=False):
+        found = by_measure(part)
+        fastest, best = min(found, key=lambda one: one["T"]["estimate"]), max(found, key=_points)
+        pays = [one for one in found if one["T"]["high"] < 1 and one["points"]["low"] > -MARGIN]
+        for which, one in (("fastest", fastest), ("most accurate", best)):
+            took, points = one["T"], interval(one["points"])
+            lines.append(
+                f"{dataset}: {label(took['treatment'])} was {which}, x {took['estimate']:.2f} of the control's time, "
+                f"{points} points."
+            )
+        names = each(label(one["T"]["treatment"]) for one in pays) or "none"
+        others = each(label(one["T"]["treatment"]) for one in found if one not in pays) or "none"
+        lines.append(f"{dataset}: shown to save time and keep {MARGIN:g} point: {names}; not shown to: {others}.")
+    return listing(lines)
+
+
+def _points(rows: dict[str, dict]) -> float:
+    return rows["points"]["estimate"]
 
 
 def caveats(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:

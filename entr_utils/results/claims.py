@@ -21,13 +21,13 @@ import pandas as pd
 
 from entr_utils.data.catalog import DATASETS
 from entr_utils.results.compare import CONTROL, TOGETHER, compare, posterior, spread
-from entr_utils.settings import NETWORKS, PAPER_DATASETS, PAPER_REGIMES, PROFILES
+from entr_utils.settings import PAPER_NETWORKS, PAPER_DATASETS, PAPER_REGIMES, PROFILES
 
 Cell = tuple[str, str]  # network, regime
 SUPPORTED, CONTRADICTED, OPEN, OTHER = "supported", "contradicted", "not enough data", "other setting"
 NEAR = 2.0  # points: our mean's whole interval within so much of a figure of the paper supports it
 TREATMENTS = ("gradual", "stepwise")
-CELLS = tuple((network, regime) for network in NETWORKS for regime in PAPER_REGIMES)
+CELLS = tuple((network, regime) for network in PAPER_NETWORKS for regime in PAPER_REGIMES)
 PARTS = {"subtotal": "before re-training", "total": "after re-training"}
 MOST_EFFICIENT = {"steel": "stepwise", "ucm": "gradual", "bees": "gradual"}  # each with ResNet18
 CONTROL_BEST = {"ucm": (3, "all three networks"), "steel": (2, "most networks"), "bees": (1, "one network")}
@@ -89,7 +89,7 @@ def _largest(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 def _efficiency_rises(compared: pd.DataFrame, part: str) -> tuple[str, ...]:
     """As of both treatments above no increase in every dataset and network: 18 comparisons."""
-    wanted = len(PAPER_DATASETS) * len(NETWORKS) * len(TREATMENTS)
+    wanted = len(PAPER_DATASETS) * len(PAPER_NETWORKS) * len(TREATMENTS)
     found = compared[compared["measure"] == {"subtotal": "efficiency_subtotal", "total": "efficiency"}[part]]
     higher, up, below = (found["estimate"] > 1).sum(), (found["low"] > 1).sum(), found[found["high"] < 1]
     names = ", ".join(" ".join(cell) for cell in below[["dataset", "network", "treatment"]].to_numpy()) or "none"
@@ -124,14 +124,14 @@ def _control_most_accurate(compared: pd.DataFrame, dataset: str) -> tuple[str, .
     yes, no = sum((cell["high"] < 0).all() for cell in both), sum((cell["low"] > 0).any() for cell in cells)
     ours = f"by the means in {best} of {len(cells)}; by intervals: yes in {yes}, no in {no}"
     claim = f"{dataset}: no increase has the best accuracy in {words}"
-    return claim, f"{wanted} of {len(NETWORKS)}", ours, counted(yes, no, wanted, exactly=dataset == "bees")
+    return claim, f"{wanted} of {len(PAPER_NETWORKS)}", ours, counted(yes, no, wanted, exactly=dataset == "bees")
 
 
 def counted(yes: int, no: int, wanted: int, exactly: bool) -> str:
     """The verdict on at least (or exactly) `wanted` of three networks, of which `yes` and `no` are decided."""
-    if no > len(NETWORKS) - wanted or (exactly and yes > wanted):
+    if no > len(PAPER_NETWORKS) - wanted or (exactly and yes > wanted):
         return CONTRADICTED
-    return SUPPORTED if yes >= wanted and (not exactly or yes + no == len(NETWORKS)) else OPEN
+    return SUPPORTED if yes >= wanted and (not exactly or yes + no == len(PAPER_NETWORKS)) else OPEN
 
 
 def _accuracy(runs: pd.DataFrame, dataset: str, cell: Cell | None, part: str, figure: float) -> tuple[str, ...]:

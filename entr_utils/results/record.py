@@ -38,7 +38,7 @@ class Source(Row):
 
     kind: Literal["formula", "folder"]
     title: str
-    carries: Literal["", "both", "coarse", "fine"] = ""
+    carries: Literal["", "both", "coarse", "fine", "conflict"] = ""
     stand_in: bool = False
     contents: str
     classes: tuple[str, ...]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from entr_utils.results.compare import CONTROL, TOGETHER, compare
 from entr_utils.results.record import Record
-from entr_utils.settings import NETWORKS, PAPER_DATASETS, PAPER_REGIMES, PROFILES, PROTOCOL, Cell
+from entr_utils.settings import CONFLICT, DIALS, PAPER_DATASETS, PAPER_NETWORKS, PAPER_REGIMES, PROFILES, PROTOCOL, Cell
 
 
 class Contrast(NamedTuple):
@@ -42,6 +42,11 @@ class Study:
     arms: tuple[dict[str, str], ...] = ({},)
 
 
+def against_full(treatments: Iterable[str], question: str) -> tuple[Contrast, ...]:
+    """Each treatment against the control, with one question."""
+    return tuple(Contrast(one, CONTROL, question) for one in treatments)
+
+
 GROWING = (
     Contrast("gradual", CONTROL, "growing in strokes"),
     Contrast("stepwise", CONTROL, "growing at one stroke"),
@@ -61,13 +66,18 @@ COARSE_FIRST = (
 )
 SMALL = ("no_increase", "gradual", "small", "short", "reversed")
 APART = (*PAPER_REGIMES, "small", "reversed", "blurred", "cropped")
+METHODS = ("decrement", "decrement:share=0.9", "pooled", "ramp", "progressive", "random_size")
+# On UC Merced at 64 px: sizes that cost what gradual's cost, and the entropy of its images.
+FROM_SCRATCH = (*METHODS[:-1], "random_size:share=0.64,multiple=8", "bounded_depth:nats=4.8")
+CUT = {text: f"short:of={text}" for text in METHODS[:-1]}  # random_size costs what gradual costs, as short does
 CARRIES = {"synthetic-coarse": "coarse", "synthetic-fine": "fine", "synthetic": "both"}  # by `Cell.data`
-DRAWN = tuple({"data": data, "weights": "none"} for data in CARRIES)
+CARRIES |= {f"synthetic-{CONFLICT}": CONFLICT}
+DRAWN = tuple({"data": data, "weights": "none"} for data, carries in CARRIES.items() if carries in DIALS)
 TEN, FIVE = tuple(range(10)), tuple(range(5))
 STUDIES = {
     study.name: study
     for study in (
-        Study("paper", "the paper, 250 px", "paper", PAPER_DATASETS, PAPER_REGIMES, TEN, GROWING, NETWORKS),
+        Study("paper", "the paper, 250 px", "paper", PAPER_DATASETS, PAPER_REGIMES, TEN, GROWING, PAPER_NETWORKS),
         Study(
             "compact", "the paper, 128 px", "compact", PAPER_DATASETS, (*PAPER_REGIMES, "short"), TEN, GROWING + LESS
         ),
@@ -81,6 +91,38 @@ STUDIES = {
             FIVE,
             GROWING + COARSE_FIRST + LAST_SMALL,
             arms=DRAWN,
+        ),
+        Study(
+            "conflict",
+            "shape or texture",
+            "mechanism",
+            ("steel",),
+            (*APART, *METHODS[:2]),
+            FIVE,
+            against_full((*APART[1:], *METHODS[:2]), "by shape or by texture"),
+            arms=({"data": f"synthetic-{CONFLICT}", "weights": "none"},),
+        ),
+        Study(
+            "methods_pretrained",
+            "methods side by side, from weights",
+            "compact",
+            ("bees", "steel"),
+            (*PAPER_REGIMES, "short", *METHODS),
+            FIVE,
+            GROWING + LESS + against_full(METHODS, "another method"),
+        ),
+        Study(
+            "methods_scratch",
+            "methods side by side, from scratch",
+            "scratch",
+            ("ucm",),
+            (*PAPER_REGIMES, "short", *FROM_SCRATCH, *CUT.values()),
+            TEN,
+            GROWING
+            + LESS
+            + against_full(FROM_SCRATCH, "another method")
+            + tuple(Contrast(text, cut, "the method, or only doing less") for text, cut in CUT.items()),
+            ("resnet18-narrow",),
         ),
     )
 }

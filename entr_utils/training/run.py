@@ -240,7 +240,7 @@ def counter(network: str, regime: Regime) -> Callable[[BatchSpec, str], float]:
     """A function of (spec, what trains) to FLOPs of a batch, counted once for each size and mode."""
     kept: dict[tuple, float] = {}
     with torch.device("meta"):
-        model = networks.build(network, "none", CLASSES, "float32")
+        model = regime.prepare(networks.build(network, "none", CLASSES, "float32"), None)
 
     def each(spec: BatchSpec, trains: str) -> float:
         name = step.flops_name(spec, trains)

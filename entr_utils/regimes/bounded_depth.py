@@ -1,0 +1,133 @@
+"""A network no deeper than the images' entropy allows, and broader for it (after EBCLE, Gowdra et al., 2106.14190)."""
+
+import copy
+import math
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from entr_utils.regimes.base import BatchSpec, Regime, Step, register
+from entr_utils.regimes.entropy import BOUNDS, entropy
+from entr_utils.util import UserError
+
+if TYPE_CHECKING:
+    from entr_utils.networks import Network
+
+EQUAL = ("flops", "parameters")
+CLOSE = 0.05  # nats: the same images, decoded otherwise
+GRID, CHANNELS, WIDEST = 64, 4, 8  # steps of the factor on widths from 1 to 2; widths are multiples; largest factor
+
+
+@register
+@dataclass(frozen=True)
+class BoundedDepth(Regime):
+    """Full size, on a shallower, broader ResNet: its depth is bounded by the entropy of the images. From scratch only.
+
+    Gowdra et al. 2021 (EBCLE). The entropy is measured as their script does it (`entropy`), over all images, without
+    labels. **The bound is ours**: their formula, its rounding and their rule for widths are open. Every layer keeps a
+    block at least; blocks go from each layer in proportion, and all widths grow by one factor. A network within the
+    bound stays as it is.
+
+    Options:
+        nats: entropy of the images. A run that is given none, or one wrong by more than .05, is refused and names it.
+        bound: "block_a_bit", at most a residual block for each bit of entropy; "layer_a_bit", half of that.
+        equal: what the new network has as much of as the old one, "flops" or "parameters".
+    """
+
+    claim = "CIFAR, STL-10, MNIST, ImageNet32: 25 to 79% less training time, as accurate or more"
+    nats: float = 0.0
+    bound: str = "block_a_bit"
+    equal: str = "flops"
+
+    def __post_init__(self) -> None:
+        if self.bound not in BOUNDS or self.equal not in EQUAL:
+            allowed = f"{', '.join(BOUNDS)}; {', '.join(EQUAL)}"
+            raise ValueError(f"bound={self.bound!r}, equal={self.equal!r}: allowed: {allowed}")
+        if not 0 <= self.nats <= math.log(256):
+            raise ValueError(f"nats={self.nats:g}: allowed: 0 to {math.log(256):.2f}, what a byte can hold")
+
+    @property
+    def blocks(self) -> int:
+        """Residual blocks at most."""
+        return BOUNDS[self.bound](self.nats)
+
+    def spec(self, step: Step) -> BatchSpec:
+        """Raises UserError where a body is frozen: no pretrained weights fit the network."""
+        if step.phase.trains == "head":
+            raise UserError(f"regime={self.text!r}: no pretrained weights fit its network; allowed: weights=none")
+        return replace(step.at(1.0), mode=f"blocks={self.blocks} equal={self.equal}")
+
+    def prepare(self, network: "Network", images: Any) -> "Network":
+        """Raises UserError where the entropy of the images is another than the one named."""
+        measured = round(entropy(images.pixels), 2) if images else self.nats
+        if abs(measured - self.nats) > CLOSE or not self.nats:
+            wanted = replace(self, nats=measured).text if images else f"{self.name}:nats=..., which a run names"
+            raise UserError(f"regime={self.text!r}: these images have another entropy; name it {wanted}")
+        return bounded(network, self.blocks, self.equal)
+
+
+def kept_blocks(has: list[int], most: int) -> list[int]:
+    """How many of its blocks each layer keeps: `most` in all, one at least, in proportion, earlier layers first."""
+    kept = [1] * len(has)
+    while sum(kept) < min(most, sum(has)):
+        kept[min(range(len(has)), key=lambda i: kept[i] / has[i])] += 1
+    return kept
+
+
+def bounded(network: "Network", most: int, equal: str) -> "Network":
+    """A network with `most` residual blocks, or itself; so broad that FLOPs or parameters come nearest to its own."""
+    from torch import nn
+
+    old = copy.deepcopy(network).to("meta")
+    layers = [part for part in old.body if isinstance(part, nn.Sequential)]
+    has = [len(layer) for layer in layers]
+    kept = kept_blocks(has, most)
+    if kept == has:
+        return network
+    goal, device = _cost(old, equal), next(network.parameters()).device
+    for layer, number in zip(layers, kept, strict=True):
+        del layer[number:]
+    found = range(GRID, WIDEST * GRID)
+    at = bisect_left(found, goal, key=lambda i: _cost(_broader(old, i / GRID, "meta"), equal))
+    near = {i: _cost(_broader(old, i / GRID, "meta"), equal) for i in (found[max(0, at - 1)], found[at])}
+    return _broader(old, min(near, key=lambda i: abs(near[i] - goal)) / GRID, device)
+
+
+def _broader(network: "Network", factor: float, device: object) -> "Network":
+    """A fresh network with as many blocks, all widths times a factor; initial values are torchvision's."""
+    import torch
+    from torch import nn
+
+    from entr_utils import networks
+
+    def wide(channels: int) -> int:
+        return channels if channels == 3 else max(CHANNELS, round(channels * factor / CHANNELS) * CHANNELS)
+
+    body = copy.deepcopy(network.body)
+    with torch.device(device):  # type: ignore[call-overload]
+        for name, part in [*body.named_modules()]:
+            if isinstance(part, nn.Conv2d):
+                shape = (part.kernel_size, part.stride, part.padding)
+                new: nn.Module = nn.Conv2d(wide(part.in_channels), wide(part.out_channels), *shape, bias=False)  # type: ignore[arg-type]
+                nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+            elif isinstance(part, nn.BatchNorm2d):
+                new = nn.BatchNorm2d(wide(part.num_features))
+            else:
+                continue
+            parent, _, child = name.rpartition(".")
+            setattr(body.get_submodule(parent), child, new)
+        inner, last = (part for part in network.head if isinstance(part, nn.Linear))
+        head = networks.make_head(wide(inner.in_features // 2), last.out_features)
+    return networks.Network(body, head, network.dtype).to(memory_format=torch.channels_last)
+
+
+def _cost(network: "Network", equal: str) -> float:
+    """Parameters, or FLOPs of an image forward; their ratios hardly depend on its size, which is 224 px."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if equal == "parameters":
+        return sum(value.numel() for value in network.parameters())
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 3, 224, 224, device="meta"))
+    return counter.get_total_flops()
