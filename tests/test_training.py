@@ -5,6 +5,7 @@ import json
 import random
 import re
 import threading
+import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -429,6 +430,23 @@ def test_a_run_in_another_precision_is_nearly_the_same(trained):
 def test_images_kept_on_disk_train_as_those_in_memory(trained, monkeypatch):
     monkeypatch.setattr(store, "free_memory", lambda place: 0)
     assert repeatable(loop.train(tiny())) == repeatable(trained("gradual").record)
+
+
+def test_a_set_that_comes_split_is_trained_and_judged_as_it_comes(tmp_path):
+    """The record says so, and of what range images of more than 8 bits are."""
+    photos(tmp_path / "mine" / "train", ("heath", "lake"), 12)
+    photos(tmp_path / "mine" / "val", ("heath", "lake", "wood"), 3)
+    for path in (tmp_path / "mine" / "val").rglob("*.png"):
+        grey = np.random.default_rng(zlib.crc32(str(path.name + path.parent.name).encode())).integers(0, 4000, (40, 40))
+        Image.fromarray(grey.astype(np.uint16)).save(path)
+    (run,) = prepare(Cell("own", data=str(tmp_path / "mine"), profile="tiny", batch=8, precision="float32", seeds=(5,)))
+    record = loop.train(run)
+    assert (record.split.by, record.split.n_train, record.split.n_val) == ("official", 24, 6)
+    assert {name.split("/")[1] for name in record.predictions.image} == {"val"}
+    assert record.source.classes == ("heath", "lake")
+    assert record.source.brightness == pytest.approx((0, 4000), abs=80)
+    assert "val" in record.source.left_out
+    assert run.finished() == record
 
 
 def test_own_images_are_run_in_all_regimes(tmp_path):
