@@ -1,7 +1,7 @@
 # Every command a user needs; `make help` lists them. Each makes its own environment first where there is none.
 SHELL := /bin/bash
-NAMES := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS PRECISION BATCH LR CHECKPOINT_DIR RESULTS \
-         STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON
+NAMES := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS CLASSES PRECISION BATCH LR CHECKPOINT_DIR \
+         RESULTS IMAGES STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON
 
 # Values reach the commands through the environment, as they were typed: never expanded, never part of what a shell reads.
 $(foreach name,$(NAMES),$(if $(filter-out undefined,$(origin $(name))),\
@@ -19,10 +19,13 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper plan summary render clock study bench faults again test test-bench lint demo-weights badges clean help
+.PHONY: all look paper plan summary render clock study bench faults again test test-bench lint demo-weights badges clean help
 
 all: $(READY) ## make the notebooks of PROFILE (quick) that are missing, train what they need, draw the summary
 	@$(PY) -m entr_utils.cli all --make
+
+look: $(READY) ## what would be taken of a folder of images, in seconds: IMAGES=folder CLASSES=inner
+	@$(PY) -m entr_utils.cli look --make
 
 paper: $(READY) ## the paper's full matrix on real images: make all PROFILE=paper
 	@$(PY) -m entr_utils.cli paper --make
@@ -88,11 +91,13 @@ endif
 #: WEIGHTS    imagenet, none, or a checkpoint's path
 #: DATA       folder that holds <dataset>/<class>/ (data), or synthetic
 #: GROUPS     CSV file (file, group) of images to keep on one side of the split, none, known, known-by-image
+#: CLASSES    inner: the classes are the folders in the top folders (2023/cat, 2024/cat)
 #: PRECISION  float32, bfloat16 or float16 (CUDA); the fastest that the hardware really has where none is named
 #: BATCH      images a step
 #: LR         learning rate of the head
 #: CHECKPOINT_DIR  where runs keep what they go on from, such as a mounted drive (beside the record)
 #: RESULTS    where records and notebooks go (results)
+#: IMAGES     of look: a folder with one sub-folder a class, or an archive of one
 #: STUDY      paper compact controls mechanism conflict methods_pretrained methods_scratch
 #: RECORD     a record's file
 #: REGIME     a regime's name

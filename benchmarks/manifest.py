@@ -13,7 +13,7 @@ from pathlib import Path
 
 from entr_utils import cli
 from entr_utils.data import catalog
-from entr_utils.data.folder import list_folder, name_of
+from entr_utils.data.folder import look_at
 from entr_utils.settings import PAPER_DATASETS
 from entr_utils.util import UserError, track, write_whole
 
@@ -36,8 +36,8 @@ def command(words: Sequence[str]) -> int:
         raise UserError("DATA and WEIGHTS are needed: DATA=folder WEIGHTS=path")
     folder = Path(given.get("RESULTS", "results")) / "manifests"
     for name in PAPER_DATASETS:
-        images = list_folder(catalog.class_folder(name, given["DATA"]))[0]
-        write(folder / f"{name}.csv", track([(name_of(path), path) for path in images], name))
+        images = look_at(catalog.class_folder(name, given["DATA"])).files
+        write(folder / f"{name}.csv", track([*images.items()], name))
     weights = Path(given["WEIGHTS"])
     write(folder / "weights.csv", [(weights.name, weights)])
     print(f"read {folder}/")

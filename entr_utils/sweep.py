@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entr_utils.notebook import ROOT, Refused, execute, first_picture, keys_shown
+from entr_utils.notebook import GOES_ON, ROOT, Refused, execute, first_picture, keys_shown
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import check_sizes, first_steps, make_plan
 from entr_utils.results import record
@@ -156,7 +156,7 @@ def _fetch(cell: Cell) -> None:
     from entr_utils.data import catalog, store
     from entr_utils.data.download import download_ucm
 
-    state, line = catalog.status(cell.dataset, cell.data)
+    state, line = catalog.status(cell.dataset, cell.data, cell.classes)
     if state == "missing":
         raise Missing(line.partition(": ")[2])
     print(f"  {line}", flush=True)
@@ -203,7 +203,7 @@ def _make(task: Task, progress: Callable[[float], None]) -> int:
     try:
         execute(NOTEBOOKS / f"{cell.dataset}.ipynb", given, task.output, keys, progress=progress)
         if lost := task.missing():
-            raise RuntimeError(f"the notebook ended without the record of seed {lost[0].spec.seed}")
+            raise RuntimeError(f"the record of seed {lost[0].spec.seed} is not in its place; {GOES_ON}")
     except KeyboardInterrupt:
         print(f"  {cell.name}: stopped; {_place(task)}")
         raise

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import psutil
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+DRIVE = Path("/content/drive")  # where Colab mounts a Google Drive
 CHANNEL = "ENTR_PROGRESS"  # names a file: a process that has it writes the share done there and shows nothing
 QUIET_SECONDS = 5.0  # what is over sooner shows no progress
 
@@ -71,6 +73,32 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ENTR_CACHE") or platformdirs.user_cache_dir("entr_utils"))
 
 
+def where(path: str) -> Path:
+    """A path as a person typed it: from this folder or, where nothing is there, from that in which a notebook began:
+    the first cell goes into the repository."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    begun, given = Path(shell.user_ns.get("_dh", ["."])[0] if shell else "."), Path(os.path.expanduser(path))
+    return begun / given if not os.path.exists(given) and os.path.exists(begun / given) else given
+
+
+def on_drive(path: str | Path) -> bool:
+    """Whether a path, links followed, is below DRIVE, which may not be mounted."""
+    return Path(os.path.realpath(os.path.expanduser(path))).is_relative_to(DRIVE)
+
+
+def file_system(folder: Path) -> int | None:
+    """The device number of a folder, None where there is no such folder."""
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return None
+
+
+def is_away(number: int | None) -> bool:
+    """Whether a file system is another than this machine's, such as a mounted drive."""
+    return number not in (None, file_system(Path.home()), file_system(Path.cwd()))
+
+
 def temporary(path: Path) -> Path:
     """A name beside `path` for what is not whole yet; it carries host and process, see `remove_leftovers`."""
     return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
@@ -112,6 +140,37 @@ def write_json(value: object, path: Path) -> None:
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
+def keep_json(value: object, path: Path, begun: int | None) -> None:
+    """Write a JSON file whole where it belongs or, where that cannot be, into the cache: `bring_back` puts it in place.
+
+    Args:
+        begun: the file system that was there before: a drive that was unmounted leaves an empty folder.
+    Raises UserError where the cache cannot be written either.
+    """
+    try:
+        if file_system(path.parent) != begun:
+            raise UserError(f"{path}: cannot be written (what was mounted there is gone)")
+        write_json(value, path)
+    except UserError as error:
+        write_json(value, waits := _waits(path, is_away(begun)))
+        print(f"{error}; it waits as {waits}, and the next command puts it in place", flush=True)
+
+
+def bring_back(path: Path) -> None:
+    """Put in place what waits for it. Raises UserError where it cannot be written there."""
+    for away in (True, False):
+        if (waits := _waits(path, away)).exists() and not path.exists():
+            write_whole(path, waits.read_bytes())
+            print(f"  {path}: put in place")
+            if not away or is_away(file_system(path.parent)):  # else a drive may come back without it
+                waits.unlink()
+
+
+def _waits(path: Path, away: bool) -> Path:
+    place = "drive" if away else "disk"
+    return cache_folder() / "waiting" / f"{place}-{checksum(str(path.parent.absolute()))[:8]}-{path.name}"
+
+
 def read_json(path: Path) -> dict:
     """The object in a JSON file. Raises Damaged naming the file, UserError where it cannot be read."""
     try:
@@ -146,7 +205,8 @@ def lock(path: Path, waiting: str = "") -> Iterator[bool]:
     try:
         yield True
     finally:
-        held.release()
+        with contextlib.suppress(OSError):  # a drive that is gone has no locks
+            held.release()
 
 
 def minutes(seconds: float) -> str:
@@ -164,7 +224,7 @@ class Progress:
     """
 
     def __init__(self, text: str) -> None:
-        bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}"
+        bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}{bar:0}"  # tqdm cuts what has a bar
         self.channel = os.environ.get(CHANNEL)
         self.bar = tqdm(
             total=1.0, desc=text, bar_format=bar, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True,

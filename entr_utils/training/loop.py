@@ -22,7 +22,7 @@ from entr_utils.results import record
 from entr_utils.training import clock, export, resume, step
 from entr_utils.training.books import Books, Diverged
 from entr_utils.training.run import Run
-from entr_utils.util import Stopped, UserError, cache_folder, checksum, lock
+from entr_utils.util import Stopped, UserError, cache_folder, checksum, file_system, keep_json, lock
 
 
 class Shown(nn.Module):
@@ -113,9 +113,10 @@ def make_learner(network: nn.Module, batches: step.Batches, callbacks: list[Call
 def train(run: Run, keep: str = "") -> record.Record:
     """Train, evaluate and record one run; one that was stopped goes on, one that is done is read.
 
-    A GPU is held while it trains; on a CPU runs may share. `keep` names a folder for the trained network of the cell's
-    first seed (`export`). Raises UserError where the loss is not a number or a batch does not fit the memory; then
-    nothing is written. Raises Stopped on an interrupt.
+    A GPU is held while it trains; on a CPU runs may share. A record that cannot be written waits in the cache, and the
+    next command puts it in place. `keep` names a folder for the trained network of the cell's first seed (`export`).
+    Raises UserError where the loss is not a number or a batch does not fit the memory; then nothing is written. Raises
+    Stopped on an interrupt.
     """
     name, device = run.path.stem, machine.device_id()
     with lock(run.path.parent / ".locks" / name, f"waiting: another process makes {name}"):
@@ -132,7 +133,7 @@ def train(run: Run, keep: str = "") -> record.Record:
 
 
 def _train(run: Run, keep: str) -> record.Record:
-    checkpoints = resume.Store(run)
+    checkpoints, begun = resume.Store(run), file_system(run.path.parent)
     state = checkpoints.newest()
     books, flops = set_up(run)
     torch.manual_seed(run.spec.seed)  # the same augmentation and dropout for every regime
@@ -155,7 +156,7 @@ def _train(run: Run, keep: str) -> record.Record:
         raise follow.refusal
     books.test(books.batches.augment)
     made = _record(run, books, flops)
-    record.write(made, run.path)
+    keep_json(made.model_dump(mode="json"), run.path, begun)
     checkpoints.remove()
     if keep:
         print(f"kept {export.keep(books.network, run, keep)}")
