@@ -1,7 +1,7 @@
 # Every command a user needs; `make help` lists them. Each makes its own environment first where there is none.
 SHELL := /bin/bash
-NAMES := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS PRECISION BATCH LR CHECKPOINT_DIR RESULTS \
-         STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON GPUS JOBS ON PARTITION TIME
+NAMES := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS CLASSES PRECISION BATCH LR CHECKPOINT_DIR \
+         RESULTS IMAGES STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON GPUS JOBS ON PARTITION TIME
 
 # Values reach the commands through the environment, as they were typed: never expanded, never part of what a shell reads.
 $(foreach name,$(NAMES),$(if $(filter-out undefined,$(origin $(name))),\
@@ -19,10 +19,13 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all paper plan summary render clock study bench faults again test test-bench lint demo-weights badges clean help
+.PHONY: all look paper plan summary render clock study bench faults again test test-bench test-slurm lint demo-weights badges clean help
 
 all: $(READY) ## make the notebooks of PROFILE (quick) that are missing, train what they need, draw the summary
 	@$(PY) -m entr_utils.cli all --make
+
+look: $(READY) ## what would be taken of a folder of images, in seconds: IMAGES=folder CLASSES=inner
+	@$(PY) -m entr_utils.cli look --make
 
 paper: $(READY) ## the paper's full matrix on real images: make all PROFILE=paper
 	@$(PY) -m entr_utils.cli paper --make
@@ -32,6 +35,9 @@ plan: $(READY) ## what that would take on this machine; nothing is trained, no i
 
 summary: $(READY) ## draw the summary of a profile (paper) again from the records there are
 	@$(PY) -m entr_utils.cli summary --make
+
+status: $(READY) ## which notebooks of PROFILE (paper) are done, running, lost (with ON=slurm) or missing
+	@$(PY) -m entr_utils.cli status --make
 
 render: $(READY) ## draw the notebooks of finished runs again, without training
 	@$(PY) -m entr_utils.cli render --make
@@ -56,6 +62,9 @@ test: $(READY) ## run the tests, three at a time: on two cores some wait for oth
 
 test-bench: $(READY) ## run the tests of bench and faults
 	@$(PY) -m pytest -q -n 3 --dist worksteal benchmarks/tests
+
+test-slurm: $(READY) ## run the tests of ON=slurm on a Slurm of their own, as root (minutes)
+	@bash tests/slurm/cluster.sh check && $(PY) -m pytest -q tests/slurm
 
 lint: $(READY) ## check style, types and which room may import which
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) -c "import importlinter.cli as cli; cli.lint_imports_command()"
@@ -88,6 +97,7 @@ endif
 #: WEIGHTS    imagenet, none, or a checkpoint's path
 #: DATA       folder that holds <dataset>/<class>/ (data), or synthetic
 #: GROUPS     CSV file (file, group) of images to keep on one side of the split, none, known, known-by-image
+#: CLASSES    inner: the classes are the folders in the top folders (2023/cat, 2024/cat)
 #: PRECISION  float32, bfloat16 or float16 (CUDA); the fastest that the hardware really has where none is named
 #: BATCH      images a step
 #: LR         learning rate of the head
@@ -98,6 +108,7 @@ endif
 #: ON         slurm: as jobs of a cluster; returns when they are submitted
 #: PARTITION  of the cluster
 #: TIME       minutes after which a job is stopped and goes on in another (60)
+#: IMAGES     of look: a folder with one sub-folder a class, or an archive of one
 #: STUDY      paper compact controls mechanism conflict methods_pretrained methods_scratch
 #: RECORD     a record's file
 #: REGIME     a regime's name

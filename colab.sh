@@ -16,3 +16,4 @@ print(*(package for module, package in (needed | tests if sys.argv[1:] else need
 PYTHON
 )
 [ -z "$missing" ] || python3 -m pip install --quiet --no-deps $missing
+[ -n "$*" ] || echo ready

@@ -73,9 +73,9 @@ WHOLE_LAKE = TABLE + b"".join(b"lake/%d.png,1\n" % i for i in range(1, 4))
 
 
 FOLDERS = [
-    Case("an empty folder", FATAL, "0 classes", only({})),
-    Case("no sub-folders", FATAL, "0 classes", only({"photos/0.png": None, "photos/1.png": None})),
-    Case("one class", FATAL, "1 classes", only({"photos/lake/0.png": None, "photos/lake/1.png": None})),
+    Case("an empty folder", FATAL, "0 class folders", only({})),
+    Case("no sub-folders", FATAL, "0 class folders", only({"photos/0.png": None, "photos/1.png": None})),
+    Case("one class", FATAL, "1 class folders", only({"photos/lake/0.png": None, "photos/lake/1.png": None})),
     Case("a class with 1 image", FATAL, "pond", pond(None)),
     Case("a class with 1 readable image", FATAL, "pond/1.png (an empty file)", pond(None, b"")),
     Case("a class without a readable image", FATAL, "pond/0.png (an empty file)", pond(b"", b"words")),
@@ -86,7 +86,7 @@ FOLDERS = [
     Case("hidden files, Thumbs.db, .DS_Store", READ, "lake; wood", HIDDEN),
     Case("a PDF", LEFT_OUT, "lake/x.pdf: ", lake("x.pdf", b"%PDF-1.7")),
     Case("an image in no class folder", LEFT_OUT, "x.png: ", also({"photos/x.png": b""})),
-    Case("a folder in a class folder", LEFT_OUT, "lake/x.jpg: ", lake("x.jpg/0.png", b"")),
+    Case("a folder in a class folder: read", LEFT_OUT, "lake/x.jpg/0.png: an empty", lake("x.jpg/0.png", b"")),
     Case("a class folder without images", LEFT_OUT, "pond: ", also({"photos/pond": Path.mkdir})),
     Case("a zero-byte JPEG", LEFT_OUT, "lake/x.jpg: an empty file", lake("x.jpg", b"")),
     Case("a truncated JPEG", LEFT_OUT, "lake/x.jpg: image file is truncated", lake("x.jpg", half)),
@@ -103,5 +103,5 @@ FOLDERS = [
     Case("a groups file with other columns", FATAL, "columns", groups(b"image,sample\nlake/0.png,1\n")),
     Case("an empty groups file", FATAL, "columns", groups(b"")),
     Case("a groups file that is not UTF-8", FATAL, "UTF-8", groups(TABLE + b"lake/\xff.png,1\n")),
-    Case("groups that allow no split", FATAL, "groups=none", groups(WHOLE_LAKE)),
+    Case("groups that allow no split", FATAL, "GROUPS=none", groups(WHOLE_LAKE)),
 ]

@@ -238,7 +238,7 @@ def page(known: dict) -> str:
         markdown(f"part | undisturbed runs | {' | '.join(WHERE)}", places),
         markdown("bad input | what happens | message | as it should", fed),
     )
-    return "\n\n".join([HEAD, *(table.data for table in tables)]) + "\n"
+    return "\n\n".join([HEAD, *(table.data for table in tables), Path(__file__).with_name("kinds.md").read_text()])
 
 
 if __name__ == "__main__":

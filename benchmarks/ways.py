@@ -23,7 +23,8 @@ from benchmarks import loops
 from entr_utils import machine
 from entr_utils.data import store
 from entr_utils.data.augment import IMAGENET_MEAN, IMAGENET_STD
-from entr_utils.data.folder import decode, list_folder, name_of
+from entr_utils.data.folder import class_of, look_at
+from entr_utils.data.pixels import decode
 from entr_utils.settings import DROPOUT
 from entr_utils.training import step
 from entr_utils.training.books import Seconds
@@ -42,10 +43,10 @@ class Ours:
 
     @staticmethod
     def _decoded(folder: Path, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        paths = {name_of(path): path for path in list_folder(folder)[0]}
+        paths = look_at(folder).files
         pixels = np.empty((len(paths), size, size, 3), np.uint8)
         decode(paths, pixels)
-        labels = np.unique([path.parent.name for path in paths.values()], return_inverse=True)[1]
+        labels = np.unique([*map(class_of, paths)], return_inverse=True)[1]
         return store.place(pixels, np.arange(len(pixels))), torch.from_numpy(labels).to(machine.device())
 
     def train(self, epochs: int, lr: float, *callbacks: Callback) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from entr_utils import fan, sweep
+from entr_utils.data import look
 from entr_utils.data.catalog import DATASETS
 from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
@@ -26,7 +27,14 @@ from entr_utils.util import UserError, cache_folder
 
 Given = dict[str, str]
 PLACES: Mapping[str, type] = dict.fromkeys(("WEIGHTS", "DATA", "PRECISION", "CHECKPOINT_DIR", "RESULTS"), str)
-FIELDS: Mapping[str, type] = {**PLACES, "GROUPS": str, "SIZE": int, "BATCH": int, "LR": float}  # of a `Cell`
+FIELDS: Mapping[str, type] = {
+    **PLACES,
+    "GROUPS": str,
+    "CLASSES": str,
+    "SIZE": int,
+    "BATCH": int,
+    "LR": float,
+}  # of a `Cell`
 MATRIX = ("PROFILE", "DATASETS", "NETWORKS", "REGIMES", "SEEDS", *FIELDS)
 HOW = ("GPUS", "JOBS", "ON", "PARTITION", "TIME")
 COLAB = "https://colab.research.google.com"
@@ -88,11 +96,22 @@ def _make(asked: tuple[list[Cell], str], given: Given) -> int:
     return slurm.submit(*asked, slurm.Options(given.get("PARTITION", ""), time, jobs, given.get("GPUS", "1") != "0"))
 
 
+def _status(given: Given) -> int:
+    from entr_utils import slurm
+
+    return slurm.status(*matrix(given, "paper"))
+
+
 def _clock(given: Given) -> None:
     from entr_utils.training.clocks import take_for
 
     cells = matrix(given)[0] if "PROFILE" in given else []
     take_for(cells, given.get("RESULTS", "results"), again=given.get("AGAIN", "0") != "0")
+
+
+def _look(given: Given) -> None:
+    for line in look.lines(*(given.get(name, "") for name in ("IMAGES", "CLASSES", "GROUPS"))):
+        print(line, flush=True)
 
 
 def again(given: Given) -> None:
@@ -154,9 +173,11 @@ COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
     "plan": (lambda given: sweep.plan(*matrix(given)), MATRIX),
     "render": (lambda given: sweep.render(*matrix(given)), MATRIX),
     "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0][0], always=True), ("PROFILE", "RESULTS")),
+    "status": (_status, MATRIX),
     "clock": (_clock, ("AGAIN", *MATRIX)),
     "study": (_study, ("STUDY", *PLACES, *HOW)),
-    "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS")),
+    "look": (_look, ("IMAGES", "CLASSES", "GROUPS")),
+    "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS", "CLASSES")),
     "demo-weights": (_demo_weights, ()),
     "badges": (badges, ("REPO",)),
     "help": (_explain, ("REGIME",)),
@@ -181,8 +202,14 @@ def guarded(do: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int
         return do(arguments)
     except KeyboardInterrupt:
         line, code = "stopped; what is done stays, the same command goes on from here", 130
-    except (UserError, OSError) as error:  # the system's: a full disk, a folder that may not be read
+    except UserError as error:
         line, code = f"error: {error}", sweep.REFUSED
+    except OSError as error:  # the system's: a full disk, a folder that may not be read, a drive that is gone
+        what = f"{error.filename or do.__name__}: {error.strerror or error}"
+        line, code = (
+            f"error: {what}; make room there, mount it or name another place; what is done stays",
+            sweep.REFUSED,
+        )
     print(line, file=sys.stderr)
     return code
 

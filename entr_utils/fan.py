@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from entr_utils.util import Progress, UserError, lock
+from entr_utils.util import AT_ONCE, Progress, UserError, lock
 
 PATIENCE = 60.0  # seconds that one visit waits for what another process makes: longer than a lease
 
@@ -48,7 +48,7 @@ def places(gpus: str = "", jobs: int = 0) -> list[Place]:
     if jobs and (gpus or not 1 <= jobs <= threads):
         raise UserError(f"JOBS={jobs!r}: allowed: a whole number from 1 to the {threads} threads here, without GPUS")
     n = len(names) or jobs
-    shared = {"OMP_NUM_THREADS": str(max(1, threads // n)), machine.AT_ONCE: str(n)}
+    shared = {"OMP_NUM_THREADS": str(max(1, threads // n)), AT_ONCE: str(n)}
     shared |= {"ENTR_CLOCK": "off"} if n > 1 else {}  # others are at work: this process takes it before
     if not gpus:
         torch.set_num_threads(threads // n)

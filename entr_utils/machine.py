@@ -9,9 +9,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from entr_utils.util import UserError, cache_folder, git, now
+from entr_utils.util import AT_ONCE, UserError, cache_folder, git, now
 
-AT_ONCE = "ENTR_AT_ONCE"  # how many notebooks the command that started this process makes at once
 CGROUP, CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits, and the groups this process is in
 
 

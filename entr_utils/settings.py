@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from entr_utils.util import UserError, checksum
+from entr_utils.util import DRIVE, UserError, checksum, on_drive
 
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
 PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
@@ -105,10 +105,10 @@ PROFILES = {
         Profile("tiny", 40, 16, ((1,), (1,), (1,), (1,)), "none", "synthetic", "tests; its numbers mean nothing",
                 smallest=16),
         Profile("quick", 80, 32, _PAPER_CYCLES, "demo", "synthetic",
-                "the paper's protocol in miniature: a demonstration on images drawn by formula, not evidence",
+                "the paper's protocol in miniature: a demonstration, not evidence",
                 (NARROW,), (0, 1, 2), classes=6),
         Profile("mechanism", 64, 16, ((1,), (1,), (2,), (2,)), "none", "synthetic",
-                "which detail is learnt when: images drawn by formula, not evidence on real ones", classes=5,
+                "which detail is learnt when; not evidence on real images", classes=5,
                 smallest=24, distorts=False),
         Profile("scratch", 64, 32, ((8,), (8,), (12,), (12,)), "none", "data",
                 "methods from scratch: one cosine, a narrow network, 64 px", (NARROW,), smallest=24,
@@ -181,6 +181,7 @@ class Cell:
         weights: imagenet, demo (of the narrow network, on other drawn images), none, or the path of a checkpoint.
         groups: as in `RunSpec`, or the path of a CSV file with columns file and group.
         orientations: "two", "eight", or "" for the dataset's.
+        classes: "inner" makes classes of the folders in the top folders (`data.folder.look_at`).
         results, checkpoint_dir: folders for records and notebooks, and for checkpoints ("": beside the records).
     """
 
@@ -197,6 +198,7 @@ class Cell:
     batch: int = 0
     lr: float = 0.0
     orientations: str = ""
+    classes: str = ""
     results: str = "results"
     checkpoint_dir: str = ""
 
@@ -216,6 +218,7 @@ class Cell:
         one_of("network", cell.network, NETWORKS)
         one_of("precision", cell.precision, ("", *PRECISIONS))
         one_of("orientations", cell.orientations, ("", "two", "eight"))
+        one_of("classes", cell.classes, ("", "inner"))
         whole("size", cell.size, usual.smallest, 10_000)
         whole("batch", cell.batch, 2, 100_000)
         if not re.fullmatch(r"[\w-]+", cell.dataset):
@@ -262,6 +265,12 @@ def whole(name: str, value: object, least: int, most: int) -> None:
 
 
 def _check_paths(cell: Cell) -> None:
+    for name, value in (("results", cell.results), ("checkpoint_dir", cell.checkpoint_dir)):
+        if on_drive(value) and not os.path.ismount(DRIVE):
+            raise UserError(
+                f"{name}={value!r}: no Drive is mounted at {DRIVE}, and what is written there would be lost; mount it "
+                "(drive.mount in Colab) or name another folder"
+            )
     if cell.data.startswith("synthetic"):
         one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in (*DIALS, CONFLICT))))
     elif not os.path.exists(cell.data) and cell.data != "data":

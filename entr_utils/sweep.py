@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entr_utils.fan import HERE, Place, Queue
-from entr_utils.notebook import ROOT, Refused, execute, first_picture, keys_shown
+from entr_utils.notebook import GOES_ON, ROOT, Refused, execute, first_picture, keys_shown
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import check_sizes, first_steps, make_plan
 from entr_utils.results import record
@@ -77,14 +77,14 @@ class Work:
         return [task for task in self.tasks if not task.done()]
 
 
-def asked(cells: Iterable[Cell], chosen: str) -> Work:
-    """The work of these cells; images and weights are fetched, damaged records put aside.
+def asked(cells: Iterable[Cell], chosen: str, repair: bool = True) -> Work:
+    """The work of these cells; images and weights are fetched, damaged records put aside where `repair` asks for it.
 
     `chosen`: how the profile was chosen. Raises UserError, before anything is done, where a parameter cannot be.
     """
     steps = _begin(cells, chosen)
     prepared, codes = _prepare(dict(steps))
-    for run in chain.from_iterable(prepared.values()):
+    for run in chain.from_iterable(prepared.values() if repair else ()):
         run.finished()  # puts aside what is damaged
     usable = [(cell, seeds) for cell, seeds in steps if cell in prepared]
     tasks = [Task(replace(cell, seeds=seeds), prepared[cell][: len(seeds)]) for cell, seeds in usable]
@@ -180,7 +180,7 @@ def _fetch(cell: Cell) -> None:
     from entr_utils.data import catalog, store
     from entr_utils.data.download import download_ucm
 
-    state, line = catalog.status(cell.dataset, cell.data)
+    state, line = catalog.status(cell.dataset, cell.data, cell.classes)
     if state == "missing":
         raise Missing(line.partition(": ")[2])
     print(f"  {line}", flush=True)
@@ -189,7 +189,7 @@ def _fetch(cell: Cell) -> None:
     store.load(cell)
 
 
-def make(work: Work, places: Sequence[Place] = (HERE,)) -> int:
+def make(work: Work, places: Sequence[Place] = (HERE,), summaries: bool = True) -> int:
     """Make what is not done, what another command makes last, then the summaries; the smallest exit code but 0."""
     todo, codes = work.todo(), work.codes
     print(f"  {len({task.output for task in todo})} of {len(work.cells)} notebooks to be made", flush=True)
@@ -201,7 +201,7 @@ def make(work: Work, places: Sequence[Place] = (HERE,)) -> int:
         print(f"  {len(forecast)} runs to train: {_time(forecast.values())}", flush=True)
     seconds = {path: one or 60.0 for path, one in forecast.items()}  # without a clock all count the same
     Queue(todo, lambda *given: codes.add(_make(*given)), seconds).run(places)
-    codes |= {summarise(cell) for cell in {cell.folder: cell for cell in work.cells}.values()}
+    codes |= {summarise(cell) for cell in {cell.folder: cell for cell in work.cells if summaries}.values()}
     return min(codes - {0}, default=0)
 
 
@@ -213,7 +213,7 @@ def _make(task: Task, place: Place, progress: Callable[[float], None]) -> int:
     try:
         execute(NOTEBOOKS / f"{cell.dataset}.ipynb", given, task.output, keys, place.variables, progress)
         if lost := task.missing():
-            raise RuntimeError(f"the notebook ended without the record of seed {lost[0].spec.seed}")
+            raise RuntimeError(f"the record of seed {lost[0].spec.seed} is not in its place; {GOES_ON}")
     except KeyboardInterrupt:
         print(f"  {cell.name}: stopped; {_place(task)}")
         raise

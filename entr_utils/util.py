@@ -7,9 +7,9 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +18,12 @@ import platformdirs
 import psutil
 from tqdm import tqdm
 
+from entr_utils import lease
+
 Item = TypeVar("Item")
+DRIVE = Path("/content/drive")  # where Colab mounts a Google Drive
+AT_ONCE = "ENTR_AT_ONCE"  # how many notebooks the command that started this process makes at once
 CHANNEL = "ENTR_PROGRESS"  # names a file: a process that has it writes the share done there and shows nothing
-LEASE, LEASE_SECONDS = 30.0, "ENTR_LEASE"  # seconds without a heartbeat that end a lease; the variable asks for leases
 QUIET_SECONDS = 5.0  # what is over sooner shows no progress
 
 
@@ -33,6 +36,13 @@ class UserError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """Let IPython show the one line instead of a traceback, the same for every kind: `notebook` looks for it."""
         return [f"UserError: {self}"]
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, or a notebook's stop button, with a line that says how it goes on: IPython shows that alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 class Damaged(UserError):
@@ -64,6 +74,32 @@ def git(folder: Path, *words: str) -> str:
 def cache_folder() -> Path:
     """The folder for what can be made again: ENTR_CACHE, or the user's cache folder."""
     return Path(os.environ.get("ENTR_CACHE") or platformdirs.user_cache_dir("entr_utils"))
+
+
+def where(path: str) -> Path:
+    """A path as a person typed it: from this folder or, where nothing is there, from that in which a notebook began:
+    the first cell goes into the repository."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    begun, given = Path(shell.user_ns.get("_dh", ["."])[0] if shell else "."), Path(os.path.expanduser(path))
+    return begun / given if not os.path.exists(given) and os.path.exists(begun / given) else given
+
+
+def on_drive(path: str | Path) -> bool:
+    """Whether a path, links followed, is below DRIVE, which may not be mounted."""
+    return Path(os.path.realpath(os.path.expanduser(path))).is_relative_to(DRIVE)
+
+
+def file_system(folder: Path) -> int | None:
+    """The device number of a folder, None where there is no such folder."""
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return None
+
+
+def is_away(number: int | None) -> bool:
+    """Whether a file system is another than this machine's, such as a mounted drive."""
+    return number not in (None, file_system(Path.home()), file_system(Path.cwd()))
 
 
 def temporary(path: Path) -> Path:
@@ -107,6 +143,37 @@ def write_json(value: object, path: Path) -> None:
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
+def keep_json(value: object, path: Path, begun: int | None) -> None:
+    """Write a JSON file whole where it belongs or, where that cannot be, into the cache: `bring_back` puts it in place.
+
+    Args:
+        begun: the file system that was there before: a drive that was unmounted leaves an empty folder.
+    Raises UserError where the cache cannot be written either.
+    """
+    try:
+        if file_system(path.parent) != begun:
+            raise UserError(f"{path}: cannot be written (what was mounted there is gone)")
+        write_json(value, path)
+    except UserError as error:
+        write_json(value, waits := _waits(path, is_away(begun)))
+        print(f"{error}; it waits as {waits}, and the next command puts it in place", flush=True)
+
+
+def bring_back(path: Path) -> None:
+    """Put in place what waits for it. Raises UserError where it cannot be written there."""
+    for away in (True, False):
+        if (waits := _waits(path, away)).exists() and not path.exists():
+            write_whole(path, waits.read_bytes())
+            print(f"  {path}: put in place")
+            if not away or is_away(file_system(path.parent)):  # else a drive may come back without it
+                waits.unlink()
+
+
+def _waits(path: Path, away: bool) -> Path:
+    place = "drive" if away else "disk"
+    return cache_folder() / "waiting" / f"{place}-{checksum(str(path.parent.absolute()))[:8]}-{path.name}"
+
+
 def read_json(path: Path) -> dict:
     """The object in a JSON file. Raises Damaged naming the file, UserError where it cannot be read."""
     try:
@@ -128,12 +195,11 @@ def lock(
             `patience` seconds. Without either nobody waits and False is yielded.
         stopped: asked meanwhile; where it is true, waiting ends.
     Raises UserError where the lock cannot be written. The system releases the lock of a process that dies; a lease,
-    which stands in where the file system has no locks between hosts, ends LEASE seconds after the last heartbeat. Who
-    is suspended for longer loses its lease without knowing: then a run may be made twice, and its record is the same.
+    which stands in where the file system has no locks between hosts (`lease`), some time after its last heartbeat.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = _lock_or_lease(path)
+        held = lease.lock_or_lease(path)
         held.acquire(blocking=False)
     except filelock.Timeout:
         if not waiting and not patience:
@@ -151,35 +217,8 @@ def lock(
     try:
         yield True
     finally:
-        held.release()
-
-
-def _lock_or_lease(path: Path) -> filelock.BaseFileLock:
-    seconds = float(os.environ.get(LEASE_SECONDS) or 0)
-    if not seconds and not _without_locks(path.parent):
-        return filelock.FileLock(path, thread_local=False)
-    lease = path.with_name(f"{path.name}.lease")
-    return filelock.SoftFileLease(lease, lease_duration=seconds or LEASE, thread_local=False)
-
-
-@cache
-def _without_locks(folder: Path) -> str:
-    """The kind of a folder's file system where its locks do not reach other hosts, else "". One line is printed."""
-    mounts = [one for one in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(one.mountpoint)]
-    mount = max(mounts, key=lambda one: len(one.mountpoint), default=None)
-    if not mount or not _local_locks(mount.fstype, {*mount.opts.split(",")}):
-        return ""
-    print(f"{folder}: {mount.fstype} has no locks between hosts; leases of {LEASE:.0f} s stand in", flush=True)
-    return mount.fstype
-
-
-def _local_locks(kind: str, options: set[str]) -> bool:
-    """Whether flock on a network's file system is seen by one host alone (man nfs, mount.lustre, mount.cifs)."""
-    if kind in ("nfs", "nfs4"):
-        return bool(options & {"nolock", "local_lock=all", "local_lock=flock"})
-    if kind in ("lustre", "cifs"):
-        return "flock" not in options if kind == "lustre" else "nobrl" in options
-    return kind == "9p" or kind.startswith("fuse.")
+        with contextlib.suppress(OSError):  # a drive that is gone has no locks
+            held.release()
 
 
 def minutes(seconds: float) -> str:
@@ -198,7 +237,7 @@ class Progress:
     """
 
     def __init__(self, text: str, position: int | None = None) -> None:
-        bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}"
+        bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}{bar:0}"  # tqdm cuts what has a bar
         self.channel = os.environ.get(CHANNEL)
         self.bar = tqdm(
             total=1.0, desc=text, bar_format=bar, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True,

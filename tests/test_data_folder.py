@@ -1,18 +1,13 @@
-"""What is in a folder of images, and how every kind of file becomes pixels. No torch."""
+"""What is in a folder of images, however people have it. No torch."""
 
 import os
 from pathlib import Path
 from unicodedata import normalize
 
-import numpy as np
 import pytest
 from data_by_hand import noise, refused
-from PIL import Image
 
 from entr_utils.data import folder as folders
-from entr_utils.util import UserError
-
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -22,33 +17,171 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
+def names(folder: Path, classes: str = "") -> list[str]:
+    return [*folders.look_at(folder, classes).files]
+
+
 def test_what_is_listed_what_is_left_out_and_what_is_passed_over(tmp_path):
+    """A folder of classes: names, their order, and the reason of all else but litter and what describes images."""
     touch(tmp_path, "b/2.png", "b/1.JPG", "a/x.tif", "a/y.webp")
-    touch(tmp_path, "a/notes.pdf", "top.png", "a/deeper/z.png", "empty/read.me")
-    touch(tmp_path, "a/.DS_Store", "a/._x.png", ".git/x.png", "a/Thumbs.db", "__MACOSX/x.png")
-    paths, left_out = folders.list_folder(tmp_path)
-    assert [folders.name_of(path) for path in paths] == ["a/x.tif", "a/y.webp", "b/1.JPG", "b/2.png"]
-    assert {*left_out} == {"a/notes.pdf", "top.png", "a/deeper", "empty", "empty/read.me"}
-    assert all(left_out.values())
+    touch(tmp_path, "a/notes.pdf", "top.png", "docs/read.md")
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path, "a/.DS_Store", "a/._x.png", ".git/x.png", "a/Thumbs.db", "__MACOSX/x.png", "b/@eaDir/2.png/S.jpg")
+    touch(tmp_path, "list.csv", "b/1.xmp", "b/2.JSON", "desktop.ini", "README.txt")
+    found = folders.look_at(tmp_path)
+    assert [*found.files] == ["a/x.tif", "a/y.webp", "b/1.JPG", "b/2.png"]
+    assert [*found.files.values()] == [tmp_path / name for name in found.files]
+    assert {*found.left_out} == {"a/notes.pdf", "top.png", "empty", "docs"}
+    assert all(found.left_out.values())
+    assert (found.root, found.sides, found.reading) == (tmp_path, {}, ())
 
 
 def test_names_that_look_the_same_or_are_no_text_are_refused(tmp_path):
     wald = "W\u00e4lder"
     touch(tmp_path / "twice", f"{wald}/1.png", f"{normalize('NFD', wald)}/1.png", "a/1.png")
-    refused(lambda: folders.list_folder(tmp_path / "twice"), tmp_path / "twice", wald)
+    refused(lambda: folders.look_at(tmp_path / "twice"), tmp_path / "twice", wald)
     bytes_name = os.fsdecode(b"b\xff")
     touch(tmp_path / "bytes", f"{bytes_name}/1.png", "a/1.png")
-    refused(lambda: folders.list_folder(tmp_path / "bytes"), "b\\udcff")
-    touch(tmp_path / "file", f"a/{os.fsdecode(b'1' + bytes([255]))}.png", "a/2.png")
-    assert len(folders.list_folder(tmp_path / "file")[0]) == 1
-    refused(lambda: folders.list_folder(tmp_path / "nowhere"), tmp_path / "nowhere")
+    refused(lambda: folders.look_at(tmp_path / "bytes"), "b\\udcff")
+    touch(tmp_path / "file", f"a/{os.fsdecode(b'1' + bytes([255]))}.png", "a/2.png", "b/1.png")
+    assert names(tmp_path / "file") == ["a/2.png", "b/1.png"]
+    refused(lambda: folders.look_at(tmp_path / "nowhere"), tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("trained", ["train", "Training", "TRAIN_SET", "seg_train", "train2017", "Training Images"])
+@pytest.mark.parametrize("judged", ["test", "val", "Validation", "valid", "seg_test", "testing-data"])
+def test_a_set_that_comes_split(trained, judged, tmp_path):
+    """Classes are the folders in it; a folder of neither side is not used, nor images outside of any class."""
+    touch(tmp_path, *(f"{side}/{name}/{i}.png" for side in (trained, judged) for name in ("cat", "dog") for i in "01"))
+    touch(tmp_path, "seg_pred/1.png", f"{judged}/7.png", f"{judged}/bird/1.png", f"{trained}/dog/sub/9.png")
+    found = folders.look_at(tmp_path)
+    sides = {f"{name}/{top}/{i}.png": side for name in ("cat", "dog") for top, side in
+             ((trained, "train"), (judged, "test")) for i in "01"}  # fmt: skip
+    assert found.sides == sides | {f"dog/{trained}/sub/9.png": "train"}
+    assert found.files.keys() == found.sides.keys()
+    assert {*found.left_out} == {"seg_pred", judged}
+    assert "2 images" in found.left_out[judged]
+    assert trained in found.reading[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "judged"),
+    [
+        (["train/{}/1.png", "val/{}/2.png", "test/{}/3.png"], "test"),
+        (["train/{}/1.png", "val/{}/2.png", "test/{}3.png"], "val"),  # a competition's: the test set has no classes
+        (["train/{}/1.png", "test/{}3.png"], ""),
+        (["x/seg_train/seg_train/{}/1.png", "x/seg_test/seg_test/{}/3.png"], "seg_test"),
+        (["{}/train/1.png", "{}/test/2.png"], "test"),  # split within each class
+    ],
+)
+def test_who_is_judged(files, judged, tmp_path):
+    """Test, else val, else folds of what train holds."""
+    touch(tmp_path, *(one.format(name) for one in files for name in ("cat", "dog")))
+    found = folders.look_at(tmp_path)
+    assert {folders.class_of(name) for name in found.files} == {"cat", "dog"}
+    assert {name.split("/")[1] for name, side in found.sides.items() if side == "test"} == {*filter(None, [judged])}
+    assert bool(found.sides) == bool(judged)
+    assert found.reading
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["train/1.png", "train/2.png", "test/3.png"], "train holds 2 images"),
+        (["IMAGES/1.png", "Validation_Images/1.png"], "Validation_Images"),
+        (["control/1.png", "control/2.png", "test/1.png"], "test"),
+        (["train/cat/1.png", "test/cat/1.png"], "1 class"),
+    ],
+)
+def test_half_a_split_and_one_without_classes_are_refused(files, named, tmp_path):
+    touch(tmp_path, *files)
+    refused(lambda: folders.look_at(tmp_path), tmp_path, named)
+
+
+def test_words_of_a_split_that_are_classes(tmp_path):
+    touch(tmp_path / "vehicles", "train/1.png", "bus/1.png", "test tube/1.png")
+    assert names(tmp_path / "vehicles") == ["bus/1.png", "test tube/1.png", "train/1.png"]
+    touch(tmp_path / "papers", "valid/1.png", "invalid/1.png")
+    assert names(tmp_path / "papers") == ["invalid/1.png", "valid/1.png"]
+
+
+@pytest.mark.parametrize("wrapped", ["PetImages", "a/b c/deep"])
+def test_what_was_downloaded_is_unwrapped(wrapped, tmp_path):
+    """Whatever lies beside the folder in the folder: a readme, a csv, folders without images."""
+    touch(tmp_path, f"{wrapped}/Cat/1.jpg", f"{wrapped}/Dog/1.jpg", f"{wrapped}/Dog/2.heic")
+    touch(tmp_path, "readme[1].txt", "MSR-LA - 3467.docx", "notes.pdf", "annotations/1.xml", "masks/1.svg")
+    found = folders.look_at(tmp_path)
+    assert (found.root, [*found.files]) == (tmp_path / wrapped, ["Cat/1.jpg", "Dog/1.jpg"])
+    assert {*found.left_out} == {"Dog/2.heic", "notes.pdf", "annotations", "masks/1.svg"}
+    assert str(tmp_path / wrapped) in found.reading[0]
+
+
+@pytest.mark.parametrize("files", [["IMAGES/1.png", "IMAGES/2.png", "x.csv"], ["1.png", "2.png"], ["x.csv"]])
+def test_no_classes(files, tmp_path):
+    """What was found is named."""
+    touch(tmp_path, *files)
+    held = {1: "no image", 2: "it holds 2 images", 3: "IMAGES holds 2 images"}[len(files)]
+    refused(lambda: folders.look_at(tmp_path), tmp_path, "0 class" if len(files) < 3 else "1 class", held)
+
+
+def test_images_count_for_the_top_folder_at_any_depth(tmp_path):
+    touch(tmp_path, "cat/indoor/1.png", "cat/outdoor/far/1.png", "dog/1.png", "dog/2.png")
+    (tmp_path / "dog" / "loop").symlink_to(tmp_path)
+    (tmp_path / "fox").symlink_to(tmp_path / "dog")  # a link to a folder is one
+    found = folders.look_at(tmp_path)
+    assert [*found.files] == ["cat/indoor/1.png", "cat/outdoor/far/1.png", "dog/1.png", "dog/2.png", "fox/1.png",
+                              "fox/2.png"]  # fmt: skip
+    assert {*found.left_out} == {"dog/loop", "fox/loop"}
+    assert found.reading == ()
+
+
+@pytest.mark.parametrize("lost", ["pond/1.heic", "pond/deep/1.svg", "pond/x.dng"])
+def test_a_class_without_an_image_is_an_error(lost, tmp_path):
+    touch(tmp_path, "cat/1.png", "dog/1.png", lost)
+    refused(lambda: folders.look_at(tmp_path), tmp_path, "pond", lost.rpartition("/")[2])
+
+
+def test_both_readings_of_folders_in_folders(tmp_path):
+    """Where their names recur both are shown; "inner" takes the other one, under other names."""
+    touch(tmp_path, *(f"{year}/{name}/{i}.png" for year in (2023, 2024) for name in ("cat", "dog") for i in "01"))
+    touch(tmp_path, "2024/stray.png")
+    outer, inner = folders.look_at(tmp_path), folders.look_at(tmp_path, "inner")
+    assert {folders.class_of(name) for name in outer.files} == {"2023", "2024"}
+    assert {folders.class_of(name) for name in inner.files} == {"cat", "dog"}
+    assert inner.files["cat/2023/0.png"] == tmp_path / "2023" / "cat" / "0.png"
+    assert {*inner.left_out} == {"2024/stray.png"}
+    for found in (outer, inner):
+        assert all(word in found.reading[0] for word in ("2023", "2024", "cat", "dog", "CLASSES=inner"))
+    touch(tmp_path / "flat", "a/1.png", "b/1.png")
+    refused(lambda: folders.look_at(tmp_path / "flat", "inner"), "CLASSES=inner")
+
+
+def test_a_split_of_folders_in_folders(tmp_path):
+    touch(tmp_path, *(f"{side}/{year}/{name}/1.png" for side in ("train", "test") for year in (1, 2) for name in "ab"))
+    assert folders.look_at(tmp_path, "inner").sides == {
+        f"{name}/{side}/{year}/1.png": side for side in ("train", "test") for year in (1, 2) for name in "ab"
+    }
+
+
+def test_a_suffix_is_not_a_format(tmp_path):
+    """What is known by its suffix is not opened; of other files it is seen how they begin. Nobody waits for a pipe."""
+    touch(tmp_path, "a/1.jfif", "a/2.JPE", "b/1.avif")
+    noise().save(tmp_path / "a" / "scan", "TIFF")
+    noise().save(tmp_path / "b" / "photo.jpg-large", "WEBP")
+    noise().save(tmp_path / "b" / "raw.dng", "TIFF")  # such a file begins with a thumbnail
+    (tmp_path / "b" / "words.jpg2").write_text("these are words")
+    (tmp_path / "b" / "doc.eps").write_bytes(b"%!PS-Adobe-3.0")
+    os.mkfifo(tmp_path / "b" / "pipe")
+    found = folders.look_at(tmp_path)
+    assert [*found.files] == ["a/1.jfif", "a/2.JPE", "a/scan", "b/1.avif", "b/photo.jpg-large"]
+    assert {*found.left_out} == {"b/raw.dng", "b/words.jpg2", "b/doc.eps", "b/pipe"}
 
 
 @pytest.mark.parametrize(
     ("names", "unreadable", "named"),
     [
-        ((), {}, ".png"),
-        (("a/1", "a/2"), {}, ".png"),
+        ((), {}, "PNG"),
+        (("a/1", "a/2"), {}, "PNG"),
         (("a/1", "a/2", "pond/1"), {}, "pond"),
         (("a/1", "a/2", "pond/1"), {"pond/2": "an empty file"}, "pond/2 (an empty file)"),
         (("a/1", "a/2"), {"pond/2": "an empty file"}, "pond/2 (an empty file)"),
@@ -59,139 +192,3 @@ def test_classes_that_cannot_be_trained_and_judged(names, unreadable, named):
     folders.check_classes(
         Path("mine"), (*names, "a/5", "a/6", "pond/5", "pond/6"), unreadable
     )  # with these they will do
-
-
-def decoded(path: Path, size: int = 32) -> np.ndarray:
-    room = np.zeros((1, size, size, 3), np.uint8)
-    assert folders.decode({path.name: path}, room) == {}
-    return room[0]
-
-
-def reason(path: Path) -> str:
-    return folders.decode({"x": path}, np.zeros((1, 32, 32, 3), np.uint8)).get("x", "")
-
-
-def palette(path: Path, **options) -> None:
-    image = Image.new("P", (40, 40), 1)
-    image.putpalette([0, 0, 0, 10, 200, 30])
-    image.save(path, **options)
-
-
-def floats(path: Path, *values: float) -> None:
-    """A float TIFF with the first of the values in its middle and all at its rim."""
-    pixels = np.full((40, 40), values[0], np.float32)
-    pixels[0, : len(values)] = values
-    Image.fromarray(pixels).save(path)
-
-
-def frames(path: Path) -> None:
-    images = [Image.new("RGB", (40, 40), colour) for colour in (RED, BLUE)]
-    images[0].save(path, save_all=True, append_images=images[1:])
-
-
-def new(mode: str, value, size=(40, 40)):
-    return lambda path: Image.new(mode, size, value).save(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "make", "middle"),
-    [
-        ("cmyk.tif", new("CMYK", (0, 255, 255, 0)), RED),
-        ("palette.png", palette, (10, 200, 30)),
-        ("clear palette.png", lambda path: palette(path, transparency=1), (255, 255, 255)),
-        ("half transparent.png", new("RGBA", (255, 0, 0, 128)), (255, 127, 127)),
-        ("transparent grey.png", new("LA", (55, 128)), (155, 155, 155)),
-        ("one bit.tif", new("1", 1), (255, 255, 255)),
-        ("16 bits.png", new("I;16", 128 * 256 + 7), (128, 128, 128)),
-        ("16 bits.tif", new("I;16", 128 * 257), (128, 128, 128)),
-        ("32 bits that hold 16.tif", new("I", 128 * 257), (128, 128, 128)),
-        ("32 bits that hold 8.tif", new("I", 200), (200, 200, 200)),
-        ("0 to 1.tif", lambda path: floats(path, 0.5, 0.0, 1.0), (128, 128, 128)),
-        ("-1 to 3.tif", lambda path: floats(path, 0.0, -1.0, 3.0), (64, 64, 64)),
-        ("no number.tif", lambda path: floats(path, np.nan, np.inf, 1.0), (0, 0, 0)),
-        ("pages.tif", frames, RED),
-        ("frames.gif", frames, RED),
-        ("one pixel.png", new("RGB", RED, (1, 1)), RED),
-        ("a line.png", new("RGB", RED, (20_000, 1)), RED),
-        ("wrong suffix.jpg", lambda path: Image.new("RGB", (40, 40), RED).save(path, "PNG"), RED),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_every_kind_of_image_becomes_rgb(name, make, middle, tmp_path):
-    make(tmp_path / name)
-    assert tuple(decoded(tmp_path / name)[16, 16].tolist()) == middle
-
-
-THIRDS = np.repeat(np.repeat(np.array([[RED, GREEN, BLUE]], np.uint8), 50, 1), 50, 0)  # 150 wide, 50 high
-
-
-@pytest.mark.parametrize("stripes", [THIRDS, THIRDS.transpose(1, 0, 2)])
-def test_the_central_square_is_taken(stripes, tmp_path):
-    Image.fromarray(stripes).save(tmp_path / "x.png")
-    assert (decoded(tmp_path / "x.png", 40)[2:-2, 2:-2] == GREEN).all()
-
-
-def test_photographs_are_turned_upright(tmp_path):
-    """Orientation 6: the camera was held so that the first row is the right-hand side."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(np.repeat(THIRDS, 3, 0)).save(tmp_path / "x.png", exif=exif)
-    pixels = decoded(tmp_path / "x.png")
-    assert [tuple(pixels[row, 16].tolist()) for row in (2, 16, 29)] == [RED, GREEN, BLUE]
-
-
-def truncated(path: Path) -> None:
-    noise((64, 64)).save(path)
-    path.write_bytes(path.read_bytes()[:2000])
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda path: path.touch(),
-        truncated,
-        lambda path: path.write_bytes(b"these are words"),
-        lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
-        lambda path: noise().save(path, "PPM"),
-        lambda path: path.symlink_to("nowhere"),
-        os.mkfifo,
-        lambda path: floats(path.with_suffix(".tif"), np.nan) or path.with_suffix(".tif").rename(path),
-    ],
-    ids=["empty", "truncated", "words", "PostScript", "another format", "broken link", "pipe", "nothing but NaN"],
-)
-def test_what_cannot_be_decoded_has_a_reason(make, tmp_path):
-    make(tmp_path / "x.jpg")
-    assert reason(tmp_path / "x.jpg")
-    refused(lambda: folders.open_image(tmp_path / "x.jpg"), tmp_path / "x.jpg")
-
-
-def test_a_decompression_bomb_is_not_opened(tmp_path, monkeypatch):
-    noise().save(tmp_path / "x.png")
-    assert reason(tmp_path / "x.png") == ""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 40 // 2 - 1)
-    assert "million pixels" in reason(tmp_path / "x.png")
-
-
-def test_readable_images_follow_one_another(tmp_path):
-    paths = {f"{i}": tmp_path / f"{i}.png" for i in range(3)}
-    for path, colour in zip(paths.values(), (RED, GREEN, BLUE), strict=True):
-        Image.new("RGB", (40, 40), colour).save(path)
-    paths["1"].write_bytes(b"words")
-    room = np.zeros((3, 8, 8, 3), np.uint8)
-    assert [*folders.decode(paths, room)] == ["1"]
-    assert room[:, 4, 4].tolist() == [list(RED), list(BLUE), [0, 0, 0]]
-
-
-@pytest.mark.parametrize(("module", "name"), [(Image, "open"), (os, "stat")])
-@pytest.mark.parametrize("trouble", [MemoryError(), OSError(5, "Input/output"), PermissionError(13, "Forbidden")])
-def test_a_machine_in_trouble_leaves_no_image_out(module, name, trouble, tmp_path, monkeypatch):
-    """The file may be whole: a run without it would be another run. Not so where it must not be read."""
-    noise().save(tmp_path / "x.png")
-
-    def fails(*arguments, **named):
-        raise trouble
-
-    monkeypatch.setattr(module, name, fails)
-    with pytest.raises(UserError) as caught:
-        folders.open_image(tmp_path / "x.png")
-    assert isinstance(caught.value, folders.UnreadableImage) == isinstance(trouble, PermissionError)

@@ -126,7 +126,7 @@ def test_copies_are_judged_together_across_classes_and_by_chains():
     ],
 )
 def test_what_allows_no_three_folds_of_two_classes(counts, groups):
-    refused(lambda: split.assign(images(counts, groups), 0), "groups=none")
+    refused(lambda: split.assign(images(counts, groups), 0), "GROUPS=none")
 
 
 def test_read_groups(tmp_path):

@@ -2,13 +2,15 @@
 
 import hashlib
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from data_by_hand import photos, refused
+from data_by_hand import noise, photos, refused
+from PIL import Image
 
 from entr_utils import util
 from entr_utils.data import split, store
@@ -66,6 +68,57 @@ def test_images_are_decoded_once_and_seen_to_have_changed(tmp_path, monkeypatch)
     after = store.load(own(folder))
     assert (after.pixels[8] == before.pixels[9]).all()
     assert after.contents != before.contents
+
+
+def test_files_that_were_added_or_mended_are_seen(tmp_path):
+    """By the same process: what is asked for again is looked at again."""
+    folder = photos(tmp_path / "mine", ("heath", "lake"))
+    (folder / "lake" / "x.png").write_bytes(b"words")
+    assert {*store.load(own(folder)).left_out} == {"lake/x.png"}
+    (folder / "lake" / "x.png").write_bytes((folder / "lake" / "00.png").read_bytes())
+    assert store.load(own(folder)).left_out == {}
+    photos(folder / "new", ("wood",))
+    assert store.load(own(folder)).classes == ["heath", "lake", "new"]
+
+
+def test_images_that_come_split_are_judged_as_they_come(tmp_path):
+    """Whatever the seed; a training image that is a copy of a judged one is not trained on."""
+    for side in ("train", "Test"):
+        photos(tmp_path / "mine" / side, ("heath", "lake"), 8)
+        for path in (tmp_path / "mine" / side).rglob("0[1-7].png"):
+            noise((60, 48), zlib.crc32(str(path.relative_to(tmp_path)).encode())).save(path)
+    found = store.load(own(tmp_path / "mine"))
+    assert (found.classes, len(found.names)) == (["heath", "lake"], 32)
+    first, second = (split.assign(found, seed) for seed in (0, 7))
+    judged = {found.names[i] for i in first.validation}
+    assert judged == {f"{name}/Test/{i:02d}.png" for name in ("heath", "lake") for i in range(8)}
+    assert {found.names[i] for i in first.training} == {name for name in found.names if "/train/0" in name} - {
+        "heath/train/00.png", "lake/train/00.png"
+    }  # fmt: skip
+    assert (first.by, first.folds, first.validation.tolist()) == ("official", 0, second.validation.tolist())
+    for path in (tmp_path / "mine" / "train" / "lake").iterdir():
+        path.write_bytes((tmp_path / "mine" / "Test" / "lake" / path.name).read_bytes())
+    refused(lambda: split.assign(store.load(own(tmp_path / "mine")), 0), "lake")
+
+
+def test_brightness_is_of_the_folder_and_8_bits_stay(tmp_path, cache):
+    """12-bit images keep their greys, equal values are equal in all of them; the array's name carries the range."""
+    folder = photos(tmp_path / "mine")
+    before = np.array(store.load(own(folder)).pixels)
+    ramp = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
+    for i, top in enumerate((4095, 2000)):
+        Image.fromarray(ramp.clip(0, top)).save(folder / "lake" / f"deep{i}.tif")
+    found = store.load(own(folder))
+    low, high = found.brightness
+    assert low == pytest.approx(0, abs=20)
+    assert high == pytest.approx(4095, abs=20)
+    bright, dark = (found.pixels[found.names.index(f"lake/deep{i}.tif")][..., 0] for i in range(2))
+    assert len(np.unique(bright)) > 200
+    assert (bright[ramp <= 2000] == dark[ramp <= 2000]).all()
+    eight = [i for i, name in enumerate(found.names) if "deep" not in name]
+    assert (found.pixels[eight] == before).all()
+    assert any(f"-{low:g}-{high:g}." in path.name for path in cache.glob("*.npy"))
+    assert store.load(own(photos(tmp_path / "other"))).brightness is None
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])

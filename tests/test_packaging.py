@@ -34,6 +34,7 @@ RANGES = {
 PYTHONS = [f"3.{minor}" for minor in range(8, 20)]
 ALLOWED = [one for one in PYTHONS if one in SpecifierSet(PROJECT["project"]["requires-python"])]
 MAKEFILE = (ROOT / "Makefile").read_text()
+NOTEBOOK = json.loads((ROOT / "notebooks" / "own_images.ipynb").read_text())
 NAMES = re.search(r"NAMES := ((?:.*\\\n)*.*)", MAKEFILE)[1].replace("\\", " ").split()
 
 
@@ -46,6 +47,52 @@ def test_every_dependency_is_pinned_within_its_range():
     assert "setuptools" in pins  # the package is built without a network
     assert "2.13.0" not in RANGES["torch"]  # does not import with its torchvision
     assert "2.11.0" in RANGES["torch"]  # Colab's
+
+
+def stubs(folder: Path, **scripts: str) -> dict[str, str]:
+    """The environment in which these shell scripts are found first."""
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(("words", "pip"), [((), 0), (("tests",), 0), ((), 1)])
+def test_colab_installs_what_is_missing_and_says_so(words, pip, tmp_path):
+    """In an empty Python all is missing; what only the tests need is not installed for users."""
+    python = f'[ "$1" = -m ] && echo "$@" >> {tmp_path}/log && exit {pip}\nexec {sys.executable} -I -S "$@"'
+    given = {"env": stubs(tmp_path, python3=python), "capture_output": True, "text": True, "check": False}
+    answer = subprocess.run(["bash", ROOT / "colab.sh", *words], **given)
+    installed = (tmp_path / "log").read_text().split()
+    assert {"fastai", "papermill"} <= {*installed}
+    assert ("pytest" in installed, "hypothesis" in installed) == (bool(words), bool(words))
+    assert (answer.returncode, answer.stdout) == (pip, "" if words or pip else "ready\n")
+
+
+@pytest.mark.parametrize(("git", "shell"), [("exit 128", "exit 0"), ("mkdir -p entr/entr_utils", "exit 1")])
+def test_a_first_cell_that_cannot_fetch_the_repository_stops(git, shell, tmp_path):
+    """And leaves nothing that a second try would take for it."""
+    (cell, *_) = (one for one in NOTEBOOK["cells"] if one["cell_type"] == "code")
+    code = "import sys; from IPython.core.interactiveshell import InteractiveShell as Shell; "
+    code += f"sys.exit(not Shell.instance().run_cell({''.join(cell['source'])!r}).success)"
+    (tmp_path / "stubs").mkdir()
+    (tmp_path / "here").mkdir()
+    environment = stubs(tmp_path / "stubs", git=git, bash=shell) | {"IPYTHONDIR": str(tmp_path / "ipython")}
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "here", env=environment, check=False)
+    assert answer.returncode == 1
+    assert [*(tmp_path / "here").iterdir()] == []
+
+
+def test_what_a_message_names_is_there():
+    """NAME=value (field): the one for make, the other a field of the notebooks that train."""
+    sources = "".join(path.read_text() for path in (ROOT / "entr_utils").rglob("*.py"))
+    named = {*re.findall(r"\b([A-Z_]{2,})(?:=[^;\"]*?)? \(([a-z_]+)[);]", sources)}
+    assert {("LR", "lr"), ("PRECISION", "precision"), ("GROUPS", "groups"), ("CLASSES", "classes")} <= named
+    assert {name for name, _ in named} <= {*NAMES}
+    for notebook in ("own_images", "steel"):
+        cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+        (fields,) = (cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
+        assert {field for _, field in named} <= {line.partition(" = ")[0] for line in fields}
 
 
 def test_conda_and_the_hosted_tests_have_the_same_ranges():

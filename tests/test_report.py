@@ -17,7 +17,7 @@ from IPython.display import Image
 from matplotlib.collections import LineCollection
 
 from entr_utils import regimes
-from entr_utils.report import figures, tables, words
+from entr_utils.report import figures, mistakes, tables, words
 from entr_utils.results import claims, compare, record, studies
 from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES, Cell
 from entr_utils.util import UserError
@@ -189,7 +189,7 @@ def test_the_verdict_shows_what_it_rests_on_before_its_advice(tmp_path, gained):
 def run_of(one: record.Record, forecast: float | None = 600.0) -> Any:
     """As much of a `training.run.Run` as is shown; done where `forecast` is 0."""
     split = SimpleNamespace(training=np.arange(90), validation=np.arange(10), by="fold")
-    source, images = one.source, SimpleNamespace(title="by hand", labels=np.zeros(100))
+    source, images = one.source, SimpleNamespace(title="by hand", labels=np.zeros(100), reading=("<Down>",))
     run = SimpleNamespace(spec=one.spec, split=split, images=images, share=1.0, source=lambda: source)
     run.finished, run.forecast = lambda: one if forecast == 0 else None, lambda: forecast
     return run
@@ -198,6 +198,7 @@ def run_of(one: record.Record, forecast: float | None = 600.0) -> Any:
 def test_what_runs_counts_what_is_missing_and_adds_up_its_forecast():
     runs = [run_of(by_hand.record(seed=seed), forecast) for seed, forecast in enumerate((0.0, 600.0, 1200.0))]
     assert {3.0, 2.0, 30.0} <= set(numbers(words.what_runs(runs).data))
+    assert "&lt;Down&gt;" in words.what_runs(runs).data  # how folders were read; no markup in their names counts
     without_clock = [run_of(by_hand.record(), None), run_of(by_hand.record(seed=1), 660.0)]
     assert 11.0 not in numbers(words.what_runs(without_clock).data)
 
@@ -205,10 +206,12 @@ def test_what_runs_counts_what_is_missing_and_adds_up_its_forecast():
 def test_files_left_out_and_copies_are_named_and_no_markup_of_theirs_counts():
     names = {f"<b>{i}|.png": "not an image" for i in range(50)}
     found = {"left_out": names, "n_left_out": 400, "copies": (("a", "b"), ("c", "d")), "n_copies": 2}
-    line, same = words.left_out(by_hand.record().source.model_copy(update=found))
+    found |= {"brightness": (12.0, 4000.0)}
+    line, same, brightness = words.left_out(by_hand.record().source.model_copy(update=found))
     assert 400 in numbers(line)
     assert "a = b" in same
-    assert words.left_out(by_hand.record().source) == ["", ""]
+    assert {12.0, 4000.0} <= set(numbers(brightness))
+    assert words.left_out(by_hand.record().source) == ["", "", ""]
     assert not set("<|") & set(line)
     assert line.count(".png") == words.NAMED
 
@@ -295,19 +298,32 @@ def cell_of(accuracies: list[float], classes: int) -> list[record.Record]:
 
 
 def test_classes_and_pairs_are_counted_over_all_runs():
-    counts = tables.confusions(loaded := cell_of([0.5, 0.9], 5))
+    counts = mistakes.confusions(loaded := cell_of([0.5, 0.9], 5))
     assert (counts.sum(), counts.diagonal().sum()) == (800, 560)
-    accuracies = [float(row["accuracy"]) for row in rows(tables.per_class(loaded))]
+    accuracies = [float(row["accuracy"]) for row in rows(mistakes.per_class(loaded))]
     assert accuracies == sorted(accuracies)
-    pairs = rows(tables.worst_pairs(loaded))
+    pairs = rows(mistakes.worst_pairs(loaded))
     assert 0 < len(pairs) <= 5
     assert int(pairs[0]["times"]) == counts[~np.eye(len(counts), dtype=bool)].max()
     assert all(row["true class"] != row["taken for"] for row in pairs)
 
 
+def test_every_prediction_is_written_and_the_worst_files_are_listed(tmp_path):
+    loaded = cell_of([0.5, 0.9], 5)
+    written = pd.read_csv(mistakes.write(loaded, tmp_path / "own" / "predictions.csv"))
+    assert len(written) == sum(one.split.n_val for one in loaded)
+    assert written.groupby("seed")["right"].mean().tolist() == [one.accuracy_total for one in loaded]
+    listed = rows(mistakes.files(loaded))
+    assert 0 < len(listed) <= mistakes.MOST_FILES
+    wrong = written[~written["right"]]
+    assert {(row["file"], row["taken for"]) for row in listed} <= {
+        *zip(wrong["file"], wrong["predicted"].astype(str), strict=True)
+    }
+
+
 def test_many_classes_do_not_make_a_long_table():
     loaded = cell_of([0.5], 90)
-    assert len(rows(tables.per_class(loaded))) <= tables.MOST_CLASSES
+    assert len(rows(mistakes.per_class(loaded))) <= mistakes.MOST_CLASSES
     (axis,) = figures.confusion(loaded).axes
     assert len(axis.get_xticklabels()) == figures.MOST_CLASSES
 
@@ -392,9 +408,16 @@ def test_the_mechanism_has_a_panel_for_all_that_can_carry_a_class():
         assert max(curve[0][-1] for curve in curves) * figures.TERA <= loaded[0].flops_total
 
 
-def images_of(kind: str) -> Any:
-    labels, pixels = np.repeat(np.arange(3), 2), np.zeros((6, 8, 8, 3), np.uint8)
-    return SimpleNamespace(kind=kind, labels=labels, classes=["$a_b$", "c", "d"], pixels=pixels)
+def images_of(kind: str, classes=("$a_b$", "c", "d")) -> Any:
+    labels, pixels = np.repeat(np.arange(len(classes)), 2), np.zeros((2 * len(classes), 8, 8, 3), np.uint8)
+    return SimpleNamespace(kind=kind, labels=labels, classes=[*classes], pixels=pixels)
+
+
+def test_pictures_of_a_thousand_classes_are_no_larger_than_those_of_a_page():
+    """Before training: a larger one would take the kernel with it. So would the confusion matrix after it."""
+    assert len(figures.samples(images_of("folder", [f"class {i}" for i in range(1000)]), "own").data) < 300_000
+    width, height = figures.confusion(cell_of([0.5], 1000)).get_size_inches()
+    assert max(width, height) < 15
 
 
 @pytest.mark.parametrize(("kind", "dataset"), [("formula", "steel"), ("formula", "own"), ("folder", "own")])
@@ -542,6 +565,12 @@ def test_what_a_notebook_calls_in_the_report_is_there(name):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             module = {"tables": tables, "figures": figures, "words": words}.get(node.value.id)
             assert module is None or hasattr(module, node.attr)
+
+
+@pytest.mark.parametrize("name", [*PAPER_DATASETS, "own_images"])
+def test_runs_leave_their_records_before_what_came_of_them_is_drawn(name):
+    code = code_of(ROOT / "notebooks" / f"{name}.ipynb")
+    assert code.index("loop.train(") < min(code.index(f"{kind}(") for kind in ("confusion", "per_class", "worst_pairs"))
 
 
 def test_the_first_cell_is_the_same_everywhere():

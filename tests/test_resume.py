@@ -11,6 +11,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -195,6 +196,57 @@ def test_how_often(folder, every, monkeypatch):
         assert store.due() is due
 
 
+def test_how_often_where_results_lie_on_the_drive_too(monkeypatch, capsys):
+    """A drive that hiccups once is written to as rarely as before; so is one on which all of this lies."""
+    monkeypatch.delenv(resume.SECONDS)
+    Path("mount").mkdir()
+    run, stat = tiny(results="mount", checkpoint_dir="mount"), Path.stat
+    run.path.parent.mkdir(parents=True)
+
+    def of_another(path, **named):
+        found = stat(path, **named)
+        return os.stat_result([*found[:2], 7 if "mount" in path.parts else 1, *found[3:]])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", of_another)
+        store = resume.Store(run)
+        store.file_system = 8
+        store.save({"epoch": 1})
+        assert (store.path, store.every) == (local(run), 300)
+    assert "mount" in capsys.readouterr().out
+    monkeypatch.setattr(util, "DRIVE", Path.cwd())
+    assert resume.Store(run).every == 300
+
+
+@pytest.mark.parametrize("how", ["an error", "an empty folder of the disk below"])
+def test_a_record_waits_where_results_are_gone_and_is_put_in_place(how, whole, monkeypatch, capsys):
+    """Nothing is trained again; the line says where it waits."""
+    run, write, begun = tiny(), util.write_json, loop.file_system
+
+    def gone(value, path):
+        if path == run.path:
+            raise UserError(f"{path}: cannot be written (Transport endpoint is not connected)")
+        write(value, path)
+
+    with monkeypatch.context() as patch:
+        if how == "an error":
+            patch.setattr(util, "write_json", gone)
+        else:
+            patch.setattr(loop, "file_system", lambda folder: begun(folder) + 1)
+        made = loop.train(run)
+    line = capsys.readouterr().out.splitlines()[-1]
+    (waits,) = (util.cache_folder() / "waiting").glob("*.json")
+    assert str(run.path) in line
+    assert str(waits) in line
+    assert not run.path.exists()
+    assert repeatable(made) == whole
+    monkeypatch.setattr(loop, "_train", lambda run: pytest.fail("trained again"))
+    assert loop.train(tiny()) == made
+    assert run.path.exists()
+    assert waits.exists() == (how != "an error")  # a drive that comes back has not got it yet
+    waits.unlink(missing_ok=True)
+
+
 def flipped(content: bytes) -> bytes:
     return content[:900] + bytes([content[900] ^ 8]) + content[901:]
 
@@ -245,6 +297,19 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on_with_a_line(whole, monke
     stop(tiny(), 6)
     goes_on(tiny(), whole, 1)
     assert len(capsys.readouterr().out.splitlines()) == 2  # from where it goes on, and this
+
+
+def test_a_checkpoint_of_two_gpus_goes_on_with_one(monkeypatch):
+    """It holds the random state of the one that trained."""
+    network, restored = torch.nn.Linear(1, 1), []
+    learner = SimpleNamespace(model=network, opt=torch.optim.SGD(network.parameters()))
+    gpu = {"is_available": lambda: True, "get_rng_state": lambda: torch.ones(16).byte(), "device_count": lambda: 2}
+    for name, value in (gpu | {"set_rng_state": restored.append}).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    state = resume.state_of(learner)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    resume.put_back(learner, state)
+    assert [one.shape for one in restored] == [(16,)]
 
 
 def test_checkpoints_go_where_they_are_asked_for(whole):

@@ -1,11 +1,14 @@
 """What a run is made of: phases, profiles, what a user may ask for, and the key that names a run. No torch."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from data_by_hand import refused
 from pydantic import ValidationError
 
+from entr_utils import settings, util
 from entr_utils.settings import NETWORKS, PROFILES, PROTOCOL, Cell, RunSpec, seeds_of
 
 SPEC: dict[str, Any] = {"dataset": "bees", "network": "resnet18", "regime": "stepwise:switch=RPL", "seed": 3}
@@ -88,6 +91,7 @@ WRONG: dict[str, tuple[list, str]] = {  # parameter -> values that are refused, 
     "lr": ([-0.1, 10, float("nan"), float("inf"), True, "fast"], "10"),
     "precision": (["float8", None], "float32, bfloat16, float16"),
     "orientations": (["four"], "two, eight"),
+    "classes": (["outer", None], "inner"),
     "dataset": ([5], "text"),
     "regime": ([None], "text"),
     "results": ([None], "text"),
@@ -103,6 +107,20 @@ def test_wrong_parameters(name, value, allowed):
     """One line names the parameter, its value and what is allowed."""
     named = f"seed={value[-1]!r}" if name == "seeds" else f"{name}={value!r}"
     refused(Cell(**{"dataset": "steel", name: value}).checked, named, allowed)
+
+
+@pytest.mark.parametrize("name", ["results", "checkpoint_dir"])
+@pytest.mark.parametrize("typed", ["{drive}/MyDrive/entr", "link", "{drive}"])
+def test_a_drive_that_is_not_mounted_is_refused(name, typed, tmp_path, monkeypatch):
+    """What is written there would go with the machine, however the folder is named."""
+    monkeypatch.setattr(util, "DRIVE", tmp_path / "drive")
+    monkeypatch.setattr(settings, "DRIVE", tmp_path / "drive")
+    (tmp_path / "drive" / "MyDrive" / "entr").mkdir(parents=True)
+    Path("link").symlink_to(tmp_path / "drive" / "MyDrive")
+    value = typed.format(drive=tmp_path / "drive")
+    refused(Cell("steel", **{name: value}).checked, f"{name}={value!r}", "mount")
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "drive")
+    assert Cell("steel", **{name: value}).checked()
 
 
 def test_the_smallest_size_is_the_profiles():

@@ -48,11 +48,13 @@ class Kernel:
     asked: list[tuple[str, ...]] = field(default_factory=list)  # notebook, regime, seeds
     broken: dict[str, Exception] = field(default_factory=dict)  # by notebook
     before: Callable[[], object] = bool
+    variables: list[dict] = field(default_factory=list)
     shares: tuple[float, ...] = ()  # of the run at work
 
     def __call__(self, notebook, parameters, output, keys, environment=None, progress=lambda share: None):
         given = dict(parameters)
         self.asked.append((notebook.stem, *(given[name] for name in ("regime", "seeds") if name in given)))
+        self.variables.append(environment or {})
         self.before()
         for share in self.shares:
             progress(share)
@@ -84,7 +86,9 @@ def done(kernel, capsys) -> Path:
 
 def test_what_is_asked_for():
     """Where nothing is named, quick; lists narrow and widen. Images drawn in several ways have a notebook each."""
-    regimes = [(name, "resnet18", regime, (0,)) for name in ("steel", "ucm", "bees") for regime in PAPER_REGIMES]
+    regimes = [
+        (name, "resnet18-narrow", regime, (0, 1, 2)) for name in ("steel", "ucm", "bees") for regime in PAPER_REGIMES
+    ]
     assert asked_for() == asked_for("DATASETS=", "SEEDS= ", "PROFILE=") == regimes
     assert len(asked_for("PROFILE=paper")) == 27
     words = ("DATASETS=bees", "NETWORKS=resnet18 resnet34", "REGIMES=stepwise:switch=RPL", "SEEDS=0 1,2")
@@ -272,7 +276,7 @@ def test_stopping_names_where_it_goes_on(kernel, capsys):
 def test_what_another_command_makes_comes_last(made_meanwhile, kernel):
     """And is not made twice."""
     with ExitStack() as other:
-        cell = Cell("steel", profile="tiny")
+        cell = Cell("steel", profile="tiny").checked()
         other.enter_context(lock(cell.folder / ".locks" / cell.name))
 
         def ends():

@@ -5,6 +5,7 @@ import json
 import random
 import re
 import threading
+import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -271,6 +272,18 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once(at, monkeypatch):
     assert [path.name for path in Path("results/tiny").iterdir()] == [".locks"]
 
 
+def test_float16_names_float32_before_a_lower_rate():
+    """Its range is small: the rate may be right. No GPU is needed for the line."""
+    run = tiny()
+    half = replace(run, spec=run.spec.model_copy(update={"precision": "float16"}))
+    at = SimpleNamespace(step=SimpleNamespace(phase=run.spec.phases[0], epoch=0))
+    fake = SimpleNamespace(run=half, batches=at, summed_loss=torch.zeros(()), losses=torch.zeros(4))
+    fake._refuse_bad_loss = lambda: books.Books._refuse_bad_loss(fake)
+    with pytest.raises(books.Diverged) as caught:
+        books.Books.take(fake, 2, torch.tensor(np.nan))
+    assert 0 < str(caught.value).index("PRECISION=float32") < str(caught.value).index("LR=")
+
+
 def test_out_of_memory_is_one_line(monkeypatch):
     def full(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
@@ -417,6 +430,23 @@ def test_a_run_in_another_precision_is_nearly_the_same(trained):
 def test_images_kept_on_disk_train_as_those_in_memory(trained, monkeypatch):
     monkeypatch.setattr(store, "free_memory", lambda place: 0)
     assert repeatable(loop.train(tiny())) == repeatable(trained("gradual").record)
+
+
+def test_a_set_that_comes_split_is_trained_and_judged_as_it_comes(tmp_path):
+    """The record says so, and of what range images of more than 8 bits are."""
+    photos(tmp_path / "mine" / "train", ("heath", "lake"), 12)
+    photos(tmp_path / "mine" / "val", ("heath", "lake", "wood"), 3)
+    for path in (tmp_path / "mine" / "val").rglob("*.png"):
+        grey = np.random.default_rng(zlib.crc32(str(path.name + path.parent.name).encode())).integers(0, 4000, (40, 40))
+        Image.fromarray(grey.astype(np.uint16)).save(path)
+    (run,) = prepare(Cell("own", data=str(tmp_path / "mine"), profile="tiny", batch=8, precision="float32", seeds=(5,)))
+    record = loop.train(run)
+    assert (record.split.by, record.split.n_train, record.split.n_val) == ("official", 24, 6)
+    assert {name.split("/")[1] for name in record.predictions.image} == {"val"}
+    assert record.source.classes == ("heath", "lake")
+    assert record.source.brightness == pytest.approx((0, 4000), abs=80)
+    assert "val" in record.source.left_out
+    assert run.finished() == record
 
 
 def test_own_images_are_run_in_all_regimes(tmp_path):

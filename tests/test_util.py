@@ -1,14 +1,20 @@
 """Files that are whole or not there, locks across processes, names that follow from content, progress. No torch."""
 
+import fcntl
 import io
 import os
+import pty
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from data_by_hand import refused
@@ -34,6 +40,17 @@ def test_a_file_is_replaced_only_by_a_whole_one(tmp_path, monkeypatch):
     util.write_whole(path, b"after")
     assert path.read_bytes() == b"after"
     refused(lambda: util.write_whole(path / "below", b""), path / "below", "folder")
+
+
+def test_a_path_is_looked_for_where_the_notebook_began(tmp_path, monkeypatch):
+    """Its first cell goes elsewhere; what is here is taken first, and what is nowhere stays as it was typed."""
+    (tmp_path / "photos.zip").touch()
+    assert util.where("photos.zip") == Path("photos.zip")
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"_dh": [str(tmp_path), "elsewhere"]}))
+    assert util.where("photos.zip") == tmp_path / "photos.zip"
+    assert util.where("nowhere.zip") == Path("nowhere.zip")
+    Path("photos.zip").touch()
+    assert util.where("photos.zip") == Path("photos.zip")
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
@@ -188,6 +205,26 @@ def test_progress_counts_from_where_a_run_goes_on(seen, monkeypatch):
     shown = seen.getvalue().split("\r")[-1]
     assert {"75%", "epoch 3 of 4"} == {part for part in ("75%", "epoch 3 of 4") if part in shown}
     assert "01:00" in shown or "00:59" in shown
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_progress_line_is_no_wider_than_the_terminal(columns, monkeypatch):
+    """A wider one would leave a line at every update."""
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    monkeypatch.delenv(util.CHANNEL, raising=False)
+    monkeypatch.setattr(util, "QUIET_SECONDS", 0.0)
+    with open(terminal, "w") as file:
+        monkeypatch.setattr(util, "tqdm", partial(util.tqdm, file=file))
+        progress = Progress("photographs of beetles, resnet50, stepwise:switch=RPL, fold 3 of ten")
+        progress.update(0.5, ", epoch 12 of 21, and what else there is to say of it")
+        progress.close()
+        for _ in util.track(range(3), "reading images of a folder with a rather long name, one after the other"):
+            pass
+        shown = [line for line in re.split("[\r\n]", os.read(screen, 10**5).decode()) if line.strip()]
+    os.close(screen)
+    assert "photographs" in shown[0]
+    assert max(map(len, shown)) <= columns
 
 
 def test_a_parent_process_reads_the_share(seen, tmp_path, monkeypatch):

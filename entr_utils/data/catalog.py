@@ -7,9 +7,9 @@ from pathlib import Path
 
 from entr_utils.data import synthetic
 from entr_utils.data.download import unpack
-from entr_utils.data.folder import check_classes, class_of, list_folder, name_of, visible
+from entr_utils.data.folder import Found, check_classes, class_of, look_at
 from entr_utils.settings import PROFILES, Cell
-from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, slug
+from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, slug, where
 
 KNOWN_GROUPS = ("known", "known-by-image")  # values of `Cell.groups` that take only images of known group
 
@@ -60,7 +60,12 @@ def class_folder(name: str, data: str) -> Path:
     return own_folder(data) if name == "own" else Path(data) / name
 
 
-def status(name: str, data: str) -> tuple[str, str]:
+def found(cell: Cell) -> Found:
+    """What lies in the folder of a checked cell's images. Raises UserError where it cannot be used."""
+    return look_at(class_folder(cell.dataset, cell.data), cell.classes)
+
+
+def status(name: str, data: str, classes: str = "") -> tuple[str, str]:
     """("synthetic" | "found" | "downloadable" | "missing", one line for people) of a dataset under `data`.
 
     Raises UserError where what is found cannot be used.
@@ -69,9 +74,10 @@ def status(name: str, data: str) -> tuple[str, str]:
         return "synthetic", f"{name}: images drawn by formula ({dataset(name).look})"
     folder = class_folder(name, data)
     if folder.is_dir():
-        names = list(map(name_of, list_folder(folder)[0]))
+        names = (read := look_at(folder, classes)).files
         check_classes(folder, names, {})
-        return "found", f"{name}: found, {len(names)} images in {len({*map(class_of, names)})} classes in {folder}/"
+        line = f"{name}: found, {len(names)} images in {len({*map(class_of, names)})} classes in {read.root}/"
+        return "found", " ".join([line, *read.reading])
     if name == "ucm":
         return "downloadable", f"{name}: not in {folder}/, will be downloaded (318 MB)"
     return "missing", f"{name}: missing; {dataset(name).where.format(folder=folder)}"
@@ -87,13 +93,14 @@ def drawn_as(cell: Cell) -> dict | None:
     return {"look": paper.look, "classes": classes, "per_class": each, "size": cell.size, "scale": scale}
 
 
-def groups_file(cell: Cell) -> Path | None:
-    """The CSV file that names the group of each image, or None. Raises UserError where a named one is missing."""
-    folder = class_folder(cell.dataset, cell.data)
-    beside = folder.parent / f"{folder.name}_groups.csv"
-    if cell.groups == "none" or (not cell.groups and not beside.is_file()):
+def groups_file(cell: Cell, root: Path) -> Path | None:
+    """The CSV file that names the group of each image, or None; looked for beside the folder of the classes, `root`,
+    and beside the one that was named. Raises UserError where a named one is missing."""
+    beside = [one.parent / f"{one.name}_groups.csv" for one in (root, class_folder(cell.dataset, cell.data))]
+    there = [path for path in beside if path.is_file()]
+    if cell.groups == "none" or (not cell.groups and not there):
         return None
-    path = beside if cell.groups in ("", *KNOWN_GROUPS) else Path(cell.groups)
+    path = [*there, *beside][0] if cell.groups in ("", *KNOWN_GROUPS) else Path(cell.groups)
     if not os.access(path, os.R_OK) or not path.is_file():
         raise UserError(
             f"groups={cell.groups!r}: {path} cannot be read; needed: a CSV file with columns file and group"
@@ -111,8 +118,9 @@ def seen(cell: Cell) -> dict:
     folder = class_folder(cell.dataset, cell.data)
     if not folder.is_dir():
         raise Missing(status(cell.dataset, cell.data)[1])
-    content = groups.read_bytes() if (groups := groups_file(cell)) else b""
-    files = {name_of(path): _bytes_and_time(path) for path in list_folder(folder)[0]}
+    read = found(cell)
+    content = groups.read_bytes() if (groups := groups_file(cell, read.root)) else b""
+    files = {name: _bytes_and_time(path) for name, path in read.files.items()}
     return {"groups": hashlib.sha256(content).hexdigest(), "files": files}
 
 
@@ -147,7 +155,7 @@ def own_folder(images: str) -> Path:
 
     Raises UserError where `images` is neither.
     """
-    path = Path(os.path.expanduser(images)) if isinstance(images, str) and images.strip() else None
+    path = where(images) if isinstance(images, str) and images.strip() else None
     if path and os.path.isfile(path):
         mark = checksum([str(path.resolve()), *_bytes_and_time(path)])[:8]
         target = cache_folder() / "archives" / f"{slug(path.name.partition('.')[0])[:40]}-{mark}"
@@ -157,9 +165,7 @@ def own_folder(images: str) -> Path:
         path = target
     if not path or not os.path.isdir(path):
         raise UserError(
-            f"images={images!r}: no such folder or archive; allowed: a folder with one sub-folder a class, a .zip or "
-            ".tar of one, or synthetic"
+            f"images={images!r}: no such folder or archive ({os.path.abspath(path or '')}); allowed: a folder with one "
+            "sub-folder a class, a .zip or .tar of one, or synthetic"
         )
-    while len(inside := visible(path)) == 1 and inside[0].is_dir() and any(map(Path.is_dir, visible(inside[0]))):
-        path = inside[0]  # an archive often wraps its folder in another
     return path

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from entr_utils.data.folder import open_image
+from entr_utils.data.pixels import open_image
 from entr_utils.util import Missing, Progress, UserError, cache_folder, lock, track
 
 UCM_MIRRORS = (
@@ -161,7 +161,9 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
     rows = [(Path(str(path)).name, label, sample) for path, label, sample in rows if label in UHCSDB_CLASSES]
     missing = [name for name, *_ in rows if name not in found]
     if missing or not rows:
-        raise UserError(f"{folder}: {len(missing)} of {len(rows)} micrographs are missing, {missing[:1]} for one")
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(rows)} micrographs are missing, {missing[:1]} for one; add them"
+        )
     shutil.rmtree(partial, ignore_errors=True)
     groups = [("file", "group")]
     for name, label, sample in track(rows, "importing micrographs"):

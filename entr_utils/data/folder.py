@@ -1,92 +1,211 @@
-"""A folder of images, one sub-folder a class: what is in it, and how one of its files becomes pixels. No torch.
+"""A folder of images as people have it: which files are images, of which class, on which side of a split. No torch.
 
-Taken are class/image.jpg and the like, by IMAGE_SUFFIXES in either case; hidden files, hidden folders and LITTER are
-passed over in silence; other files, deeper folders and what cannot be decoded are left out with a reason. Names stay as
-the disk has them. Only the kinds of FORMATS are decoded, whatever a file is called: other decoders of Pillow start
-programs. They become upright RGB: what is transparent is laid on white; 16 bits become 8; in 32-bit whole numbers
-and floats the smallest of the usual ranges that holds all values (0-1 for floats, 0-255, 0-65535), else the image's own
-range, becomes 0 to 255, NaN and infinity 0; of several pages or frames the first; turned as EXIF asks. More than
-MAX_PIXELS are refused: a decompression bomb, or a mosaic to be cut into tiles.
+In this order: folders called train and test (or val; SIDES) are a split, and what is in them classes; else one goes
+down while a single folder holds all images; else the top folders are the classes, and images count for them at any
+depth. Hidden things, LITTER and SIDECARS are passed over in silence; all else that is not used is left out with a
+reason. What is an image is seen by its suffix or, where that is unknown, by how the file begins; nothing is decoded.
 """
 
-import contextlib
-import errno
-import hashlib
 import os
-import stat
-import warnings
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from unicodedata import normalize
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from entr_utils.data.pixels import FORMATS, looks_like_one
+from entr_utils.util import UserError
 
-from entr_utils.util import UserError, track
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".avif", ".jfif", ".jpe", ".jfi")
+RAW = (".dng", ".nef", ".cr2", ".arw", ".orf", ".rw2", ".pef", ".srw")  # begin as TIFF does, with a thumbnail
+_DESCRIBE = "xmp json txt csv tsv db ini md xml html htm css js yaml yml log mat npy npz py ipynb xls xlsx doc docx aae"
+SIDECARS = tuple(f".{suffix}" for suffix in _DESCRIBE.split())
+LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information")
+SIDES = dict.fromkeys(("train", "training"), "train") | dict.fromkeys(("test", "testing"), "test")
+SIDES |= dict.fromkeys(("val", "valid", "validation"), "val")
+FILLERS = r"[^a-z]|set|images?|imgs?|data|photos?|pictures?|files?|split|seg"  # of the names of a split's folders
+EMPTY = "a folder without images"
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # whatever the case
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")
-MAX_PIXELS = 400_000_000  # 20000 x 20000; Pillow holds one in 1.6 GB
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # where Pillow warns; at twice this it refuses
-# Errors of a file; others are of the machine, and may pass.
-OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
-
-
-class UnreadableImage(UserError):
-    """An image file that cannot be decoded, for a `reason` in a few words."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.reason = " ".join(reason.split())
-        super().__init__(f"{path}: cannot be read as an image ({reason}); repair it or take it out")
+Place = tuple[str, ...]  # a path below a folder: the folders that a file is in, and its name
 
 
-def list_folder(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    """Image files in the class folders of `folder`, sorted by path, and the reason of each name left out.
+@dataclass(frozen=True)
+class Found:
+    """What a folder of images holds, in the reading taken.
 
-    Raises UserError where a folder cannot be read, or two classes have names that look the same or are no text.
+    Attributes:
+        root: the folder that holds the classes, or the folders of the split.
+        files: path of each image by its name, "class/file" with all folders between, in the order of both.
+        sides: "train" or "test" by name, where the images come split; else empty.
+        left_out: reason of each file or folder that is not used, by its path from root.
+        reading: how folders were read, and how else they can be: lines for people.
     """
-    paths: list[Path] = []
-    left_out: dict[str, str] = {}
-    for entry in visible(folder):
-        reasons = {path: _unfit(path) for path in (visible(entry) if os.path.isdir(entry) else ())}
-        left_out |= {name_of(path): reason for path, reason in reasons.items() if reason}
-        if "" not in reasons.values():
-            left_out[shown(entry.name)] = "no class folder with images"
-        paths += [path for path, reason in reasons.items() if not reason]
-    for name, count in Counter(normalize("NFC", name) for name in {path.parent.name for path in paths}).items():
-        if count > 1 or shown(name) != name:
-            raise UserError(f"{folder}: {count} class folders look like {shown(name)}, or it is no UTF-8; rename them")
-    return sorted(paths), left_out
+
+    root: Path
+    files: dict[str, Path]
+    sides: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    reading: tuple[str, ...] = ()
 
 
-def visible(folder: Path) -> list[Path]:
-    """What is in a folder but hidden things and LITTER. Raises UserError where it cannot be read."""
+def look_at(folder: Path, classes: str = "") -> Found:
+    """What `folder` holds. Nothing is decoded.
+
+    Args:
+        classes: "inner" makes classes of the folders in the top folders.
+    Raises UserError where a folder cannot be read, there are fewer than two classes, a split lacks a side, none of a
+    class's files is an image, or two classes have names that look the same or are no text.
+    """
+    every, inner = dict(_walk(folder)), int(classes == "inner")
+    above = _down(_images(every))
+    root, n = folder.joinpath(*above), len(above)
+    below = {place[n:]: reason for place, reason in every.items() if place[:n] == above}
+    images = _images(below)
+    sides, side_at, at = _layout(root, images, inner)
+    side = {place: sides.get(place[side_at]) if sides else "train" for place in below if len(place) > at + 1}
+    held = {one: {place[at] for place in images if side.get(place) == one} for one in ("train", "test", "val")}
+    lost = {place[at]: place for place in below if below[place] not in ("", EMPTY) and side.get(place) == "train"}
+    _check(root, images, held["train"], lost, inner)
+    judged = next((one for one in ("test", "val") if held[one] & held["train"]), "")
+    taken = {place for place in images if side.get(place) in ("train", judged) and place[at] in held["train"]}
+    named = sorted(((place[at], *place[:at], *place[at + 1 :]), place) for place in taken)
+    of_side = {one: _few(top for top, of in sides.items() if of == one) for one in ("train", "test", "val")}
+    lines = [
+        f"Classes are looked for in {root}." if above else "",
+        f"They come split: {of_side['train']} is trained on, {of_side[judged]} is judged." if judged else "",
+        f"Only {of_side['train']} has classes: folds of it are judged." if sides and not judged else "",
+        _other_reading(images, at - inner, inner) if side_at == 0 else "",
+    ]
+    return Found(
+        root=root,
+        files={shown("/".join(name)): root.joinpath(*place) for name, place in named},
+        sides={shown("/".join(name)): "train" if side[place] == "train" else "test" for name, place in named if judged},
+        left_out=_left_out({p: every[p] for p in every.keys() - {(*above, *p) for p in taken}}, above, bool(sides)),
+        reading=tuple(filter(None, lines)),
+    )
+
+
+def _walk(folder: Path, above: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Everything below a folder but hidden things, LITTER and SIDECARS, and the reason that it is left out, or
+    nothing; of a folder without anything itself."""
     try:
-        return [path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in LITTER]
+        with os.scandir(folder) as listed:
+            entries = [one for one in listed if one.name[0] != "." and one.name.rstrip("\r").lower() not in LITTER]
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}); make it readable or take it out") from error
+    for entry in entries:
+        place, path = (*above, entry.name), folder / entry.name
+        if not entry.is_dir():
+            if not entry.name.lower().endswith(SIDECARS):
+                yield place, "a name that is no UTF-8" if shown(entry.name) != entry.name else _unfit(path)
+        elif entry.is_symlink() and folder.resolve().is_relative_to(path.resolve()):
+            yield place, "a link to a folder that holds it"
+        else:
+            yield from [*_walk(path, place)] or [(place, EMPTY)]
 
 
 def _unfit(path: Path) -> str:
-    """The reason that something in a class folder is left out, or nothing."""
-    if shown(path.name) != path.name:
-        return "a name that is no UTF-8"
-    if os.path.isdir(path):
-        return "a folder in a class folder"
-    return "" if path.suffix.lower() in IMAGE_SUFFIXES else "no image by its suffix"
+    """The reason that a file is no image, or nothing."""
+    if (suffix := path.suffix.lower()) in (*IMAGE_SUFFIXES, *RAW):
+        return "a camera's raw file" if suffix in RAW else ""
+    try:
+        return "" if path.is_file() and looks_like_one(path) else f"not a {', '.join(FORMATS)} image"
+    except OSError as error:
+        return str(error.strerror)
+
+
+def _images(places: Mapping[Place, str]) -> list[Place]:
+    return [place for place, reason in places.items() if not reason]
+
+
+def _down(images: Sequence[Place], above: Place = ()) -> Place:
+    """The folders from `above` down to where images are in several, or in one without folders."""
+    n = len(above)
+    inside = [place[n:] for place in images if place[:n] == above and len(place) > n + 1]
+    only = {place[0] for place in inside}
+    return _down(images, (*above, *only)) if len(only) == 1 and any(len(place) > 2 for place in inside) else above
+
+
+def _layout(root: Path, images: Sequence[Place], inner: int) -> tuple[dict[str, str], int, int]:
+    """The side of each folder that is one, and at which place of a path the folders of sides and of classes are."""
+    if sides := _sides(root, images, 0):
+        train = next(top for top, side in sides.items() if side == "train")
+        return sides, 0, len(_down(images, (train,))) + inner
+    if images and all(len(place) > 2 and _side(place[1]) for place in images) and (sides := _sides(root, images, 1)):
+        return sides, 1, 2 * inner  # a split within each class
+    return {}, 0, inner
+
+
+def _side(name: str) -> str:
+    """The side of a split that a folder's name means, or nothing."""
+    return SIDES.get(re.sub(FILLERS, "", name.lower()), "")
+
+
+def _sides(root: Path, images: Iterable[Place], at: int) -> dict[str, str]:
+    """The side of each folder at a place that is one, where they are a split. Raises UserError without a train."""
+    tops = {place[at] for place in images if len(place) > at + 1}
+    sides = {top: side for top in sorted(tops) if (side := _side(top))}
+    if "train" in sides.values():  # alone it may be a class of vehicles
+        return sides if len({*sides.values()}) > 1 else {}
+    if len(tops) > 1 and (lone := [top for top in sides if top.lower() != "valid"]):
+        raise UserError(
+            f"{root}: {lone[0]} beside {_few(tops - {lone[0]})} looks like one side of a split; needed: folders train "
+            "and test (or val), with a sub-folder for each class in both; if it is a class, give it another name"
+        )
+    return {}
+
+
+def _other_reading(images: Iterable[Place], at: int, inner: int) -> str:
+    """A line where folders of the same name recur in the class folders: then they may be meant. Else nothing."""
+    pairs = {place[at : at + 2] for place in images if len(place) > at + 2}
+    again = [name for name, count in Counter(name for _, name in pairs).items() if count > 1]
+    both = f"the top folders ({_few({top for top, _ in pairs})})", f"the folders in them ({_few(again)})"
+    taken, other = both[inner], both[1 - inner]
+    how = "without CLASSES=inner (classes) they are" if inner else "with CLASSES=inner (classes) they are"
+    return f"Classes are {taken}; {how} {other}." if again else ""
+
+
+def _check(root: Path, images: Sequence[Place], found: set[str], lost: Mapping[str, Place], inner: int) -> None:
+    """Raises UserError where the class folders found cannot be used, or those `lost` have files and no image."""
+    for name in sorted(lost.keys() - found):
+        raise UserError(
+            f"{root}: class folder {shown(name)} has files and no image ({shown('/'.join(lost[name]))} for one); make "
+            f"{', '.join(FORMATS[:2])} files of them, or take the folder out"
+        )
+    if len(found) < 2:
+        lie = Counter(shown("/".join(place[:-1])) or "it" for place in images).most_common(3)
+        held = ", ".join(f"{name} holds {count} images" for name, count in lie) or "it holds no image"
+        raise UserError(
+            f"{root}: {len(found)} class folders with images ({held}); needed: one for each of two classes or more, in "
+            f"train and in test where they come split{'; or take CLASSES=inner (classes) away' * inner}"
+        )
+    for name, count in Counter(normalize("NFC", name) for name in found).items():
+        if count > 1 or shown(name) != name:
+            raise UserError(f"{root}: {count} class folders look like {shown(name)}, or it is no UTF-8; rename them")
+
+
+def _left_out(left: Mapping[Place, str], above: Place, split: bool) -> dict[str, str]:
+    """The reason of all that is not taken, by its path; images of a split in a line for each of its folders."""
+    reasons, unused = {}, Counter[str]()
+    for place, reason in left.items():
+        below = place[len(above) :] if place[: len(above)] == above else place
+        if split and not reason and len(below) > 1:
+            unused[shown(below[0])] += 1
+        else:
+            reasons[shown("/".join(below))] = reason or "in no class folder"
+    return reasons | {name: f"{count} images, not used with this split" for name, count in unused.items()}
+
+
+def _few(names: Iterable[str]) -> str:
+    """Some of these names."""
+    every = sorted(map(shown, names))
+    return ", ".join(every if len(every) < 7 else [*every[:5], "..."])
 
 
 def shown(name: str) -> str:
     """A file's name as it can be printed, whatever its bytes are."""
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def name_of(path: Path) -> str:
-    """ "class/file": what an image is called in records and groups files."""
-    return shown(f"{path.parent.name}/{path.name}")
 
 
 def class_of(name: str) -> str:
@@ -109,96 +228,5 @@ def check_classes(folder: Path, names: Iterable[str], unreadable: Mapping[str, s
         raise UserError(
             f"{folder}: {len(counts)} classes with images, {len(few)} of them with fewer than two that can be read: "
             f"{', '.join([*few, *reasons][:9]) or 'none'}; needed: a sub-folder for each of at least two classes, with "
-            f"two {', '.join(IMAGE_SUFFIXES)} files each"
+            f"two {', '.join(FORMATS)} images each"
         )
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong with an image file into UnreadableImage; into a plain UserError where the image may be
-    whole: want of memory, a drive that hiccups, too many open files. Left out for that, the run would be another."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise UnreadableImage(path, "not a file")
-        if not status.st_size:
-            raise UnreadableImage(path, "an empty file")
-        yield
-    except UserError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(path, "not a JPEG, PNG, TIFF, BMP, GIF or WebP image") from error
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(path, f"more than {MAX_PIXELS // 10**6} million pixels") from error
-    except Exception as error:  # Pillow's decoders raise many types; all mean the same to the user
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, *OF_THE_FILE):
-            raise UserError(f"{path}: cannot be read now ({reason}); try again, or take it out") from error
-        raise UnreadableImage(path, reason) from error
-
-
-def sha256_of(path: Path) -> bytes:
-    """sha256 of an image file's bytes. Raises as `open_image` does."""
-    with _reading(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def open_image(path: Path) -> Image.Image:
-    """An upright RGB image (see above).
-
-    Raises UnreadableImage where the file cannot be decoded, UserError where it is the machine that cannot now.
-    """
-    with _reading(path), warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to white
-            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-        if image.mode in ("I", "F"):
-            return Image.fromarray(_eight_bits(np.asarray(image), image.mode == "F")).convert("RGB")
-        if image.mode.endswith(("A", "a")) or "transparency" in image.info:
-            seen = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
-        return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _eight_bits(values: np.ndarray, floats: bool) -> np.ndarray:
-    """(h, w) of any numbers to uint8, by the smallest of the usual ranges that holds them all."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        raise ValueError("no finite number in it")
-    least, most = float(known.min()), float(known.max())
-    usual = [top for top in ((1, 255, 65535) if floats else (255, 65535)) if least >= 0 and most <= top]
-    low, high = (0.0, float(usual[0])) if usual else (least, most)
-    scaled = (np.nan_to_num(values, nan=low, posinf=low, neginf=low) - low) * (255 / ((high - low) or 1.0))
-    return scaled.round().clip(0, 255).astype(np.uint8)
-
-
-def read_each(
-    paths: Mapping[str, Path], read: Callable[[Path], Any], text: str
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """What `read` makes of each image, and the reason of each that cannot be read, both by name; `text` for progress.
-
-    Raises UserError as `open_image` does.
-    """
-    results, reasons = {}, {}
-    for name, path in track(paths.items(), text):
-        try:
-            results[name] = read(path)
-        except UnreadableImage as error:
-            reasons[name] = error.reason
-    return results, reasons
-
-
-def decode(paths: Mapping[str, Path], room: np.ndarray) -> dict[str, str]:
-    """Fill `room` with the central squares of the readable images, one after the other.
-
-    Args:
-        room: (len(paths), size, size, 3) uint8. Shorter sides become `size`, bicubic with antialiasing.
-    Returns: the reason of each image that is left out, by its name. Raises UserError as `open_image` does.
-    """
-    rows = iter(room)
-
-    def put(path: Path) -> None:
-        square = ImageOps.fit(open_image(path), room.shape[1:3], Image.Resampling.BICUBIC)
-        next(rows)[:] = np.asarray(square)
-
-    return read_each(paths, put, "decoding images, once")[1]

@@ -1,4 +1,7 @@
-"""Who is trained on and who is judged: folds of a stratified split, groups and identical files kept whole. No torch."""
+"""Who is trained on and who is judged: the split that images come with, else folds of a stratified split. No torch.
+
+Groups and identical files are kept whole.
+"""
 
 import warnings
 from collections import Counter
@@ -25,7 +28,7 @@ ALONE = "alone: "  # begins the group of an image that belongs to none
 
 @dataclass(frozen=True)
 class Split:
-    """A fold: sorted indices of images; the rest as in `results.record.Split`."""
+    """A fold, or an official split: sorted indices of images; the rest as in `results.record.Split`."""
 
     training: np.ndarray
     validation: np.ndarray
@@ -39,16 +42,17 @@ def assign(images: "Images", seed: int) -> Split:
     """Fold seed % k of a k-fold split shuffled by seed // k, k = min(10, units, images of the largest class).
 
     A unit is a group, or one image, together with all that hold a copy of it. A unit that holds a class's only training
-    images is trained on in every fold, never judged, and named in `kept`. Images that come split stay so.
-    Raises UserError where fewer than 3 folds or 2 judged classes are possible, or groups have no fold of that number.
+    images is trained on in every fold, never judged, and named in `kept`. Images that come split stay so, whatever the
+    seed; of a unit that is judged nothing is trained on.
+    Raises UserError where fewer than 3 folds or 2 judged classes are possible, groups have no fold of that number, or
+    an official split leaves a class nothing to train on.
     """
-    if images.sides:
-        judged = np.asarray(images.sides) == "test"
-        return Split(np.flatnonzero(~judged), np.flatnonzero(judged), "official", 0, 0, ())
     labels = np.asarray(images.labels, np.int64)
     names, units = np.unique(images.groups or images.names, return_inverse=True)
     for same in images.copies:
         units[np.isin(units, units[list(same)])] = units[list(same)].min()
+    if images.sides:
+        return _official(images, labels, units)
     holds = np.zeros((len(names), len(images.classes)), int)  # images of each class in each unit
     np.add.at(holds, (units, labels), 1)
     kept = np.asarray(holds[:, (holds > 0).sum(0) == 1].any(1))
@@ -57,10 +61,10 @@ def assign(images: "Images", seed: int) -> Split:
     if k < FEWEST_FOLDS or judged < 2:
         raise UserError(
             f"groups: {free} groups or single images of {judged} classes can be judged, in {k} folds; needed: two "
-            "classes of several groups each, and 3 folds; add images, or with a groups file take groups=none"
+            "classes of several groups each, and 3 folds; add images, or with a groups file take GROUPS=none (groups)"
         )
     if images.groups and seed >= k:
-        raise UserError(f"seed={seed}: these groups make {k} folds; allowed: 0 to {k - 1}")
+        raise UserError(f"seed={seed}: these groups make {k} folds; name SEEDS (seeds) from 0 to {k - 1}")
     folds = np.where(kept[units], -1, 0)  # -1: judged in none
     folds[folds == 0] = _folds(labels[folds == 0].tobytes(), units[folds == 0].tobytes(), k, seed // k)
     for label in range(len(images.classes)):
@@ -69,9 +73,25 @@ def assign(images: "Images", seed: int) -> Split:
             folds[units == largest] = -1
     inside = folds == seed % k
     if not inside.any():
-        raise UserError(f"seed={seed}: its fold of these groups judges no image; take another seed")
-    groups = len({group for group in images.groups or () if not group.startswith(ALONE)})
-    return Split(np.flatnonzero(~inside), np.flatnonzero(inside), "fold", k, groups, tuple(map(str, names[kept])))
+        raise UserError(f"seed={seed}: its fold of these groups judges no image; name other SEEDS (seeds)")
+    kept_names = tuple(map(str, names[kept]))
+    return Split(np.flatnonzero(~inside), np.flatnonzero(inside), "fold", k, _groups(images), kept_names)
+
+
+def _official(images: "Images", labels: np.ndarray, units: np.ndarray) -> Split:
+    judged = np.asarray(images.sides) == "test"
+    trained = ~judged & ~np.isin(units, units[judged])
+    lost = [name for i, name in enumerate(images.classes) if not trained[labels == i].any()]
+    if lost or len({*labels[judged].tolist()}) < 2:
+        raise UserError(
+            f"split: {', '.join(lost[:5]) or 'fewer than two classes'} cannot be trained or judged, once copies and "
+            "groups of judged images are not trained on; needed: train and test folders of two classes, of other images"
+        )
+    return Split(np.flatnonzero(trained), np.flatnonzero(judged), "official", 0, _groups(images), ())
+
+
+def _groups(images: "Images") -> int:
+    return len({group for group in images.groups or () if not group.startswith(ALONE)})
 
 
 @cache  # with groups it takes seconds on many images

@@ -21,7 +21,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as resizing
 
 from entr_utils.data import catalog, split, synthetic
-from entr_utils.data.folder import check_classes, class_of, decode, list_folder, name_of, read_each, sha256_of
+from entr_utils.data.folder import check_classes, class_of
+from entr_utils.data.pixels import brightness, decode, header, is_deep, read_each, sha256_of
 from entr_utils.machine import device, free_memory
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.settings import CONFLICT, Cell
@@ -39,13 +40,14 @@ class Images:
     Attributes:
         pixels: (n, size, size, 3) uint8, RGB, read-only, read from disk as it is indexed.
         labels: (n,) int64 class of each image.
-        names: "class/file" of each image, sorted.
+        names: "class/file" of each image, sorted (`folder.Found`).
         classes: class names, sorted.
         groups: group name of each image, or None.
-        kind, title, carries, stand_in, contents: as in `results.record.Source`.
+        kind, title, carries, stand_in, contents, brightness: as in `results.record.Source`.
+        sides: "train" or "test" of each image, where they come split.
+        reading: how the folders were read: lines for people.
         left_out: reason of each file or name that is not used, by its name.
         copies: sets of indices of images whose files are the same, byte for byte.
-        sides: "train" or "test" of each image, where they come split.
     """
 
     pixels: np.ndarray
@@ -60,7 +62,9 @@ class Images:
     contents: str
     left_out: dict[str, str] = field(default_factory=dict)
     copies: list[list[int]] = field(default_factory=list)
+    brightness: tuple[float, float] | None = None
     sides: list[str] | None = None
+    reading: tuple[str, ...] = ()
 
 
 def load(cell: Cell) -> Images:
@@ -69,6 +73,7 @@ def load(cell: Cell) -> Images:
     Raises UserError where the dataset is missing or has too few images that can be read.
     """
     made_of = replace(Cell(cell.dataset), data=cell.data, size=cell.size, groups=cell.groups, profile=cell.profile)
+    made_of = replace(made_of, classes=cell.classes)
     return _load(made_of, checksum(catalog.seen(cell)))
 
 
@@ -96,17 +101,19 @@ def _drawn(how: dict) -> Images:
 
 
 def _read(cell: Cell) -> Images:
-    folder, groups_file = catalog.class_folder(cell.dataset, cell.data), catalog.groups_file(cell)
-    files, left_out = list_folder(folder)
-    paths = {name_of(path): path for path in files}
+    read = catalog.found(cell)
+    folder, paths, groups_file = read.root, read.files, catalog.groups_file(cell, read.root)
     check_classes(folder, paths, {})
     group_of, unknown = split.read_groups(groups_file, list(paths)) if groups_file else ({}, [])
     hashes, unreadable = read_each(paths, sha256_of, "reading images")
     of_known = cell.groups in catalog.KNOWN_GROUPS
     unused = split.of_unknown_group({name: group_of[name] for name in hashes}) if of_known else {}
     wanted = {name: paths[name] for name in hashes if name not in unused}
+    deep = [wanted[name] for name, (_, mode) in read_each(wanted, header, "reading sizes")[0].items() if is_deep(mode)]
+    light = brightness(deep) if deep else None
     stem = f"{folder.name[:40]}-{cell.size}-{_checksum({name: hashes[name] for name in wanted})[:12]}"
-    pixels, undecoded = cached(stem, len(wanted), cell.size, lambda room: decode(wanted, room))
+    stem += f"-{light[0]:g}-{light[1]:g}" if light else ""
+    pixels, undecoded = cached(stem, len(wanted), cell.size, lambda room: decode(wanted, room, *filter(None, [light])))
     names, unreadable = [name for name in wanted if name not in undecoded], unreadable | undecoded
     dropped = {*map(class_of, unused)} - {*map(class_of, wanted)}
     check_classes(folder, names, {name: reason for name, reason in unreadable.items() if class_of(name) not in dropped})
@@ -127,8 +134,14 @@ def _read(cell: Cell) -> Images:
         carries="",
         stand_in=cell.dataset in catalog.DATASETS and counts != (paper.images, paper.classes),
         contents=_checksum({name: hashes[name] for name in names}),
-        left_out=left_out | unreadable | unused | dict.fromkeys(unknown, "named in the groups file, but no image here"),
+        left_out=read.left_out
+        | unreadable
+        | unused
+        | dict.fromkeys(unknown, "named in the groups file, but no image here"),
         copies=[indices for indices in same.values() if len(indices) > 1],
+        brightness=light,
+        sides=[read.sides[name] for name in names] if read.sides else None,
+        reading=read.reading,
     )
 
 

@@ -19,7 +19,8 @@ from matplotlib.ticker import MaxNLocator
 
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import Block, first_steps, make_plan
-from entr_utils.report.tables import by_measure, confusions, label, rank
+from entr_utils.report.mistakes import confusions
+from entr_utils.report.tables import by_measure, label, rank
 from entr_utils.results import compare, studies
 from entr_utils.results.record import Record, efficiency
 from entr_utils.results.times import Times
@@ -202,7 +203,8 @@ def first_screen(compared: pd.DataFrame) -> Figure:
             axis.plot(*zip(*dots, strict=True), ".", color=color, alpha=0.5)
             if points["n"] >= BARS:
                 axis.plot([took["estimate"]] * 2, [points["low"], points["high"]], color=color)
-                axis.plot([took["low"], took["high"]], [points["estimate"]] * 2, color=color)
+                ends = [took[name] for name in ("low", "high") if took["measure"] == "time"]
+                axis.plot(ends, [points["estimate"]] * len(ends), color=color)
             axis.plot(took["estimate"], points["estimate"], marker, color=color, markersize=9, markeredgecolor="white")
         axis.margins(0.12)
         axis.set_xlabel("T, ratio to the control's")

@@ -14,10 +14,9 @@ from entr_utils.regimes.entropy import BOUNDS, entropy
 from entr_utils.results import compare, record, shape, studies, times
 from entr_utils.results.record import Record
 from entr_utils.settings import CONFLICT, PAPER_DATASETS, PAPER_REGIMES, Cell
+from entr_utils.util import minutes
 
 PROFILES = ("compact", "paper", "quick")  # the summary opened by itself shows the first of these that has records
-MOST_CLASSES = 25  # rows of the table of classes
-MOST_PAIRS = 5
 
 
 def markdown(header: str, rows: Iterable[Sequence]) -> Markdown:
@@ -200,6 +199,18 @@ def _number(value: float, digits: int) -> str:
     return "no clock" if np.isnan(value) else f"{value:.{digits}f}"
 
 
+def folds(runs: Sequence) -> Markdown:
+    """What one, three, five and ten folds take, and the smallest loss of accuracy that they could rule out at best: by
+    the spread of one judged image. `runs`: `training.run.Run`s of one fold, one a regime."""
+    split, seconds = runs[0].split, [run.forecast() for run in runs]
+    image, share = 100 / len(split.validation), len(split.validation) / len(split.training)
+    rows = []
+    for n in (n for n in (1, 3, 5, 10) if n <= max(1, split.folds)):
+        took = "no clock" if None in seconds else minutes(n * sum(seconds))
+        rows.append([n, took, f"{compare.expected_resolution([image], n, share):.1f}" if n > 1 else "none"])
+    return markdown("folds | training takes | smallest loss that could be ruled out, in points", rows)
+
+
 def stages(table: pd.DataFrame) -> Markdown:
     """A row a phase of a cell: size, epochs, what trains at which rates; seconds and accuracies are means over runs."""
     header = "phase | size | epochs | trains | rates | seconds as measured | by the clock | accuracy at full size | "
@@ -246,29 +257,3 @@ def environments(table: pd.DataFrame) -> Markdown:
 def claims(judged: pd.DataFrame) -> Markdown:
     """The paper's claims, of `claims.judge`."""
     return markdown(" | ".join(judged.columns), judged.to_numpy())
-
-
-def confusions(records: Sequence[Record]) -> np.ndarray:
-    """(classes, classes) counts of predictions after TTA over all runs: true class by row, predicted by column."""
-    counts = np.zeros((len(records[0].source.classes),) * 2, int)
-    for one in records:
-        np.add.at(counts, (one.predictions.truth, one.predictions.total), 1)
-    return counts
-
-
-def per_class(records: Sequence[Record]) -> Markdown:
-    """Accuracy by class over all runs, the worst first."""
-    names, counts = records[0].source.classes, confusions(records)
-    judged, right = counts.sum(1), counts.diagonal()
-    worst = [i for i in np.argsort(right / judged.clip(1), kind="stable") if judged[i]][:MOST_CLASSES]
-    rows = [[names[i], judged[i], f"{right[i] / judged[i]:.3f}"] for i in worst]
-    return markdown("class | judged | accuracy", rows)
-
-
-def worst_pairs(records: Sequence[Record]) -> Markdown:
-    """The pairs of classes that are taken for one another most often."""
-    names, counts = records[0].source.classes, confusions(records)
-    np.fill_diagonal(counts, 0)
-    worst = [divmod(int(i), len(names)) for i in np.argsort(-counts, axis=None, kind="stable")[:MOST_PAIRS]]
-    rows = [[names[true], names[guess], counts[true, guess]] for true, guess in worst if counts[true, guess]]
-    return markdown("true class | taken for | times", rows)

@@ -96,6 +96,7 @@ def what_runs(runs: Sequence) -> Markdown:
     lines = [
         f"Runs: {len(runs)}, {len(waiting)} to be trained now; {spec.profile}: {PROFILES[spec.profile].purpose}.",
         f"Images: {runs[0].images.title}; {len(split.training)} to train, {len(split.validation)} to judge.",
+        *(_few([line]) for line in runs[0].images.reading),
         *left_out(runs[0].source()),
         f"Weights {spec.weights}, {spec.precision}, batches of {spec.batch}, learning rate {spec.lr:g}.",
         f"{epochs} epochs, up to {spec.size} px.",
@@ -106,11 +107,13 @@ def what_runs(runs: Sequence) -> Markdown:
 
 
 def left_out(source: Source) -> list[str]:
-    """A line each on files that are not used and on identical images, naming a few; empty where there are none."""
+    """A line each on files that are not used, on identical images, naming a few, and on the brightness of files of
+    more than 8 bits; empty where there are none."""
     files, copies = (f"{name} ({reason})" for name, reason in source.left_out.items()), map(" = ".join, source.copies)
     return [
         f"Left out, {source.n_left_out} in all: {_few(files)}." if source.n_left_out else "",
         f"Identical, kept together, {source.n_copies} sets: {_few(copies)}." if source.n_copies else "",
+        "Files of more than 8 bits: black is {:g}, white {:g}.".format(*source.brightness) if source.brightness else "",
     ]
 
 

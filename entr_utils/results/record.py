@@ -34,6 +34,7 @@ class Source(Row):
         stand_in: whether they stand in for the paper's, which were never published.
         contents: sha256 over names and contents of the images used.
         left_out: reason by file, the first hundred of `n_left_out`; copies: the first hundred sets of `n_copies`.
+        brightness: values that are black and white in files of more than 8 bits, where there are such.
     """
 
     kind: Literal["formula", "folder"]
@@ -46,6 +47,7 @@ class Source(Row):
     n_left_out: int = 0
     copies: tuple[tuple[str, ...], ...] = ()
     n_copies: int = 0
+    brightness: tuple[float, float] | None = None
 
 
 class Split(Row):

@@ -19,10 +19,10 @@ from entr_utils.data.augment import make_augment
 from entr_utils.regimes import Regime
 from entr_utils.regimes.plan import cost
 from entr_utils.results import record
-from entr_utils.training import clock, resume, step
+from entr_utils.training import clock, export, resume, step
 from entr_utils.training.books import Books, Diverged
 from entr_utils.training.run import Run
-from entr_utils.util import UserError, cache_folder, checksum, lock
+from entr_utils.util import Stopped, UserError, cache_folder, checksum, file_system, keep_json, lock
 
 
 class Shown(nn.Module):
@@ -110,25 +110,30 @@ def make_learner(network: nn.Module, batches: step.Batches, callbacks: list[Call
     return Learner(loaders, network, functional.cross_entropy, cbs=callbacks, **options)
 
 
-def train(run: Run) -> record.Record:
+def train(run: Run, keep: str = "") -> record.Record:
     """Train, evaluate and record one run; one that was stopped goes on, one that is done is read.
 
-    A GPU is held while it trains; on a CPU runs may share. Raises UserError where the loss is not a number or a batch
-    does not fit the memory; then nothing is written.
+    A GPU is held while it trains; on a CPU runs may share. A record that cannot be written waits in the cache, and the
+    next command puts it in place. `keep` names a folder for the trained network of the cell's first seed (`export`).
+    Raises UserError where the loss is not a number or a batch does not fit the memory; then nothing is written. Raises
+    Stopped on an interrupt.
     """
     name, device = run.path.stem, machine.device()
     with lock(run.path.parent / ".locks" / name, f"waiting: another process makes {name}"):
+        keep = keep if run.spec.seed == run.cell.seeds[0] else ""
         if done := run.finished():
             resume.Store(run).remove()
+            if keep and not export.path_of(run, keep).exists():
+                print(f"keep: {name} was trained before, without it; move {run.path} away to train it again")
             return done
         if device.type == "cpu":
-            return _train(run)
+            return _train(run, keep)
         with lock(cache_folder() / "locks" / f"gpu-{machine.device_id()}", "waiting: another run has the GPU"):
-            return _train(run)
+            return _train(run, keep)
 
 
-def _train(run: Run) -> record.Record:
-    checkpoints = resume.Store(run)
+def _train(run: Run, keep: str) -> record.Record:
+    checkpoints, begun = resume.Store(run), file_system(run.path.parent)
     state = checkpoints.newest()
     books, flops = set_up(run)
     torch.manual_seed(run.spec.seed)  # the same augmentation and dropout for every regime
@@ -137,17 +142,24 @@ def _train(run: Run) -> record.Record:
     shown = Shown(books.network, run.regime, books.batches)
     learner = make_learner(shown, books.batches, [follow, *scaling], books.network.groups)
     learner.remove_cb(Recorder)  # its smoothed loss would make a GPU wait at every batch
-    with learner.no_bar(), learner.no_logging():
-        learner.fit(len(run.epochs), start_epoch=state["epoch"] if state else 0)
-    books.progress.close()
+    try:
+        with learner.no_bar(), learner.no_logging():
+            learner.fit(len(run.epochs), start_epoch=state["epoch"] if state else 0)
+    except KeyboardInterrupt:
+        epoch = resume.about(checkpoints.path).get("epoch", 0)
+        raise Stopped(f"stopped: run this again, {run.path.stem} goes on after epoch {epoch}") from None
+    finally:
+        books.progress.close()
     if follow.refusal:
         if isinstance(follow.refusal, Diverged):
             checkpoints.remove()
         raise follow.refusal
     books.test(books.batches.augment)
     made = _record(run, books, flops)
-    record.write(made, run.path)
+    keep_json(made.model_dump(mode="json"), run.path, begun)
     checkpoints.remove()
+    if keep:
+        print(f"kept {export.keep(books.network, run, keep)}")
     return made
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from entr_utils.training.run import Run
-from entr_utils.util import Damaged, UserError, write_whole
+from entr_utils.util import Damaged, UserError, file_system, is_away, on_drive, write_whole
 
 EVERY = 30.0  # seconds between checkpoints, at least: they come at the end of an epoch
 EVERY_ON_A_MOUNT = 300.0  # where they go to another file system than this machine's, such as a mounted drive
@@ -32,10 +32,14 @@ class Store:
         self.key, self.epochs, self.local = run.spec.key, len(run.epochs), run.path.with_suffix(".checkpoint")
         wanted = run.cell.checkpoint_dir
         self.path = Path(os.path.expanduser(wanted)) / self.local.name if wanted else self.local
-        self.file_system = _file_system(self.path.parent)
-        away = self.file_system not in (None, _file_system(Path.home()), _file_system(Path.cwd()))
-        self.every = float(os.environ.get(SECONDS) or (EVERY_ON_A_MOUNT if away else EVERY))
+        self.file_system = file_system(self.path.parent)
         self.last = time.monotonic()
+
+    @property
+    def every(self) -> float:
+        """Seconds between checkpoints, at least."""
+        away = is_away(file_system(self.path.parent)) or on_drive(self.path)
+        return float(os.environ.get(SECONDS) or (EVERY_ON_A_MOUNT if away else EVERY))
 
     def newest(self) -> dict | None:
         """The state with most epochs done of those that can be read, or None; a line names what it goes on from.
@@ -68,13 +72,13 @@ class Store:
         except UserError as error:
             print(f"checkpoint: {error}; training goes on")
             if self.path != self.local:
-                self.path, self.every = self.local, min(self.every, EVERY)
+                self.path = self.local
                 self.save(state)
         self.last = time.monotonic()
 
     def _check_mount(self) -> None:
         """A drive that was unmounted leaves an empty folder or none: nothing may be written in its place."""
-        if self.path != self.local and (not self.file_system or _file_system(self.path.parent) != self.file_system):
+        if self.path != self.local and (not self.file_system or file_system(self.path.parent) != self.file_system):
             raise UserError(f"{self.path}: cannot be written (the folder or what was mounted there is gone)")
 
     def remove(self) -> None:
@@ -85,14 +89,6 @@ class Store:
                     one.unlink(missing_ok=True)
             except OSError as error:
                 print(f"checkpoint {path}: cannot be removed ({error.strerror})")
-
-
-def _file_system(folder: Path) -> int | None:
-    """The device number of a folder, None where there is no such folder."""
-    try:
-        return folder.stat().st_dev
-    except OSError:
-        return None
 
 
 def pack(state: dict, key: str, epochs: int) -> tuple[bytes, memoryview]:

@@ -1,7 +1,7 @@
 """A run before it starts: images and split at hand, its plan, and the specification that names it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,10 @@ from entr_utils.regimes.plan import Block, Work, by_epoch, check_sizes, cost, fi
 from entr_utils.results import record, times
 from entr_utils.settings import PAPER_REGIMES, PROFILES, Cell, RunSpec
 from entr_utils.training import step
-from entr_utils.util import UserError
+from entr_utils.util import UserError, bring_back, where
 
 CLASSES = 20  # of a network whose FLOPs are counted before its images are known: the last layer's work is nothing
+HALF_AN_HOUR = 1800.0  # seconds
 MOST_NAMED = 100  # files that a record names; the rest are counted
 
 
@@ -70,7 +71,9 @@ class Run:
         return len(self.images.classes)
 
     def finished(self) -> record.Record | None:
-        """The record, where the run is done. One that is damaged, or of images that have changed, is put aside."""
+        """The record, where the run is done; one that waits is put in its place. One that is damaged, or of images that
+        have changed, is put aside."""
+        bring_back(self.path)
         if not self.path.exists():
             return None
         try:
@@ -105,6 +108,7 @@ class Run:
             n_left_out=len(images.left_out),
             copies=tuple(named[:MOST_NAMED]),
             n_copies=len(named),
+            brightness=images.brightness,
         )
 
 
@@ -170,7 +174,7 @@ def prepare(cell: Cell) -> list[Run]:
     Raises UserError, one line, on anything the user can put right.
     """
     began, cell = time.perf_counter(), cell.checked()
-    if catalog.status(cell.dataset, cell.data)[0] == "downloadable":
+    if catalog.status(cell.dataset, cell.data, cell.classes)[0] == "downloadable":
         download_ucm(Path(cell.data))
     found = store.load(cell)
     runs = []
@@ -190,9 +194,21 @@ def prepare_own(images: str, seeds: tuple[int, ...], **fields) -> list[Run]:
     """
     drawn = isinstance(images, str) and images.startswith("synthetic")
     fields["data"] = images if drawn else str(catalog.own_folder(images))
+    fields |= {name: str(where(fields[name])) for name in ("groups", "weights") if fields.get(name)}
     fields["profile"] = fields.get("profile") or ("quick" if drawn else "paper")
     by_regime = [prepare(Cell("own", regime=regime, seeds=seeds, **fields)) for regime in PAPER_REGIMES]
     return [rotated(of_seed, of_seed[0].spec.seed)[i] for of_seed in zip(*by_regime, strict=True) for i in range(3)]
+
+
+def affordable(runs: Sequence[Run]) -> tuple[int, ...]:
+    """Seeds of five folds where they take at most half an hour by the clock, else of three, else of one.
+
+    Without a clock three. `runs` are of one fold, one a regime.
+    """
+    seconds, most = [run.forecast() for run in runs], runs[0].split.folds or 1
+    known = sum(one or 0.0 for one in seconds)
+    count = 3 if None in seconds else next((n for n in (5, 3) if n * known <= HALF_AN_HOUR), 1)
+    return tuple(range(min(count, most)))
 
 
 def rotated(items: tuple, seed: int) -> list:
@@ -225,7 +241,10 @@ def _share(regime: Regime, spec: RunSpec, n_train: int) -> float:
         )
         share = min(1.0, round(of / mine, 4))
     if share * whole < 1:
-        raise UserError(f"regime={spec.regime!r}: a share of {share:g} is less than one of an epoch's {whole} batches")
+        raise UserError(
+            f"regime={spec.regime!r}: a share of {share:g} is less than one of an epoch's {whole} batches; try "
+            f"BATCH={max(2, spec.batch // 2)} (batch), or more of it"
+        )
     return share
 
 

@@ -1,0 +1,211 @@
+"""How an image file becomes pixels, of whatever kind it is. No torch.
+
+Only the kinds of FORMATS are decoded, by what is in a file, whatever it is called: other decoders of Pillow start
+programs. They become upright RGB: what is transparent is laid on white; of several pages or frames the first; turned as
+EXIF asks, where that can be read. Files of more than 8 bits share one `brightness`, that of their folder; 8 bits stay
+as they are. More than MAX_PIXELS are refused: a decompression bomb, or a mosaic to be cut into tiles.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from entr_utils.util import UserError, track
+
+Image.init()  # all of Pillow's plugins are known from here on
+FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF") if name in Image.OPEN)
+MAX_PIXELS = 400_000_000  # 20000 x 20000; Pillow holds one in 1.6 GB
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # where Pillow warns; at twice this it refuses
+# Errors of a file; others are of the machine, and may pass.
+OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+ORIENTATION = 0x0112  # EXIF's tag
+_TURN = Image.Transpose
+TURNS = {2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE}
+TURNS |= {6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}
+PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks of a PNG without which nothing is seen
+SAMPLE, TAKEN, ROBUST = 48, 20_000, (0.1, 99.9)  # files and pixels of each that brightness is of; in per cent
+
+Brightness = tuple[float, float]  # the values that become black and white
+
+
+class UnreadableImage(UserError):
+    """An image file that cannot be decoded, for a `reason` in a few words."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.reason = " ".join(reason.split())
+        super().__init__(f"{path}: cannot be read as an image ({reason}); repair it or take it out")
+
+
+def looks_like_one(path: Path) -> bool:
+    """Whether a file begins as one of FORMATS does; nothing is decoded. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        prefix = file.read(16)
+    return any((accept := Image.OPEN[name][1]) and accept(prefix) is True for name in FORMATS)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever goes wrong with an image file into UnreadableImage; into a plain UserError where the image may be
+    whole: want of memory, a drive that hiccups, too many open files. Left out for that, the run would be another."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise UnreadableImage(path, "not a file")
+        if not status.st_size:
+            raise UnreadableImage(path, "an empty file")
+        yield
+    except UserError:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(path, f"not a {', '.join(FORMATS)} image") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(path, f"more than {MAX_PIXELS // 10**6} million pixels") from error
+    except Exception as error:  # Pillow's decoders raise many types; all mean the same to the user
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, *OF_THE_FILE):
+            raise UserError(f"{path}: cannot be read now ({reason}); try again, or take it out") from error
+        raise UnreadableImage(path, reason) from error
+
+
+def sha256_of(path: Path) -> bytes:
+    """sha256 of an image file's bytes. Raises as `open_image` does."""
+    with _reading(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def header(path: Path) -> tuple[tuple[int, int], str]:
+    """(width, height) and Pillow's mode of an image file, from its header. Raises as `open_image` does."""
+    return _opened(path, lambda image: (image.size, image.mode))
+
+
+def is_deep(mode: str) -> bool:
+    """Whether images of this mode have more than 8 bits, in one channel: Pillow makes 8 bits of all others."""
+    return mode in ("I", "F") or mode.startswith("I;16")
+
+
+def open_image(path: Path, brightness: Brightness = (0, 65535)) -> Image.Image:
+    """An upright RGB image (see above).
+
+    Raises UnreadableImage where the file cannot be decoded, UserError where it is the machine that cannot now.
+    """
+    return _opened(path, lambda image: _rgb(_upright(image), brightness))
+
+
+def _rgb(image: Image.Image, brightness: Brightness) -> Image.Image:
+    if is_deep(image.mode):  # Pillow would clip to white
+        return Image.fromarray(_eight_bits(np.asarray(image), brightness)).convert("RGB")
+    if image.mode.endswith(("A", "a")) or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _opened(path: Path, read: Callable[[Image.Image], Any]) -> Any:
+    """What `read` makes of an open image; what only describes the pixels of a PNG need not be readable."""
+
+    def attempt(file: Path | io.BytesIO) -> Any:
+        with Image.open(file, formats=FORMATS) as image:
+            return read(image)
+
+    with _reading(path), warnings.catch_warnings(action="ignore"):
+        try:
+            return attempt(path)
+        except (OSError, SyntaxError, ValueError):
+            content = path.read_bytes()
+            for kept in ((*PNG_PIXELS, b"eXIf"), PNG_PIXELS) if content.startswith(b"\x89PNG") else ():
+                with contextlib.suppress(OSError, SyntaxError, ValueError):
+                    return attempt(io.BytesIO(_chunks(content, kept)))
+            raise
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The whole image in its own mode, turned where its orientation can be read."""
+    image.load()
+    if is_deep(image.mode) and not np.isfinite(np.asarray(image)).any():
+        raise ValueError("no finite number in it")
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # as many types as there are ways to spoil EXIF
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _chunks(content: bytes, kept: tuple[bytes, ...]) -> bytes:
+    """A PNG of these chunks alone."""
+    parts, at = [content[:8]], 8
+    while at < len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        parts += [content[at:end]] if content[at + 4 : at + 8] in kept else []
+        at = end
+    return b"".join(parts)
+
+
+def brightness(paths: Iterable[Path]) -> Brightness:
+    """The values that become black and white in files of more than 8 bits: ROBUST percentiles over a sample of them.
+
+    One for a whole folder, whoever is judged, so that equal values become equal greys. Where nearly all pixels have
+    one value: the smallest of the usual ranges (0-1, 0-255, 0-65535) that holds all, else from the least to the most.
+    """
+    paths, taken = list(paths), []
+    for path in paths[:: -(-len(paths) // SAMPLE) or 1]:
+        with contextlib.suppress(UnreadableImage):
+            values = np.asarray(_opened(path, _upright), np.float64).ravel()
+            values = values[:: -(-len(values) // TAKEN)]
+            taken.append(values[np.isfinite(values)])
+    values = np.concatenate(taken or [np.zeros(1)])
+    low, high = map(float, np.percentile(values, ROBUST))
+    if low < high:
+        return low, high
+    least, most = float(values.min()), float(values.max())
+    whole = bool((values == values.round()).all()) and most > 1
+    usual = [top for top in (1.0, 255.0, 65535.0)[whole:] if least >= 0 and most <= top]
+    return (0.0, usual[0]) if usual else (least, max(most, least + 1))
+
+
+def _eight_bits(values: np.ndarray, brightness: Brightness) -> np.ndarray:
+    """(h, w) of any numbers to uint8; what is no finite number becomes black."""
+    low, high = brightness
+    scaled = (np.nan_to_num(values.astype(np.float64), nan=low, posinf=low, neginf=low) - low) * (255 / (high - low))
+    return scaled.round().clip(0, 255).astype(np.uint8)
+
+
+def read_each(
+    paths: Mapping[str, Path], read: Callable[[Path], Any], text: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `read` makes of each image, and the reason of each that cannot be read, both by name; `text` for progress.
+
+    Raises UserError as `open_image` does.
+    """
+    results, reasons = {}, {}
+    for name, path in track(paths.items(), text):
+        try:
+            results[name] = read(path)
+        except UnreadableImage as error:
+            reasons[name] = error.reason
+    return results, reasons
+
+
+def decode(paths: Mapping[str, Path], room: np.ndarray, brightness: Brightness = (0, 65535)) -> dict[str, str]:
+    """Fill `room` with the central squares of the readable images, one after the other.
+
+    Args:
+        room: (len(paths), size, size, 3) uint8. Shorter sides become `size`, bicubic with antialiasing.
+    Returns: the reason of each image that is left out, by its name. Raises UserError as `open_image` does.
+    """
+    rows = iter(room)
+
+    def put(path: Path) -> None:
+        square = ImageOps.fit(open_image(path, brightness), room.shape[1:3], Image.Resampling.BICUBIC)
+        next(rows)[:] = np.asarray(square)
+
+    return read_each(paths, put, "decoding images, once")[1]

@@ -1,0 +1,149 @@
+"""The missing notebooks as jobs of a Slurm cluster, by submitit: an array, a notebook a task. Nothing waits for them.
+
+What is done is known from records alone, what is alive from squeue; the number of the job that was asked to make a
+notebook is kept in <results>/<profile>/.slurm/jobs.json. Who is neither done nor alive is lost, and submitted again.
+Before its time limit, and before it is preempted, a job is queued again: its runs go on after the last checkpoint.
+"""
+
+import getpass
+import io
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entr_utils import sweep
+from entr_utils.settings import Cell
+from entr_utils.util import AT_ONCE, UserError, lock, read_json, write_json
+
+REQUEUES = 1000  # after a time-out; submitit's own three would end a long run
+NOTICE = 90  # seconds before the limit, at most half of it: killing kernels and queueing again takes a few
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of the jobs: `minutes` until a job is queued again; at most so many `jobs` at once, 0: all; `gpu`: one each.
+
+    Account, quality of service and the like are Slurm's own variables, SBATCH_ACCOUNT for one.
+    """
+
+    partition: str = ""
+    minutes: int = 60
+    jobs: int = 0
+    gpu: bool = True
+
+
+@dataclass(frozen=True)
+class Job:
+    """What runs on the cluster: one notebook. What submitit needs of a Checkpointable: it is queued again as it is."""
+
+    cell: Cell
+    chosen: str
+    at_once: int
+
+    def __call__(self) -> None:
+        os.environ |= {AT_ONCE: str(self.at_once), "ENTR_CLOCK": "off"}  # others are at work on this machine
+        if code := sweep.make(sweep.asked([self.cell], self.chosen), summaries=False):
+            raise RuntimeError(f"{self.cell.name}: exit code {code}, see above")
+
+    def checkpoint(self) -> Any:
+        """Called by submitit in time."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def submit(cells: Iterable[Cell], chosen: str, options: Options) -> int:
+    """Submit what is neither done nor alive, and return; the summaries are drawn where all is done. The exit code.
+
+    Raises UserError where there is no Slurm or it refuses, and as `sweep.asked`.
+    """
+    if not shutil.which("sbatch"):
+        raise UserError("ON=slurm: there is no sbatch here; type this where jobs are submitted, or leave ON out")
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("ON=slurm: submitit is missing; install it with pip install submitit") from None
+    if not 1 <= options.minutes <= 100_000 or options.jobs < 0:
+        raise UserError(f"TIME={options.minutes}, JOBS={options.jobs}: allowed: from 1 minute, from 0 jobs")
+    work = sweep.asked(cells, chosen)
+    folder = next(iter(work.cells)).folder
+    with lock(folder / ".locks" / "submit", "waiting: another command submits"):
+        alive, known = _alive(), _known(folder)
+        todo = {task.output: task for task in work.todo()}  # the last has all seeds
+        lost = [task for task in todo.values() if known.get(task.cell.name) not in alive]
+        if not todo:
+            return sweep.make(work)
+        print(f"  {len(todo)} of {len(work.cells)} notebooks to be made, {len(todo) - len(lost)} are submitted already")
+        if lost:
+            at_once = min(options.jobs or len(lost), len(lost))
+            executor = submitit.SlurmExecutor(folder / ".slurm", max_num_timeout=REQUEUES)
+            executor.update_parameters(**_parameters(options, at_once))
+            try:
+                with redirect_stderr(io.StringIO()), executor.batch():
+                    jobs = [executor.submit(Job(task.cell, chosen, at_once)) for task in lost]
+            except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+                raise UserError(f"sbatch: {' '.join(str(error).split())[-300:]}") from error
+            ids = {task.cell.name: job.job_id for task, job in zip(lost, jobs, strict=True)}
+            write_json(known | ids, folder / ".slurm" / "jobs.json")
+            number = jobs[0].job_id.partition("_")[0]
+            print(
+                f"  submitted: {len(jobs)}, job {number}; to look: make status, squeue -j {number}; to cancel:", end=""
+            )
+            print(f" scancel {number}; logs: {folder}/.slurm/")
+    print("  the same command later submits what is then missing, and draws the summary where all is done")
+    return min(work.codes - {0}, default=0)
+
+
+def _parameters(options: Options, at_once: int) -> dict[str, Any]:
+    """Of `submitit.SlurmExecutor`."""
+    notice = min(NOTICE, 30 * options.minutes)
+    asked = {"job_name": "entr", "time": options.minutes, "signal_delay_s": notice, "array_parallelism": at_once}
+    asked |= {"partition": options.partition} if options.partition else {}
+    return asked | ({"gpus_per_node": 1} if options.gpu else {})
+
+
+def status(cells: Iterable[Cell], chosen: str) -> int:
+    """Print of every notebook whether it is done, waiting, running, lost or missing. The exit code.
+
+    Raises UserError as `sweep.asked`, and where Slurm does not answer.
+    """
+    work = sweep.asked(cells, chosen, repair=False)
+    known = {name: job for folder in {cell.folder for cell in work.cells} for name, job in _known(folder).items()}
+    alive, states = _alive() if known else {}, Counter[str]()
+    for task in {task.output: task for task in work.tasks}.values():
+        state, job = _state(task, known.get(task.cell.name, ""), alive)
+        states[state] += 1
+        print(f"  {state:8} {task.cell.name}{f' (job {job})' if job else ''}")
+    print(f"  {', '.join(f'{state}: {count}' for state, count in states.items())}")
+    return min(work.codes - {0}, default=0)
+
+
+def _state(task: sweep.Task, job: str, alive: dict[str, str]) -> tuple[str, str]:
+    if task.done():
+        return "done", ""
+    if job in alive:
+        return "waiting" if alive[job] == "PENDING" else "running", job
+    with lock(task.lock) as free:
+        return ("lost" if job else "missing") if free else "running", job
+
+
+def _known(folder: Path) -> dict[str, str]:
+    """The job that was asked to make each notebook, by the notebook's name."""
+    path = folder / ".slurm" / "jobs.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _alive() -> dict[str, str]:
+    """State of every job of this user that waits or runs, by its number as submitit writes it: 12_0 in an array."""
+    words = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i %T"]
+    try:
+        answer = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"squeue: {getattr(error, 'stderr', '') or error}; what is alive is not known") from error
+    return dict(line.split() for line in answer.splitlines())

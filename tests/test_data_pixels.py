@@ -1,0 +1,244 @@
+"""How every kind of image file becomes pixels. No torch."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_by_hand import noise, refused
+from PIL import Image, PngImagePlugin
+
+from entr_utils.data import pixels
+from entr_utils.util import UserError
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def decoded(path: Path, size: int = 32, brightness=None) -> np.ndarray:
+    room = np.zeros((1, size, size, 3), np.uint8)
+    light = (
+        [brightness] if brightness else [pixels.brightness([path])] if pixels.is_deep(pixels.header(path)[1]) else []
+    )
+    assert pixels.decode({path.name: path}, room, *light) == {}
+    return room[0]
+
+
+def reason(path: Path) -> str:
+    return pixels.decode({"x": path}, np.zeros((1, 32, 32, 3), np.uint8)).get("x", "")
+
+
+def palette(path: Path, **options) -> None:
+    image = Image.new("P", (40, 40), 1)
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    image.save(path, **options)
+
+
+def floats(path: Path, *values: float) -> None:
+    """A float TIFF with the first of the values in its middle and all at its rim."""
+    numbers = np.full((40, 40), values[0], np.float32)
+    numbers[0, : len(values)] = values
+    Image.fromarray(numbers).save(path)
+
+
+def frames(path: Path) -> None:
+    images = [Image.new("RGB", (40, 40), colour) for colour in (RED, BLUE)]
+    images[0].save(path, save_all=True, append_images=images[1:])
+
+
+def new(mode: str, value, size=(40, 40)):
+    return lambda path: Image.new(mode, size, value).save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "middle"),
+    [
+        ("cmyk.tif", new("CMYK", (0, 255, 255, 0)), RED),
+        ("palette.png", palette, (10, 200, 30)),
+        ("clear palette.png", lambda path: palette(path, transparency=1), (255, 255, 255)),
+        ("half transparent.png", new("RGBA", (255, 0, 0, 128)), (255, 127, 127)),
+        ("transparent grey.png", new("LA", (55, 128)), (155, 155, 155)),
+        ("one bit.tif", new("1", 1), (255, 255, 255)),
+        ("16 bits.png", new("I;16", 128 * 256 + 7), (128, 128, 128)),
+        ("16 bits.tif", new("I;16", 128 * 257), (128, 128, 128)),
+        ("32 bits that hold 16.tif", new("I", 128 * 257), (128, 128, 128)),
+        ("32 bits that hold 8.tif", new("I", 200), (200, 200, 200)),
+        ("0 to 1.tif", lambda path: floats(path, 0.5, 0.0, 1.0), (128, 128, 128)),
+        ("-1 to 3.tif", lambda path: floats(path, 0.0, -1.0, 3.0), (64, 64, 64)),
+        ("no number.tif", lambda path: floats(path, np.nan, np.inf, 1.0), (0, 0, 0)),
+        ("pages.tif", frames, RED),
+        ("frames.gif", frames, RED),
+        ("one pixel.png", new("RGB", RED, (1, 1)), RED),
+        ("a line.png", new("RGB", RED, (20_000, 1)), RED),
+        ("wrong suffix.jpg", lambda path: Image.new("RGB", (40, 40), RED).save(path, "PNG"), RED),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_kind_of_image_becomes_rgb(name, make, middle, tmp_path):
+    make(tmp_path / name)
+    assert tuple(decoded(tmp_path / name)[16, 16].tolist()) == middle
+
+
+THIRDS = np.repeat(np.repeat(np.array([[RED, GREEN, BLUE]], np.uint8), 50, 1), 50, 0)  # 150 wide, 50 high
+
+
+@pytest.mark.parametrize("stripes", [THIRDS, THIRDS.transpose(1, 0, 2)])
+def test_the_central_square_is_taken(stripes, tmp_path):
+    Image.fromarray(stripes).save(tmp_path / "x.png")
+    assert (decoded(tmp_path / "x.png", 40)[2:-2, 2:-2] == GREEN).all()
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    """Orientation 6: the camera was held so that the first row is the right-hand side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.repeat(THIRDS, 3, 0)).save(tmp_path / "x.png", exif=exif)
+    upright = decoded(tmp_path / "x.png")
+    assert [tuple(upright[row, 16].tolist()) for row in (2, 16, 29)] == [RED, GREEN, BLUE]
+
+
+@pytest.mark.parametrize("tag", [b"Exif\0\0" + b"\xff" * 40, b"Exif\0\0MM\0*" + b"\xff" * 40, b"Exif\0\0"])
+def test_orientation_that_cannot_be_read_turns_nothing(tag, tmp_path):
+    Image.fromarray(np.repeat(THIRDS, 3, 0)).save(tmp_path / "x.jpg", exif=tag, quality=95)
+    row = decoded(tmp_path / "x.jpg")[16].astype(int)
+    assert [int(row[column].argmax()) for column in (2, 16, 29)] == [0, 1, 2]
+
+
+def test_orientation_beside_other_tags_that_are_spoilt(tmp_path):
+    """The photo is turned, though what else EXIF says cannot be written again."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x829A] = 6, (1, 0)
+    content = exif.tobytes()
+    Image.fromarray(np.repeat(THIRDS, 3, 0)).save(tmp_path / "x.jpg", exif=content[:-6] + b"\xff" * 6, quality=95)
+    assert [int(decoded(tmp_path / "x.jpg")[row, 16].astype(int).argmax()) for row in (2, 16, 29)] == [0, 1, 2]
+
+
+def large_text(path: Path, exif) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "x" * 2_000_000, zip=True)
+    Image.fromarray(np.repeat(THIRDS, 3, 0)).save(path, pnginfo=text, exif=exif)
+
+
+def large_profile(path: Path, exif) -> None:
+    Image.fromarray(np.repeat(THIRDS, 3, 0)).save(path, icc_profile=bytes(2_000_000), exif=exif)
+
+
+def spoilt_chunk(path: Path, exif) -> None:
+    Image.fromarray(np.repeat(THIRDS, 3, 0)).save(path, dpi=(72, 72), exif=exif)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"pHYs") + 5] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [large_text, large_profile, spoilt_chunk])
+def test_a_png_is_read_and_turned_whatever_describes_it(spoil, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    spoil(tmp_path / "x.png", exif)
+    assert [tuple(decoded(tmp_path / "x.png")[row, 16].tolist()) for row in (2, 16, 29)] == [RED, GREEN, BLUE]
+    assert pixels.header(tmp_path / "x.png") == ((150, 150), "RGB")
+
+
+@pytest.mark.parametrize("kind", pixels.FORMATS)
+def test_a_suffix_is_not_a_format(kind, tmp_path):
+    """Every format is read under the name of another, and known by how it begins."""
+    Image.new("RGB", (40, 40), (200, 100, 0)).save(tmp_path / "x.jpg", kind)
+    assert abs(decoded(tmp_path / "x.jpg")[16, 16].astype(int) - (200, 100, 0)).max() < 8
+    assert pixels.looks_like_one(tmp_path / "x.jpg")
+
+
+def ramp(path: Path, low: float, high: float, kind=np.uint16) -> Path:
+    """A grey ramp over (40, 40), from low to high."""
+    Image.fromarray(np.linspace(low, high, 1600).reshape(40, 40).astype(kind)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ranges", "kind", "expected"),
+    [
+        (((0, 4095), (1000, 2000)), np.uint16, (0, 4095)),  # 12 bits in 16
+        (((0, 199), (100, 300)), np.int32, (0, 300)),
+        (((-1, 0), (0, 3)), np.float32, (-1, 3)),
+    ],
+)
+def test_files_of_more_than_8_bits_share_one_brightness(ranges, kind, expected, tmp_path):
+    """Robust percentiles of all of them: a bright speck changes nothing; equal values become equal greys."""
+    paths = [ramp(tmp_path / f"{i}.tif", *of, kind) for i, of in enumerate(ranges)]
+    low, high = pixels.brightness(paths)
+    width = expected[1] - expected[0]
+    assert low == pytest.approx(expected[0], abs=0.02 * width)
+    assert high == pytest.approx(expected[1], abs=0.02 * width)
+    speck = np.asarray(Image.open(paths[0])).copy()
+    speck[0, 0] = 30_000
+    Image.fromarray(speck).save(paths[0])
+    assert pixels.brightness(paths)[1] == pytest.approx(expected[1], abs=0.02 * width)
+    greys = [decoded(path, 40, (low, high))[..., 0].astype(int) for path in paths]
+    values = [np.asarray(Image.open(path)).astype(float) for path in paths]
+    for grey, value in zip(greys, values, strict=True):
+        assert abs(grey - ((value - low) / (high - low) * 255).clip(0, 255)).max() <= 0.5
+    assert len(np.unique(greys[0])) > 60
+
+
+def test_brightness_of_what_has_one_value(tmp_path):
+    """Then the usual range that holds it."""
+    for value, kind, usual in ((0.5, np.float32, 1), (200, np.int32, 255), (300, np.uint16, 65535), (-2, np.int32, -1)):
+        assert pixels.brightness([ramp(tmp_path / "x.tif", value, value, kind)])[1] == usual
+    (tmp_path / "y.tif").write_bytes(b"words")
+    low, high = pixels.brightness([tmp_path / "y.tif"])
+    assert low < high
+
+
+def truncated(path: Path) -> None:
+    noise((64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.touch(),
+        truncated,
+        lambda path: path.write_bytes(b"these are words"),
+        lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+        lambda path: noise().save(path, "PPM"),
+        lambda path: path.symlink_to("nowhere"),
+        os.mkfifo,
+        lambda path: floats(path.with_suffix(".tif"), np.nan) or path.with_suffix(".tif").rename(path),
+    ],
+    ids=["empty", "truncated", "words", "PostScript", "another format", "broken link", "pipe", "nothing but NaN"],
+)
+def test_what_cannot_be_decoded_has_a_reason(make, tmp_path):
+    make(tmp_path / "x.jpg")
+    assert reason(tmp_path / "x.jpg")
+    refused(lambda: pixels.open_image(tmp_path / "x.jpg"), tmp_path / "x.jpg")
+
+
+def test_a_decompression_bomb_is_not_opened(tmp_path, monkeypatch):
+    noise().save(tmp_path / "x.png")
+    assert reason(tmp_path / "x.png") == ""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 40 // 2 - 1)
+    assert "million pixels" in reason(tmp_path / "x.png")
+
+
+def test_readable_images_follow_one_another(tmp_path):
+    paths = {f"{i}": tmp_path / f"{i}.png" for i in range(3)}
+    for path, colour in zip(paths.values(), (RED, GREEN, BLUE), strict=True):
+        Image.new("RGB", (40, 40), colour).save(path)
+    paths["1"].write_bytes(b"words")
+    room = np.zeros((3, 8, 8, 3), np.uint8)
+    assert [*pixels.decode(paths, room)] == ["1"]
+    assert room[:, 4, 4].tolist() == [list(RED), list(BLUE), [0, 0, 0]]
+
+
+@pytest.mark.parametrize(("module", "name"), [(Image, "open"), (os, "stat")])
+@pytest.mark.parametrize("trouble", [MemoryError(), OSError(5, "Input/output"), PermissionError(13, "Forbidden")])
+def test_a_machine_in_trouble_leaves_no_image_out(module, name, trouble, tmp_path, monkeypatch):
+    """The file may be whole: a run without it would be another run. Not so where it must not be read."""
+    noise().save(tmp_path / "x.png")
+
+    def fails(*arguments, **named):
+        raise trouble
+
+    monkeypatch.setattr(module, name, fails)
+    with pytest.raises(UserError) as caught:
+        pixels.open_image(tmp_path / "x.png")
+    assert isinstance(caught.value, pixels.UnreadableImage) == isinstance(trouble, PermissionError)
