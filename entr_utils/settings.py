@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from entr_utils.util import DRIVE, UserError, checksum, on_drive
+from entr_utils.util import DRIVE, UserError, checksum, on_drive, one_of, whole
 
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
 PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
@@ -258,18 +258,6 @@ def seeds_of(text: str | int) -> tuple[int, ...]:
     if not all(re.fullmatch(r"\d{1,10}", word) for word in words):
         raise UserError(f"seeds={text!r}: allowed: whole numbers, separated by blanks or commas")
     return tuple(dict.fromkeys(map(int, words)))
-
-
-def one_of(name: str, value: object, allowed) -> None:
-    """Raises UserError where a value is none of those allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise UserError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, filter(None, allowed)))}")
-
-
-def whole(name: str, value: object, least: int, most: int) -> None:
-    """Raises UserError where a value is no whole number from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UserError(f"{name}={value!r}: allowed: a whole number from {least} to {most}")
 
 
 def _check_paths(cell: Cell) -> None:
