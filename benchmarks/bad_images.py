@@ -17,8 +17,8 @@ def decoded(folder: Path, make, suffix: str = "tif", places: tuple = MIDDLE) -> 
     """Decode one image; the line is the colour of some places."""
     path, pixels = folder / f"x.{suffix}", np.empty((1, 32, 32, 3), np.uint8)
     make(path)
-    light = [brightness([path])] if is_deep(header(path)[1]) else []
-    if reasons := decode({"x": path}, pixels, *light):
+    light = brightness([path]) if is_deep(header(path)[1]) else None
+    if reasons := decode({"x": path}, pixels, light):
         return LEFT_OUT, reasons["x"]
     return READ, " over ".join(str(tuple(pixels[0][place].tolist())) for place in places)
 

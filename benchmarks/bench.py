@@ -13,8 +13,7 @@ from pathlib import Path
 
 from entr_utils import cli
 from entr_utils.notebook import ROOT, execute
-from entr_utils.settings import one_of
-from entr_utils.util import UserError, read_json, write_json
+from entr_utils.util import UserError, one_of, read_json, write_json
 
 PARTS = ("ceiling", "versus", "growth", "precision", "clock")
 

@@ -26,8 +26,7 @@ from benchmarks.cases import flip, truncate
 from benchmarks.place import ALL, CTRL_C, MAKE, OF_KERNEL, PLAIN, RECORDS, SAMPLES, SIGTERM, STOPS, Place, ended, place
 from entr_utils import cli
 from entr_utils.report.tables import markdown
-from entr_utils.settings import whole
-from entr_utils.util import UserError, write_whole
+from entr_utils.util import UserError, whole, write_whole
 
 CHECKPOINT, CACHED, GROUPS = "results/*/*.checkpoint", "cache/*.npy", "data/steel_groups.csv"
 FIRST, SECOND, LAST = (f"results/*/*-s{seed}-*.json" for seed in range(3))

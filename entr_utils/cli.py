@@ -22,8 +22,8 @@ from entr_utils.data.catalog import DATASETS
 from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
 from entr_utils.results import record
-from entr_utils.settings import PAPER_DATASETS, PAPER_REGIMES, PROFILES, Cell, one_of, seeds_of
-from entr_utils.util import UserError, cache_folder
+from entr_utils.settings import PAPER_DATASETS, PAPER_REGIMES, PROFILES, Cell, seeds_of
+from entr_utils.util import UserError, cache_folder, one_of
 
 Given = dict[str, str]
 PLACES: Mapping[str, type] = dict.fromkeys(("WEIGHTS", "DATA", "PRECISION", "CHECKPOINT_DIR", "RESULTS"), str)
@@ -38,6 +38,7 @@ FIELDS: Mapping[str, type] = {
 MATRIX = ("PROFILE", "DATASETS", "NETWORKS", "REGIMES", "SEEDS", *FIELDS)
 HOW = ("GPUS", "JOBS", "ON", "PARTITION", "TIME")
 COLAB = "https://colab.research.google.com"
+BADGES = ("own_images", "ucm", "clock")  # notebooks that the README's second line opens
 
 
 def read(words: Sequence[str], known: Iterable[str]) -> Given:
@@ -141,11 +142,15 @@ def badges(given: Given, root: Path = ROOT) -> None:
         raise UserError(f"REPO={repository!r}: allowed: owner/name")
     notebooks, github = sorted((root / "notebooks").glob("*.ipynb")), f"https://github.com/{repository}"
     link = {path: f"{COLAB}/github/{repository}/blob/main/notebooks/{path.name}" for path in notebooks}
-    line = f"Open in Colab: {', '.join(f'[{path.stem}]({link[path]})' for path in notebooks)}\n"
+    shown = [
+        f"[![{name} in Colab]({COLAB}/assets/colab-badge.svg)]({link[root / f'notebooks/{name}.ipynb']})"
+        for name in BADGES
+    ]
+    line = " ".join([f"[![tests]({github}/actions/workflows/test.yml/badge.svg)]({github}/actions)", *shown])
     edits = [
         (root / "pyproject.toml", r'(?m)^repository = ".*?"', f'repository = "{repository}"'),
         (root / "CITATION.cff", r"(?m)^(repository-code: .*\n)?license:", f"repository-code: {github}\nlicense:"),
-        (root / "README.md", r"(?s)(?<=<!-- badges -->\n).*(?=<!-- /badges -->)", line),
+        (root / "README.md", r"(?<=\n).*", line),
     ]
     for path in notebooks:  # as JSON is written there: an indent of one, a string a line
         badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({link[path]})"

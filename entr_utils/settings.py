@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from entr_utils.util import DRIVE, UserError, checksum, on_drive
+from entr_utils.util import DRIVE, UserError, checksum, on_drive, one_of, whole
 
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
 PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
@@ -65,6 +65,8 @@ class Profile:
         networks, seeds: that `make all` trains.
         classes: of drawn images; 0 means as many as the paper's dataset has.
         smallest: pixels below which no batch may be.
+        precision: where none is named; "" takes the fastest that the hardware has. On a CPU bfloat16 needs 17 px: on
+            a single cell torch 2.14's 3 x 3 convolutions of stride 2 give garbage.
         distorts: whether augmentation zooms and warps, which resamples the finest detail away, or only flips.
         one_cosine: whether the learning rate falls once over the whole run, without restarts.
     """
@@ -81,6 +83,7 @@ class Profile:
     classes: int = 0
     smallest: int = SMALLEST_SIZE
     distorts: bool = True
+    precision: str = ""
     one_cosine: bool = False
 
     def phases(self, pretrained: bool) -> tuple[Phase, ...]:
@@ -103,7 +106,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("tiny", 40, 16, ((1,), (1,), (1,), (1,)), "none", "synthetic", "tests; its numbers mean nothing",
-                smallest=16),
+                smallest=16, precision="float32"),
         Profile("quick", 80, 32, _PAPER_CYCLES, "demo", "synthetic",
                 "the paper's protocol in miniature: a demonstration, not evidence",
                 (NARROW,), (0, 1, 2), classes=6),
@@ -133,6 +136,7 @@ class RunSpec(BaseModel):
         augmentation: "two" orientations (left-right flips) or "eight"; "two only", "eight only": without zoom and warp.
         groups: "" splits by group where a groups file lies beside the images, "none" by image, "known" and
             "known-by-image" take only the images whose group is known and split them by group or by image.
+        square: how images become square: "crop", "pad" or "squash" (`data.pixels.decode`).
     A default, once released, never changes: keys leave defaults out.
     """
 
@@ -152,6 +156,7 @@ class RunSpec(BaseModel):
     precision: str
     augmentation: str
     groups: str = ""
+    square: str = "crop"
     protocol: int = PROTOCOL
 
     @property
@@ -182,6 +187,7 @@ class Cell:
         groups: as in `RunSpec`, or the path of a CSV file with columns file and group.
         orientations: "two", "eight", or "" for the dataset's.
         classes: "inner" makes classes of the folders in the top folders (`data.folder.look_at`).
+        square: as in `RunSpec`; "" crops.
         results, checkpoint_dir: folders for records and notebooks, and for checkpoints ("": beside the records).
     """
 
@@ -199,6 +205,7 @@ class Cell:
     lr: float = 0.0
     orientations: str = ""
     classes: str = ""
+    square: str = ""
     results: str = "results"
     checkpoint_dir: str = ""
 
@@ -219,6 +226,7 @@ class Cell:
         one_of("precision", cell.precision, ("", *PRECISIONS))
         one_of("orientations", cell.orientations, ("", "two", "eight"))
         one_of("classes", cell.classes, ("", "inner"))
+        one_of("square", cell.square, ("", "crop", "pad", "squash"))
         whole("size", cell.size, usual.smallest, 10_000)
         whole("batch", cell.batch, 2, 100_000)
         if not re.fullmatch(r"[\w-]+", cell.dataset):
@@ -250,18 +258,6 @@ def seeds_of(text: str | int) -> tuple[int, ...]:
     if not all(re.fullmatch(r"\d{1,10}", word) for word in words):
         raise UserError(f"seeds={text!r}: allowed: whole numbers, separated by blanks or commas")
     return tuple(dict.fromkeys(map(int, words)))
-
-
-def one_of(name: str, value: object, allowed) -> None:
-    """Raises UserError where a value is none of those allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise UserError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, filter(None, allowed)))}")
-
-
-def whole(name: str, value: object, least: int, most: int) -> None:
-    """Raises UserError where a value is no whole number from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UserError(f"{name}={value!r}: allowed: a whole number from {least} to {most}")
 
 
 def _check_paths(cell: Cell) -> None:

@@ -53,6 +53,18 @@ class Missing(UserError):
     """Images or weights that have to be got first."""
 
 
+def one_of(name: str, value: object, allowed) -> None:
+    """Raises UserError where a value is none of those allowed."""
+    if not isinstance(value, str) or value not in allowed:
+        raise UserError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, filter(None, allowed)))}")
+
+
+def whole(name: str, value: object, least: int, most: int) -> None:
+    """Raises UserError where a value is no whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UserError(f"{name}={value!r}: allowed: a whole number from {least} to {most}")
+
+
 def checksum(value: object) -> str:
     """sha256 of a value of JSON's types, written canonically."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -144,7 +144,7 @@ def test_a_damaged_cache_is_made_again(suffix, damage, tmp_path, cache, capsys):
 def test_an_interrupted_decoding_leaves_nothing_that_is_taken_for_images(tmp_path, cache, monkeypatch):
     folder, decode = photos(tmp_path / "mine"), store.decode
 
-    def stopped(paths, room):
+    def stopped(paths, room, *how):
         decode(paths, room)
         assert {path.suffix for path in cache.iterdir()} == {".lock", ".partial"}
         assert util.temporary(Path("x")).name[1:] in str(room.filename)  # what `util.remove_leftovers` takes away
@@ -294,3 +294,16 @@ def test_cropped_images_are_windows_drawn_for_each_epoch():
     assert set.union(*corners) == {(0, 0), (0, 1), (1, 0), (1, 1)}
     middle = store.show(photographs, BatchSpec(31, 8, "cropped"))
     assert torch.equal(middle, photographs[:, 1:32, 1:32])
+
+
+def test_images_become_square_as_asked(tmp_path):
+    """Of an image whose left and right quarters are white: cropped they are gone, padded there is black, squashed all
+    of it is there."""
+    wide = np.zeros((40, 80, 3), np.uint8) + 100
+    wide[:, :20] = wide[:, 60:] = 255
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(wide).save(tmp_path / "mine" / f"{name}.png")
+    seen = {square: store.load(own(tmp_path / "mine", square=square)).pixels[0] for square in ("crop", "pad", "squash")}
+    assert [int(pixels[16, 2, 0]) for pixels in seen.values()] == [100, 255, 255]
+    assert [int(pixels[2, 16, 0]) for pixels in seen.values()] == [100, 0, 100]

@@ -42,9 +42,12 @@ def test_a_cell_and_the_summary_from_the_command_line_to_the_pictures(tmp_path, 
 def test_images_of_your_own(tmp_path):
     folder = photos(tmp_path / "photos")
     given = {"images": str(folder), "profile": "tiny", "weights": "none", "results": str(tmp_path), "seeds": "0"}
+    given |= {"keep": str(tmp_path / "models"), "square": "pad"}
     execute(ROOT / "notebooks" / "own_images.ipynb", given, tmp_path / "own.ipynb", environment=OFF)
     assert {one.spec.regime for one in record.load(tmp_path)} == {*PAPER_REGIMES}
     assert pictures(tmp_path / "own.ipynb") >= 4
+    assert len([*(tmp_path / "models").iterdir()]) == len(PAPER_REGIMES)
+    assert (tmp_path / "predictions.csv").is_file()
 
 
 def test_the_clock_of_a_machine_is_drawn(tmp_path):

@@ -33,6 +33,7 @@ RANGES = {
 }
 PYTHONS = [f"3.{minor}" for minor in range(8, 20)]
 ALLOWED = [one for one in PYTHONS if one in SpecifierSet(PROJECT["project"]["requires-python"])]
+README = (ROOT / "README.md").read_text().splitlines()
 MAKEFILE = (ROOT / "Makefile").read_text()
 NOTEBOOK = json.loads((ROOT / "notebooks" / "own_images.ipynb").read_text())
 NAMES = re.search(r"NAMES := ((?:.*\\\n)*.*)", MAKEFILE)[1].replace("\\", " ").split()
@@ -257,9 +258,11 @@ def test_badges_are_written_everywhere_and_once(checkout):
     assert "else/where" not in "".join(first.values())
     assert tomllib.loads(first[checkout / "pyproject.toml"])["tool"]["entr"]["repository"] == "someone/entr"
     assert yaml.safe_load(first[checkout / "CITATION.cff"])["repository-code"] == "https://github.com/someone/entr"
+    heading, line, *rest = first[checkout / "README.md"].splitlines()
+    assert [heading, *rest] == [*README[:1], *README[2:]]
+    assert all(f"entr/blob/main/notebooks/{name}.ipynb)" in line for name in ("own_images", "ucm", "clock"))
     for path in (checkout / "notebooks").glob("*.ipynb"):
         cells, before = (json.loads(one.read_text())["cells"] for one in (path, ROOT / "notebooks" / path.name))
         assert f"github/someone/entr/blob/main/notebooks/{path.name})" in cells[0]["source"][0]
         assert cells[0]["source"][1:] == [one for one in before[0]["source"] if "Open in Colab" not in one]
         assert any(line.startswith('REPO = "someone/entr"') for cell in cells for line in cell["source"])
-        assert first[checkout / "README.md"].count(f"notebooks/{path.name})") >= 1

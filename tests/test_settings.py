@@ -14,8 +14,13 @@ from entr_utils.settings import NETWORKS, PROFILES, PROTOCOL, Cell, RunSpec, see
 SPEC: dict[str, Any] = {"dataset": "bees", "network": "resnet18", "regime": "stepwise:switch=RPL", "seed": 3}
 SPEC |= {"profile": "paper", "size": 250, "batch": 64, "lr": 0.02, "weights": "resnet18-standin.pt"}
 SPEC |= {"precision": "bfloat16", "augmentation": "two", "protocol": 3}
-DEFAULTS = {"fingerprint": "", "weights_sha256": "", "groups": ""}
-WHOLE = SPEC | {"fingerprint": "799937689b4504f0", "weights_sha256": "036bf987bccec4f8", "groups": "known"}
+DEFAULTS = {"fingerprint": "", "weights_sha256": "", "groups": "", "square": "crop"}
+WHOLE = SPEC | {
+    "fingerprint": "799937689b4504f0",
+    "weights_sha256": "036bf987bccec4f8",
+    "groups": "known",
+    "square": "crop",
+}
 KEY = "cfae510143359303ed38e57c441db5768da519fc41ed6e0219ac8bf448629b9a"
 KEY_OF_DEFAULTS = "8d4682a1de7caea6eed0fe2cb95cec885217e8f78e13998d31c5deb843b4d4fc"
 

@@ -195,17 +195,25 @@ def read_each(
     return results, reasons
 
 
-def decode(paths: Mapping[str, Path], room: np.ndarray, brightness: Brightness = (0, 65535)) -> dict[str, str]:
-    """Fill `room` with the central squares of the readable images, one after the other.
+SQUARES: dict[str, Callable] = {"crop": ImageOps.fit, "pad": ImageOps.pad, "squash": Image.Image.resize}
+
+
+def decode(
+    paths: Mapping[str, Path], room: np.ndarray, light: Brightness | None = None, square: str = "crop"
+) -> dict[str, str]:
+    """Fill `room` with the readable images made square, one after the other.
 
     Args:
-        room: (len(paths), size, size, 3) uint8. Shorter sides become `size`, bicubic with antialiasing.
+        room: (len(paths), size, size, 3) uint8, bicubic with antialiasing.
+        light: of files of more than 8 bits (`brightness`).
+        square: a way of SQUARES: "crop" takes the middle, "pad" adds black, "squash" changes the proportions.
     Returns: the reason of each image that is left out, by its name. Raises UserError as `open_image` does.
     """
-    rows = iter(room)
+    rows, make = iter(room), SQUARES[square]
 
     def put(path: Path) -> None:
-        square = ImageOps.fit(open_image(path, brightness), room.shape[1:3], Image.Resampling.BICUBIC)
-        next(rows)[:] = np.asarray(square)
+        next(rows)[:] = np.asarray(
+            make(open_image(path, light or (0, 65535)), room.shape[1:3], Image.Resampling.BICUBIC)
+        )
 
     return read_each(paths, put, "decoding images, once")[1]

@@ -73,7 +73,7 @@ def load(cell: Cell) -> Images:
     Raises UserError where the dataset is missing or has too few images that can be read.
     """
     made_of = replace(Cell(cell.dataset), data=cell.data, size=cell.size, groups=cell.groups, profile=cell.profile)
-    made_of = replace(made_of, classes=cell.classes)
+    made_of = replace(made_of, classes=cell.classes, square=cell.square)
     return _load(made_of, checksum(catalog.seen(cell)))
 
 
@@ -113,7 +113,10 @@ def _read(cell: Cell) -> Images:
     light = brightness(deep) if deep else None
     stem = f"{folder.name[:40]}-{cell.size}-{_checksum({name: hashes[name] for name in wanted})[:12]}"
     stem += f"-{light[0]:g}-{light[1]:g}" if light else ""
-    pixels, undecoded = cached(stem, len(wanted), cell.size, lambda room: decode(wanted, room, *filter(None, [light])))
+    stem += f"-{cell.square}" if cell.square not in ("", "crop") else ""
+    pixels, undecoded = cached(
+        stem, len(wanted), cell.size, lambda room: decode(wanted, room, light, cell.square or "crop")
+    )
     names, unreadable = [name for name in wanted if name not in undecoded], unreadable | undecoded
     dropped = {*map(class_of, unused)} - {*map(class_of, wanted)}
     check_classes(folder, names, {name: reason for name, reason in unreadable.items() if class_of(name) not in dropped})

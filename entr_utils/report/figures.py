@@ -260,7 +260,8 @@ def mechanism(table: pd.DataFrame) -> Figure:
         for text, runs in table[table["carries"] == dial].groupby("regime") if len(table) else ():
             color, marker, line = look(text)
             curve = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
-            above.plot(np.mean([*map(_flops, runs["record"])], 0), curve, linestyle=line, color=color, linewidth=1)
+            spent = np.mean([*map(compare.flops_spent, runs["record"])], 0) / TERA
+            above.plot(spent, curve, linestyle=line, color=color, linewidth=1)
             end = runs["flops_total"].mean() / TERA, runs["accuracy_total"].mean()
             above.plot(*end, marker, color=color, markersize=9)
         above.set(title=f"class carried by: {dial}", xlabel="TFLOPs of training")
@@ -272,16 +273,6 @@ def mechanism(table: pd.DataFrame) -> Figure:
         below.set(xlabel="points of accuracy", yticks=range(len(questions)), yticklabels=questions)
     axes[0].set_ylabel("accuracy at full size")
     return legend(figure, table.get("regime", ()))
-
-
-def _flops(record: Record) -> np.ndarray:
-    """TFLOPs of training at the end of each epoch, (epochs,); a phase's are shared out by its epochs' images."""
-    steps = [work for work in record.work if work.kind == "step"]
-    phases = dict.fromkeys((work.phase for work in steps), 0.0)
-    for work in steps:
-        phases[work.phase] += work.n * work.batch * record.flops[work.key] / TERA
-    images = {phase.name: phase.images for phase in record.phases}
-    return np.cumsum([phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])
 
 
 def phases(found: dict[str, Times | None]) -> Figure:

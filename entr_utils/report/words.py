@@ -25,6 +25,21 @@ ADVICE = {
     "open": "**Grow while you try things out; train the final model at full size**: it may cost {margin:g} point.",
     "use": "**Use {regime}**: it is the fastest that is shown to lose less than {margin:g} point.",
 }
+PASTE = """In fastai, `epochs` being all of them, the frozen ones included:
+
+```python
+from entr_utils.grow import GrowImages
+learn.fine_tune(10, cbs=GrowImages("{regime}", epochs=11))
+```
+
+In a loop of your own, on the device, before the forward pass:
+
+```python
+from entr_utils.grow import shrink
+images = shrink(images, "{regime}", step / steps)
+```
+
+This is not quite what was measured here: in your training the body may learn while images grow."""
 
 
 def listing(lines: Iterable[str]) -> Markdown:
@@ -195,6 +210,13 @@ def what_pays(study: str, table: pd.DataFrame) -> Markdown:
 
 def _points(rows: dict[str, dict]) -> float:
     return rows["points"]["estimate"]
+
+
+def paste(regime: str) -> Markdown:
+    """A regime as code for a training of one's own."""
+    if regime == CONTROL:
+        return Markdown("Train as you do: every batch at full size.")
+    return Markdown(PASTE.format(regime=regime))
 
 
 def caveats(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:

@@ -243,6 +243,16 @@ def spent(record: Record, clocked: times.Times) -> np.ndarray:
     return np.cumsum([clocked.phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])
 
 
+def flops_spent(record: Record) -> np.ndarray:
+    """FLOPs of training at the end of each epoch, (epochs,); a phase's are shared out by its epochs' images."""
+    steps = [work for work in record.work if work.kind == "step"]
+    phases = dict.fromkeys((work.phase for work in steps), 0.0)
+    for work in steps:
+        phases[work.phase] += work.n * work.batch * record.flops[work.key]
+    images = {phase.name: phase.images for phase in record.phases}
+    return np.cumsum([phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])
+
+
 def arrival(record: Record, clocked: times.Times, goal: float) -> float:
     """Seconds of T by the clock after which the accuracy before TTA first is `goal` or more; inf where it never is."""
     reached = [epoch.accuracy >= goal for epoch in record.epochs]

@@ -149,9 +149,10 @@ def draft(cell: Cell) -> RunSpec:
         batch=cell.batch,
         lr=cell.lr or networks.learning_rate(cell.dataset, cell.network, label),
         weights=label,
-        precision=precision(cell.precision),
+        precision=precision(cell.precision or profile.precision),
         augmentation=turned if profile.distorts else f"{turned} only",
         groups=cell.groups if cell.groups in ("none", "known", "known-by-image") else "",
+        square=cell.square or "crop",
     )
 
 
