@@ -19,7 +19,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all look paper plan summary render clock study bench faults again test test-bench test-slurm lint demo-weights badges clean help
+.PHONY: all look paper plan status summary render clock study bench faults again test test-bench test-slurm lint demo-weights badges clean help
 
 all: $(READY) ## make the notebooks of PROFILE (quick) that are missing, train what they need, draw the summary
 	@$(PY) -m entr_utils.cli all --make
@@ -88,8 +88,8 @@ else
 endif
 
 #: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px), scratch (64 px)
-#: DATASETS   steel ucm bees
-#: NETWORKS   resnet18 resnet34 resnet50, resnet18-narrow (a quarter of the channels)
+#: DATASETS   steel ucm bees, imagenette cifar10, or name:folder of any folders with a sub-folder a class
+#: NETWORKS   resnet18 resnet34 resnet50, resnet18-narrow (a quarter of the channels), resnet18-cifar (for 32 px)
 #: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL;
 #:            others: decrement ramp progressive random_size pooled bounded_depth
 #: SEEDS      folds of the split: 0 1 2 ...

@@ -12,13 +12,14 @@ import signal
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from entr_utils import fan, sweep
 from entr_utils.data import look
-from entr_utils.data.catalog import DATASETS
+from entr_utils.data.catalog import DATASETS, STANDARD, placed
 from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
 from entr_utils.results import record
@@ -70,19 +71,28 @@ def matrix(given: Given, profile: str = "") -> tuple[list[Cell], str]:
     one_of("PROFILE", name := given.get("PROFILE", profile) or "quick", PROFILES)
     usual = {"DATASETS": PAPER_DATASETS, "NETWORKS": PROFILES[name].networks, "REGIMES": PAPER_REGIMES}
     lists = [given[key].split() if key in given else default for key, default in usual.items()]
-    for dataset in lists[0]:
-        one_of("DATASETS", dataset, DATASETS)
+    _check_datasets(lists[0])
     seeds = seeds_of(given["SEEDS"]) if "SEEDS" in given else PROFILES[name].seeds
     more = fields(given)
-    cells = [Cell(dataset, network, regime, seeds, name, **more) for dataset, network, regime in product(*lists)]
+    more |= {"seeds": seeds, "profile": name}
+    cells = [Cell(network=one, regime=regime, **more | placed(dataset)) for dataset, one, regime in product(*lists)]
     return cells, "as asked for" if profile or "PROFILE" in given else "the default, since no PROFILE is named"
+
+
+def _check_datasets(names: Iterable[str]) -> None:
+    """Raises UserError for what is no dataset and no name:folder."""
+    for dataset in names:
+        if ":" not in dataset or dataset.partition(":")[0] in (*DATASETS, *STANDARD):
+            one_of("DATASETS", dataset, (*DATASETS, *STANDARD, "name:folder"))
 
 
 def _study(given: Given) -> int:
     from entr_utils.results.studies import STUDIES, cells
 
     one_of("STUDY", name := given.get("STUDY", ""), STUDIES)
-    return _make((cells(STUDIES[name], **fields(given, PLACES)), f"study {name}"), given)
+    study = replace(STUDIES[name], datasets=tuple(given.get("DATASETS", "").split()) or STUDIES[name].datasets)
+    _check_datasets(study.datasets)
+    return _make((cells(study, **fields(given, PLACES)), f"study {name}"), given)
 
 
 def _make(asked: tuple[list[Cell], str], given: Given) -> int:
@@ -180,7 +190,7 @@ COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
     "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0][0], always=True), ("PROFILE", "RESULTS")),
     "status": (_status, MATRIX),
     "clock": (_clock, ("AGAIN", *MATRIX)),
-    "study": (_study, ("STUDY", *PLACES, *HOW)),
+    "study": (_study, ("STUDY", "DATASETS", *PLACES, *HOW)),
     "look": (_look, ("IMAGES", "CLASSES", "GROUPS")),
     "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS", "CLASSES")),
     "demo-weights": (_demo_weights, ()),

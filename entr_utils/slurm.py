@@ -21,8 +21,8 @@ from entr_utils import sweep
 from entr_utils.settings import Cell
 from entr_utils.util import AT_ONCE, UserError, lock, read_json, write_json
 
-REQUEUES = 1000  # after a time-out; submitit's own three would end a long run
-NOTICE = 90  # seconds before the limit, at most half of it: killing kernels and queueing again takes a few
+REQUEUES = 100  # after a time-out; submitit's own three would end a long run
+NOTICE = 90  # seconds before the limit, at most a quarter of it: ending kernels and queueing again takes a few
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def submit(cells: Iterable[Cell], chosen: str, options: Options) -> int:
 
 def _parameters(options: Options, at_once: int) -> dict[str, Any]:
     """Of `submitit.SlurmExecutor`."""
-    notice = min(NOTICE, 30 * options.minutes)
+    notice = min(NOTICE, 15 * options.minutes)
     asked = {"job_name": "entr", "time": options.minutes, "signal_delay_s": notice, "array_parallelism": at_once}
     asked |= {"partition": options.partition} if options.partition else {}
     return asked | ({"gpus_per_node": 1} if options.gpu else {})

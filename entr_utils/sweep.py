@@ -139,7 +139,7 @@ def _begin(cells: Iterable[Cell], chosen: str) -> list[tuple[Cell, Seeds]]:
     for cell in [cell.checked() for cell in cells]:
         profile, alike = PROFILES[cell.profile], replace(cell, seeds=())
         first = first_steps(profile.phases(cell.weights != "none"), 10 * cell.batch, cell.size, cell.batch, 0)
-        check_sizes(make_plan(parse(cell.regime), first), profile.smallest, cell.regime, cell.size)
+        check_sizes(make_plan(parse(cell.regime), first), profile.least(cell.network), cell.regime, cell.size)
         steps.append((alike, tuple(dict.fromkeys((*dict(steps).get(alike, ()), *cell.seeds)))))
     runs, notebooks = sum(map(len, dict(steps).values())), len(dict(steps))
     what = f"{profile.purpose}; notebooks: {notebooks}, runs: {runs}"
@@ -177,15 +177,14 @@ def _prepare(wanted: dict[Cell, Seeds]) -> tuple[dict[Cell, list["Run"]], set[in
 
 def _fetch(cell: Cell) -> None:
     """Find, fetch and decode the images of a cell; what is found is printed. Raises UserError where that fails."""
-    from entr_utils.data import catalog, store
-    from entr_utils.data.download import download_ucm
+    from entr_utils.data import catalog, standard, store
 
     state, line = catalog.status(cell.dataset, cell.data, cell.classes)
     if state == "missing":
         raise Missing(line.partition(": ")[2])
     print(f"  {line}", flush=True)
     if state == "downloadable":
-        download_ucm(Path(cell.data))
+        standard.fetch(cell.dataset, Path(cell.data))
     store.load(cell)
 
 
@@ -209,9 +208,11 @@ def _make(task: Task, place: Place, progress: Callable[[float], None]) -> int:
     """Make a notebook; returns 0, REFUSED where it was refused for what it was given, FAILED for any other reason."""
     cell, began = task.cell, time.monotonic()
     fields, keys = asdict(cell) | {"seeds": " ".join(map(str, cell.seeds))}, [run.spec.key for run in task.runs]
-    given = {name: value for name, value in fields.items() if name not in ("dataset", "orientations")}
+    source, own = NOTEBOOKS / f"{cell.dataset}.ipynb", ":" in cell.data
+    left = ("orientations",) if own else ("dataset", "orientations")
+    given = {name: value for name, value in fields.items() if name not in left}
     try:
-        execute(NOTEBOOKS / f"{cell.dataset}.ipynb", given, task.output, keys, place.variables, progress)
+        execute(NOTEBOOKS / "folder.ipynb" if own else source, given, task.output, keys, place.variables, progress)
         if lost := task.missing():
             raise RuntimeError(f"the record of seed {lost[0].spec.seed} is not in its place; {GOES_ON}")
     except KeyboardInterrupt:

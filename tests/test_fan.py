@@ -24,7 +24,7 @@ from test_sweep import TWO, kernel, make  # noqa: F401
 from entr_utils import fan, lease, machine
 from entr_utils.notebook import KERNEL_ENVIRONMENT
 from entr_utils.results import record
-from entr_utils.util import AT_ONCE, lock
+from entr_utils.util import AT_ONCE, lock, write_json
 
 
 @pytest.fixture
@@ -177,3 +177,31 @@ def test_two_hosts_that_are_killed_at_random_lose_nothing_and_make_nothing_twice
         assert sorted(made) == sorted(f"made {path.name}" for path in folder.rglob("*-s[01]-*.json"))
         assert (len(made), len(record.load(folder / "results"))) == (20, 20)
         assert len(list(folder.rglob("*.ipynb"))) == 11
+
+
+def test_without_sbatch_nothing_is_submitted(kernel, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert make(*TWO, "ON=slurm") == 2
+    out, error = capsys.readouterr()
+    assert (out, len(error.splitlines()), kernel.asked) == ("", 1, [])
+    assert "sbatch" in error
+
+
+def test_status_knows_what_is_done_from_records_and_what_is_alive_from_squeue(kernel, tmp_path, monkeypatch, capsys):
+    """Five notebooks: done, running as a job, waiting as a job, lost, and made by another process."""
+    regimes = ["no_increase", "gradual", "stepwise", "small", "reversed"]
+    words = ("PROFILE=tiny", "DATASETS=steel", f"REGIMES={' '.join(regimes)}")
+    assert make(*words, "REGIMES=no_increase") == 0
+    folder, jobs = Path("results/tiny"), zip(regimes, ("7_0", "7_1", "7_2", "7_3"), strict=False)
+    write_json({f"steel-resnet18-{regime}": job for regime, job in jobs}, folder / ".slurm" / "jobs.json")
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho 7_1 RUNNING\necho 7_2 PENDING\necho 8 RUNNING\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    capsys.readouterr()
+    with lock(folder / ".locks" / "steel-resnet18-reversed"):
+        assert make(*words, command="status") == 0
+    found = [line.split()[0] for line in capsys.readouterr().out.splitlines()[-6:-1]]
+    assert found == ["done", "running", "waiting", "lost", "running"]
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho no answer >&2\nexit 1\n")
+    assert make(*words, command="status") == 2
+    assert "no answer" in capsys.readouterr().err
