@@ -17,9 +17,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from entr_utils import fan, sweep
+from entr_utils import fan, slurm, sweep
 from entr_utils.data import look
-from entr_utils.data.catalog import DATASETS, STANDARD, placed
+from entr_utils.data.catalog import check_datasets, placed
 from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
 from entr_utils.results import record
@@ -71,19 +71,11 @@ def matrix(given: Given, profile: str = "") -> tuple[list[Cell], str]:
     one_of("PROFILE", name := given.get("PROFILE", profile) or "quick", PROFILES)
     usual = {"DATASETS": PAPER_DATASETS, "NETWORKS": PROFILES[name].networks, "REGIMES": PAPER_REGIMES}
     lists = [given[key].split() if key in given else default for key, default in usual.items()]
-    _check_datasets(lists[0])
+    check_datasets(lists[0])
     seeds = seeds_of(given["SEEDS"]) if "SEEDS" in given else PROFILES[name].seeds
-    more = fields(given)
-    more |= {"seeds": seeds, "profile": name}
+    more = fields(given) | {"seeds": seeds, "profile": name}
     cells = [Cell(network=one, regime=regime, **more | placed(dataset)) for dataset, one, regime in product(*lists)]
     return cells, "as asked for" if profile or "PROFILE" in given else "the default, since no PROFILE is named"
-
-
-def _check_datasets(names: Iterable[str]) -> None:
-    """Raises UserError for what is no dataset and no name:folder."""
-    for dataset in names:
-        if ":" not in dataset or dataset.partition(":")[0] in (*DATASETS, *STANDARD):
-            one_of("DATASETS", dataset, (*DATASETS, *STANDARD, "name:folder"))
 
 
 def _study(given: Given) -> int:
@@ -91,26 +83,18 @@ def _study(given: Given) -> int:
 
     one_of("STUDY", name := given.get("STUDY", ""), STUDIES)
     study = replace(STUDIES[name], datasets=tuple(given.get("DATASETS", "").split()) or STUDIES[name].datasets)
-    _check_datasets(study.datasets)
+    check_datasets(study.datasets)
     return _make((cells(study, **fields(given, PLACES)), f"study {name}"), given)
 
 
 def _make(asked: tuple[list[Cell], str], given: Given) -> int:
     """Make what is missing of cells, `chosen` so: here, side by side, or as jobs of a cluster."""
-    number = fields(given, {"JOBS": int, "TIME": int})
-    jobs, time = number.get("jobs", 0), number.get("time", 60)
+    number, gpus = {"jobs": 0, "time": 60} | fields(given, {"JOBS": int, "TIME": int}), given.get("GPUS", "")
     if "ON" not in given:
-        return sweep.make_all(*asked, fan.places(given.get("GPUS", ""), jobs))
+        places = fan.places(gpus, number["jobs"])
+        return sweep.make(sweep.asked(*asked), places)
     one_of("ON", given["ON"], ("slurm",))
-    from entr_utils import slurm
-
-    return slurm.submit(*asked, slurm.Options(given.get("PARTITION", ""), time, jobs, given.get("GPUS", "1") != "0"))
-
-
-def _status(given: Given) -> int:
-    from entr_utils import slurm
-
-    return slurm.status(*matrix(given, "paper"))
+    return slurm.submit(*asked, given.get("PARTITION", ""), number["time"], number["jobs"], int(gpus != "0"))
 
 
 def _clock(given: Given) -> None:
@@ -188,7 +172,7 @@ COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
     "plan": (lambda given: sweep.plan(*matrix(given)), MATRIX),
     "render": (lambda given: sweep.render(*matrix(given)), MATRIX),
     "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0][0], always=True), ("PROFILE", "RESULTS")),
-    "status": (_status, MATRIX),
+    "status": (lambda given: slurm.status(*matrix(given, "paper")), MATRIX),
     "clock": (_clock, ("AGAIN", *MATRIX)),
     "study": (_study, ("STUDY", "DATASETS", *PLACES, *HOW)),
     "look": (_look, ("IMAGES", "CLASSES", "GROUPS")),

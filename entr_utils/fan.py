@@ -6,23 +6,22 @@ What another process or host makes is left to it, and looked at again when nothi
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import NamedTuple
 
 from entr_utils.util import AT_ONCE, Progress, UserError, lock
 
 PATIENCE = 60.0  # seconds that one visit waits for what another process makes: longer than a lease
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where one notebook at a time is made: `name` for its progress line, and variables for its kernel."""
 
     name: str = ""
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = {}
 
 
 HERE = Place()
@@ -58,12 +57,10 @@ def places(gpus: str = "", jobs: int = 0) -> list[Place]:
 
 
 class Queue:
-    """Tasks that are made in their order, the progress of all, and of each place where there are several.
+    """Tasks (`sweep.Task`) that are made in their order, the progress of all, and of each place of several.
 
-    Args:
-        todo: of `sweep.Task`.
-        make: makes a task at a place, and calls what it is given with the share done of the run that trains.
-        seconds: what the runs to train take, by their records.
+    `make` makes a task at a place and calls what it is given with the share done of the run that trains; `seconds` is
+    what the runs to train take, by their records.
     """
 
     def __init__(self, todo: Iterable, make: Callable[..., None], seconds: Mapping[Path, float]):
@@ -83,21 +80,21 @@ class Queue:
                 raise
 
     def _work(self, place: Place, number: int) -> None:
-        while not self.stopped.is_set() and self.todo:
-            with suppress(IndexError):  # another place took the last one
-                self._visit(*self.todo.pop(0), place, number)
-
-    def _visit(self, task, visits: int, place: Place, number: int) -> None:
-        """Make a task, or put it back; who has come in vain waits at later visits, and says so at the second."""
-        name = task.lock.name
-        waiting = f"waiting: another process makes {name}" if visits == 1 else ""
-        with lock(task.lock, waiting, PATIENCE if visits else 0.0, self.stopped.is_set) as held:
-            if not held:
-                self.todo.append((task, visits + 1))
-            elif not task.done():
-                with closing(Progress(f"{place.name}: {name}", number)) as line:
-                    self.make(task, place, partial(self._show, task, line if place.name else None))
-                self.at_work.pop(task.lock, None)
+        """Visit tasks until none is left; who comes in vain waits at later visits, and says so at the second."""
+        while not self.stopped.is_set():
+            try:
+                task, visits = self.todo.pop(0)
+            except IndexError:
+                return
+            name = task.lock.name
+            waiting = f"waiting: another process makes {name}" if visits == 1 else ""
+            with lock(task.lock, waiting, PATIENCE if visits else 0.0, self.stopped.is_set) as held:
+                if not held:
+                    self.todo.append((task, visits + 1))
+                elif not task.done():
+                    with closing(Progress(f"{place.name}: {name}", number)) as line:
+                        self.make(task, place, partial(self._show, task, line if place.name else None))
+                    self.at_work.pop(task.lock, None)
 
     def _show(self, task, line: Progress | None, share: float) -> None:
         if self.stopped.is_set():

@@ -12,6 +12,8 @@ import filelock
 import psutil
 
 SECONDS = 30.0
+# Options with which flock is seen by one host alone (nfs(5), mount.cifs(8)); Lustre needs one for more than that.
+LOCAL = {"nfs": "nolock local_lock=all local_lock=flock", "nfs4": "local_lock=all local_lock=flock", "cifs": "nobrl"}
 
 
 def lock_or_lease(path: Path) -> filelock.BaseFileLock:
@@ -24,21 +26,16 @@ def lock_or_lease(path: Path) -> filelock.BaseFileLock:
 
 
 @cache
-def without_locks(folder: Path) -> str:
-    """The kind of a folder's file system where its locks do not reach other hosts, else "". One line is printed."""
+def without_locks(folder: Path) -> bool:
+    """Whether locks in a folder do not reach other hosts, by its file system; then one line is printed."""
     mounts = [one for one in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(one.mountpoint)]
-    mount = max(mounts, key=lambda one: len(one.mountpoint), default=None)
-    if not mount or not _local(mount.fstype, {*mount.opts.split(",")}):
-        return ""
-    print(f"{folder}: {mount.fstype} has no locks between hosts; leases of {SECONDS:.0f} s stand in", flush=True)
-    return mount.fstype
-
-
-def _local(kind: str, options: set[str]) -> bool:
-    """Whether flock is seen by one host alone, by the kind of file system and its options (nfs(5), mount.cifs(8),
-    mount.lustre(8): Lustre locks between hosts with the option flock alone)."""
-    if kind in ("nfs", "nfs4"):
-        return bool(options & {"nolock", "local_lock=all", "local_lock=flock"})
-    if kind in ("lustre", "cifs"):
-        return "flock" not in options if kind == "lustre" else "nobrl" in options
-    return kind == "9p" or (kind.startswith("fuse.") and "overlay" not in kind)
+    mount = max(mounts, key=lambda one: len(one.mountpoint))
+    kind, options = mount.fstype, {*mount.opts.split(",")}
+    local = kind == "9p" or (kind.startswith("fuse.") and "overlay" not in kind)
+    if (
+        local := local
+        or bool({*LOCAL.get(kind, "").split()} & options)
+        or (kind == "lustre" and "flock" not in options)
+    ):
+        print(f"{folder}: {kind} has no locks between hosts; leases of {SECONDS:.0f} s stand in", flush=True)
+    return local

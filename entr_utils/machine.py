@@ -36,25 +36,17 @@ def device_model() -> str:
 
 
 def device_id() -> str:
-    """What tells this device from all others of all hosts, for locks: the host, and a GPU's UUID or "cpu".
-
-    A GPU's number tells nothing: every host, and every job of a cluster, counts its own from 0.
-    """
-    return f"{socket.gethostname()}-{_uuid() if device().type == 'cuda' else 'cpu'}"
-
-
-def _uuid() -> str:
+    """What tells this device from those of all hosts, for locks: a GPU's UUID (numbers repeat) or "cpu-<host>"."""
+    if device().type == "cpu":
+        return f"cpu-{socket.gethostname()}"
     return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
 
 
 def gpus() -> list[str]:
     """What CUDA_VISIBLE_DEVICES may name here: the GPUs it names already, or the numbers of all there are."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [one.strip() for one in named.split(",") if one.strip()] if named is not None else _all_gpus()
-
-
-def _all_gpus() -> list[str]:
-    return [str(i) for i in range(torch.cuda.device_count())]
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
+        return [str(i) for i in range(torch.cuda.device_count())]
+    return [one.strip() for one in named.split(",") if one.strip()]
 
 
 def precision(wanted: str = "") -> str:
@@ -162,7 +154,7 @@ def energy_joules() -> float | None:
             import pynvml
 
             pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{_uuid()}")
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{device_id()}")
             return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
         return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
     return None

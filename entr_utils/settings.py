@@ -17,6 +17,7 @@ PROTOCOL = 3  # raised whenever numbers change; records of different protocols a
 PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
 SMALL_STEM = "resnet18-cifar"  # begins with 3x3 at full size, without pooling: for images of 32 px
 NETWORKS = (*PAPER_NETWORKS, NARROW, SMALL_STEM)
+FITTING = dict.fromkeys(PAPER_NETWORKS, ("none", "imagenet")) | {NARROW: ("none", "demo"), SMALL_STEM: ("none",)}
 PRECISIONS = ("float32", "bfloat16", "float16")
 PAPER_DATASETS = ("steel", "ucm", "bees")
 PAPER_REGIMES = ("no_increase", "gradual", "stepwise")
@@ -222,7 +223,7 @@ class Cell:
         one_of("profile", self.profile, PROFILES)
         usual = PROFILES[self.profile]
         network = self.network or usual.networks[0]
-        fitting = usual.weights if usual.weights in _weights_of(network) else "none"
+        fitting = usual.weights if usual.weights in FITTING.get(network, ()) else "none"
         cell = replace(
             self, network=network, size=self.size or usual.size, batch=self.batch or usual.batch,
             weights=self.weights or fitting, data=self.data or usual.data, results=self.results or "results",
@@ -265,11 +266,6 @@ def seeds_of(text: str | int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, words)))
 
 
-def _weights_of(network: str) -> tuple[str, ...]:
-    """The weights that have a name and fit a network."""
-    return ("none", "imagenet") if network in PAPER_NETWORKS else ("none", "demo") if network == NARROW else ("none",)
-
-
 def _check_paths(cell: Cell) -> None:
     for name, value in (("results", cell.results), ("checkpoint_dir", cell.checkpoint_dir)):
         if on_drive(value) and not os.path.ismount(DRIVE):
@@ -283,7 +279,7 @@ def _check_paths(cell: Cell) -> None:
         raise UserError(
             f"data={cell.data!r}: no such folder; allowed: synthetic, or a folder that holds {cell.dataset}/<class>/"
         )
-    if cell.weights in NAMED_WEIGHTS and cell.weights not in _weights_of(cell.network):
+    if cell.weights in NAMED_WEIGHTS and cell.weights not in FITTING[cell.network]:
         raise UserError(
             f"weights={cell.weights!r}: there are none of {cell.network}; allowed: none, or a checkpoint's path"
         )

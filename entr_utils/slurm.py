@@ -1,8 +1,8 @@
 """The missing notebooks as jobs of a Slurm cluster, by submitit: an array, a notebook a task. Nothing waits for them.
 
-What is done is known from records alone, what is alive from squeue; the number of the job that was asked to make a
-notebook is kept in <results>/<profile>/.slurm/jobs.json. Who is neither done nor alive is lost, and submitted again.
-Before its time limit, and before it is preempted, a job is queued again: its runs go on after the last checkpoint.
+What is done is known from records alone, what is alive from squeue. Who was submitted (<results>/<profile>/.slurm/
+jobs.json names the job) and is neither, is lost, and submitted again. Before its time limit, and before it is
+preempted, a job is queued again: its runs go on after their last checkpoint.
 """
 
 import getpass
@@ -19,28 +19,15 @@ from typing import Any
 
 from entr_utils import sweep
 from entr_utils.settings import Cell
-from entr_utils.util import AT_ONCE, UserError, lock, read_json, write_json
+from entr_utils.util import AT_ONCE, UserError, lock, read_json, whole, write_json
 
 REQUEUES = 100  # after a time-out; submitit's own three would end a long run
 NOTICE = 90  # seconds before the limit, at most a quarter of it: ending kernels and queueing again takes a few
 
 
 @dataclass(frozen=True)
-class Options:
-    """Of the jobs: `minutes` until a job is queued again; at most so many `jobs` at once, 0: all; `gpu`: one each.
-
-    Account, quality of service and the like are Slurm's own variables, SBATCH_ACCOUNT for one.
-    """
-
-    partition: str = ""
-    minutes: int = 60
-    jobs: int = 0
-    gpu: bool = True
-
-
-@dataclass(frozen=True)
 class Job:
-    """What runs on the cluster: one notebook. What submitit needs of a Checkpointable: it is queued again as it is."""
+    """What runs on the cluster: one notebook. It is what submitit calls Checkpointable, queued again as it is."""
 
     cell: Cell
     chosen: str
@@ -58,32 +45,41 @@ class Job:
         return DelayedSubmission(self)
 
 
-def submit(cells: Iterable[Cell], chosen: str, options: Options) -> int:
-    """Submit what is neither done nor alive, and return; the summaries are drawn where all is done. The exit code.
+def submit(cells: Iterable[Cell], chosen: str, partition: str, minutes: int, most: int, gpus: int) -> int:
+    """Submit what is neither done nor alive, and return; where all is done the summary is drawn. The exit code.
 
-    Raises UserError where there is no Slurm or it refuses, and as `sweep.asked`.
+    Args:
+        minutes: until a job is queued again; most: jobs at once, 0 for all; gpus: of each job.
+    Account, quality of service and the like are Slurm's own variables, SBATCH_ACCOUNT for one. Raises UserError where
+    there is no Slurm or it refuses, and as `sweep.asked`.
     """
+    whole("TIME", minutes, 1, 100_000)
+    whole("JOBS", most, 0, 100_000)
     if not shutil.which("sbatch"):
         raise UserError("ON=slurm: there is no sbatch here; type this where jobs are submitted, or leave ON out")
     try:
         import submitit
     except ImportError:
         raise UserError("ON=slurm: submitit is missing; install it with pip install submitit") from None
-    if not 1 <= options.minutes <= 100_000 or options.jobs < 0:
-        raise UserError(f"TIME={options.minutes}, JOBS={options.jobs}: allowed: from 1 minute, from 0 jobs")
     work = sweep.asked(cells, chosen)
     folder = next(iter(work.cells)).folder
     with lock(folder / ".locks" / "submit", "waiting: another command submits"):
         alive, known = _alive(), _known(folder)
-        todo = {task.output: task for task in work.todo()}  # the last has all seeds
-        lost = [task for task in todo.values() if known.get(task.cell.name) not in alive]
+        todo = {task.output: task for task in work.tasks if not task.done()}  # the last has all seeds
         if not todo:
             return sweep.make(work)
+        lost = [task for task in todo.values() if known.get(task.cell.name) not in alive]
         print(f"  {len(todo)} of {len(work.cells)} notebooks to be made, {len(todo) - len(lost)} are submitted already")
         if lost:
-            at_once = min(options.jobs or len(lost), len(lost))
+            at_once = min(most or len(lost), len(lost))
+            asked: dict[str, Any] = {
+                "time": minutes,
+                "signal_delay_s": min(NOTICE, 15 * minutes),
+                "array_parallelism": at_once,
+            }
+            asked |= {"partition": partition or None, "gpus_per_node": gpus or None, "job_name": "entr"}
             executor = submitit.SlurmExecutor(folder / ".slurm", max_num_timeout=REQUEUES)
-            executor.update_parameters(**_parameters(options, at_once))
+            executor.update_parameters(**asked)
             try:
                 with redirect_stderr(io.StringIO()), executor.batch():
                     jobs = [executor.submit(Job(task.cell, chosen, at_once)) for task in lost]
@@ -92,20 +88,10 @@ def submit(cells: Iterable[Cell], chosen: str, options: Options) -> int:
             ids = {task.cell.name: job.job_id for task, job in zip(lost, jobs, strict=True)}
             write_json(known | ids, folder / ".slurm" / "jobs.json")
             number = jobs[0].job_id.partition("_")[0]
-            print(
-                f"  submitted: {len(jobs)}, job {number}; to look: make status, squeue -j {number}; to cancel:", end=""
-            )
-            print(f" scancel {number}; logs: {folder}/.slurm/")
+            print(f"  submitted: {len(jobs)} as job {number}; look: make status, squeue -j {number}, {folder}/.slurm/")
+            print(f"  cancel: scancel {number}")
     print("  the same command later submits what is then missing, and draws the summary where all is done")
     return min(work.codes - {0}, default=0)
-
-
-def _parameters(options: Options, at_once: int) -> dict[str, Any]:
-    """Of `submitit.SlurmExecutor`."""
-    notice = min(NOTICE, 15 * options.minutes)
-    asked = {"job_name": "entr", "time": options.minutes, "signal_delay_s": notice, "array_parallelism": at_once}
-    asked |= {"partition": options.partition} if options.partition else {}
-    return asked | ({"gpus_per_node": 1} if options.gpu else {})
 
 
 def status(cells: Iterable[Cell], chosen: str) -> int:
@@ -117,24 +103,19 @@ def status(cells: Iterable[Cell], chosen: str) -> int:
     known = {name: job for folder in {cell.folder for cell in work.cells} for name, job in _known(folder).items()}
     alive, states = _alive() if known else {}, Counter[str]()
     for task in {task.output: task for task in work.tasks}.values():
-        state, job = _state(task, known.get(task.cell.name, ""), alive)
+        job = known.get(task.cell.name, "")
+        state = "done" if task.done() else {"": "", "PENDING": "waiting"}.get(alive.get(job, ""), "running")
+        if not state:
+            with lock(task.lock) as free:
+                state = ("lost" if job else "missing") if free else "running"
         states[state] += 1
-        print(f"  {state:8} {task.cell.name}{f' (job {job})' if job else ''}")
+        print(f"  {state:8} {task.cell.name} {job}")
     print(f"  {', '.join(f'{state}: {count}' for state, count in states.items())}")
     return min(work.codes - {0}, default=0)
 
 
-def _state(task: sweep.Task, job: str, alive: dict[str, str]) -> tuple[str, str]:
-    if task.done():
-        return "done", ""
-    if job in alive:
-        return "waiting" if alive[job] == "PENDING" else "running", job
-    with lock(task.lock) as free:
-        return ("lost" if job else "missing") if free else "running", job
-
-
 def _known(folder: Path) -> dict[str, str]:
-    """The job that was asked to make each notebook, by the notebook's name."""
+    """The job that was last asked to make each notebook."""
     path = folder / ".slurm" / "jobs.json"
     return read_json(path) if path.exists() else {}
 

@@ -72,10 +72,6 @@ class Work:
     cells: Collection[Cell]
     codes: set[int]
 
-    def todo(self) -> list[Task]:
-        """The tasks that are not done."""
-        return [task for task in self.tasks if not task.done()]
-
 
 def asked(cells: Iterable[Cell], chosen: str, repair: bool = True) -> Work:
     """The work of these cells; images and weights are fetched, damaged records put aside where `repair` asks for it.
@@ -91,16 +87,8 @@ def asked(cells: Iterable[Cell], chosen: str, repair: bool = True) -> Work:
     return Work(tasks, {**dict(steps)}, codes)
 
 
-def make_all(cells: Iterable[Cell], chosen: str, places: Sequence[Place] = (HERE,)) -> int:
-    """Make what is missing, in the order of the cells, one at each place; then the summaries. The exit code.
-
-    Otherwise as `asked`.
-    """
-    return make(asked(cells, chosen), places)
-
-
 def render(cells: Iterable[Cell], chosen: str) -> int:
-    """Draw the notebooks of finished runs again; nothing is trained, nothing put aside. Otherwise as `make_all`."""
+    """Draw the notebooks of finished runs again; nothing is trained, nothing put aside. Otherwise as `asked`."""
     wanted, tasks = dict(_begin(cells, chosen)), []
     prepared, codes = _prepare(wanted)
     for cell, runs in prepared.items():
@@ -177,20 +165,20 @@ def _prepare(wanted: dict[Cell, Seeds]) -> tuple[dict[Cell, list["Run"]], set[in
 
 def _fetch(cell: Cell) -> None:
     """Find, fetch and decode the images of a cell; what is found is printed. Raises UserError where that fails."""
-    from entr_utils.data import catalog, standard, store
+    from entr_utils.data import catalog, download, store
 
     state, line = catalog.status(cell.dataset, cell.data, cell.classes)
     if state == "missing":
         raise Missing(line.partition(": ")[2])
     print(f"  {line}", flush=True)
     if state == "downloadable":
-        standard.fetch(cell.dataset, Path(cell.data))
+        download.fetch(cell.dataset, Path(cell.data))
     store.load(cell)
 
 
 def make(work: Work, places: Sequence[Place] = (HERE,), summaries: bool = True) -> int:
     """Make what is not done, what another command makes last, then the summaries; the smallest exit code but 0."""
-    todo, codes = work.todo(), work.codes
+    todo, codes = [task for task in work.tasks if not task.done()], work.codes
     print(f"  {len({task.output for task in todo})} of {len(work.cells)} notebooks to be made", flush=True)
     if lacking := [run for task in todo for run in task.missing()]:
         from entr_utils.training import clocks
@@ -208,11 +196,10 @@ def _make(task: Task, place: Place, progress: Callable[[float], None]) -> int:
     """Make a notebook; returns 0, REFUSED where it was refused for what it was given, FAILED for any other reason."""
     cell, began = task.cell, time.monotonic()
     fields, keys = asdict(cell) | {"seeds": " ".join(map(str, cell.seeds))}, [run.spec.key for run in task.runs]
-    source, own = NOTEBOOKS / f"{cell.dataset}.ipynb", ":" in cell.data
-    left = ("orientations",) if own else ("dataset", "orientations")
-    given = {name: value for name, value in fields.items() if name not in left}
+    source, left = (f"{cell.dataset}.ipynb", "dataset") if ":" not in cell.data else ("folder.ipynb", "")
+    given = {name: value for name, value in fields.items() if name not in ("orientations", left)}
     try:
-        execute(NOTEBOOKS / "folder.ipynb" if own else source, given, task.output, keys, place.variables, progress)
+        execute(NOTEBOOKS / source, given, task.output, keys, place.variables, progress)
         if lost := task.missing():
             raise RuntimeError(f"the record of seed {lost[0].spec.seed} is not in its place; {GOES_ON}")
     except KeyboardInterrupt:
@@ -237,21 +224,17 @@ def _place(task: Task) -> str:
 
 def summarise(cell: Cell, always: bool = False) -> int:
     """Draw the summary of a cell's profile where a record or a clock is new, or `always`; returns 0 or FAILED."""
-    with lock(cell.folder / ".locks" / "summary", f"waiting: another process draws {cell.folder}/summary.ipynb"):
-        return _summarise(cell, always)
-
-
-def _summarise(cell: Cell, always: bool) -> int:
     output, results = cell.folder / "summary.ipynb", Path(cell.results)
-    keys = sorted(read_json(path).get("key", "") for path in results.rglob("*-s[0-9]*-*.json"))
-    newest = max((path.stat().st_mtime for path in results.glob("clocks/*.json")), default=0.0)
-    if always or keys_shown(output) != keys or output.stat().st_mtime < newest:
-        try:
-            execute(NOTEBOOKS / "summary.ipynb", {"results": cell.results, "profile": cell.profile}, output, keys)
-            if picture := first_picture(output):
-                write_whole(cell.folder / "first_screen.png", picture)
-        except RuntimeError as error:
-            print(f"  summary: FAILED, {error}")
-            return FAILED
+    with lock(cell.folder / ".locks" / "summary", f"waiting: another process draws {output}"):
+        keys = sorted(read_json(path).get("key", "") for path in results.rglob("*-s[0-9]*-*.json"))
+        newest = max((path.stat().st_mtime for path in results.glob("clocks/*.json")), default=0.0)
+        if always or keys_shown(output) != keys or output.stat().st_mtime < newest:
+            try:
+                execute(NOTEBOOKS / "summary.ipynb", {"results": cell.results, "profile": cell.profile}, output, keys)
+                if picture := first_picture(output):
+                    write_whole(cell.folder / "first_screen.png", picture)
+            except RuntimeError as error:
+                print(f"  summary: FAILED, {error}")
+                return FAILED
     print(f"  read {output}")
     return 0

@@ -200,34 +200,26 @@ def read_json(path: Path) -> dict:
 def lock(
     path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[bool]:
-    """Hold the lock file `path`, across processes and hosts; whether it is held is yielded.
+    """Hold the lock file `path`, across processes and hosts (`lease`); whether it is held is yielded.
 
     Args:
-        waiting: printed once where another process holds it; then this one waits, for as long as it takes or for
-            `patience` seconds. Without either nobody waits and False is yielded.
-        stopped: asked meanwhile; where it is true, waiting ends.
-    Raises UserError where the lock cannot be written. The system releases the lock of a process that dies; a lease,
-    which stands in where the file system has no locks between hosts (`lease`), some time after its last heartbeat.
+        waiting: printed once where another process holds it; then this one waits: as long as it takes, or `patience`
+            seconds, or until `stopped`. Without either nobody waits and False is yielded.
+    Raises UserError where the lock cannot be written. The system releases the lock of a process that dies.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         held = lease.lock_or_lease(path)
-        held.acquire(blocking=False)
-    except filelock.Timeout:
-        if not waiting and not patience:
-            yield False
-            return
-        if waiting:
-            print(waiting, flush=True)
-        try:
-            held.acquire(timeout=patience or -1, cancel_check=stopped)
-        except filelock.Timeout:
-            yield False
-            return
+        with contextlib.suppress(filelock.Timeout):
+            held.acquire(blocking=False)
+        if (waiting or patience) and not held.is_locked:
+            print(waiting, end="\n" if waiting else "", flush=True)
+            with contextlib.suppress(filelock.Timeout):
+                held.acquire(timeout=patience or -1, cancel_check=stopped)
     except OSError as error:
         raise UserError(f"{path}: cannot be locked ({error.strerror}); make the folder writable") from error
     try:
-        yield True
+        yield held.is_locked
     finally:
         with contextlib.suppress(OSError):  # a drive that is gone has no locks
             held.release()

@@ -84,15 +84,17 @@ def test_a_record_of_before_says_one_and_is_whole():
 def test_one_stop_ends_all_and_the_same_command_goes_on(kernel, threads, capsys):
     begun = threading.Barrier(3)
 
-    def waits():
-        begun.wait(20)
-        time.sleep(0.3)
+    class Slow(list):
+        def __iter__(self):
+            for _ in range(1000):
+                time.sleep(0.01)
+                yield 0.5
 
     def stop():
         begun.wait(20)
         os.kill(os.getpid(), signal.SIGINT)
 
-    kernel.before, kernel.shares = waits, (0.5,) * 20
+    kernel.before, kernel.shares = lambda: begun.wait(20), Slow()
     threading.Thread(target=stop).start()
     assert make(*TWO, "JOBS=2") == 130
     assert capsys.readouterr().out.count("stopped; ") == 2
@@ -130,17 +132,17 @@ cli.start("x", lambda words: fan.Queue(tasks, make, {{}}).run([fan.Place("a"), f
     assert len(process.stderr.read().splitlines()) == 1
 
 
-def test_a_gpu_is_known_by_host_and_uuid(monkeypatch):
+def test_a_gpu_is_known_by_its_uuid_and_a_cpu_by_its_host(monkeypatch):
     """Numbers repeat: every host, and every job of a cluster, counts its own from 0."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    names = set()
-    for host, uuid in (("a", "x"), ("a", "y"), ("b", "x"), ("a", "x")):
+    names = []
+    for host, uuid in (("a", "x"), ("a", "y"), ("b", "z"), ("a", ""), ("b", "")):
         monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda uuid=uuid: bool(uuid))
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
         properties = SimpleNamespace(uuid=uuid)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index, found=properties: found)
-        names.add(machine.device_id())
-    assert len(names) == 3
+        names.append(machine.device_id())
+    assert len({*names}) == 5
 
 
 # Kind of file system, options -> whether leases stand in.

@@ -36,7 +36,8 @@ class Kernel(test_sweep.Kernel):
 
     def __call__(self, notebook, parameters, output, *rest):
         busy = Path(f"{output.name}.busy")
-        if busy.exists() and psutil.pid_exists(other := int(busy.read_text())):
+        other = busy.read_text() if busy.exists() else ""  # also of one that was killed before it wrote its number
+        if other and psutil.pid_exists(int(other)):
             log(f"twice at once: {output.name}, {other} lives")
         busy.write_text(str(os.getpid()))
         time.sleep(random.uniform(0.2, 0.7))

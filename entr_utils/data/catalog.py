@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from entr_utils.data import synthetic
 from entr_utils.data.download import unpack
 from entr_utils.data.folder import Found, check_classes, class_of, look_at
 from entr_utils.settings import PROFILES, Cell
-from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, slug, where
+from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, one_of, slug, where
 
 KNOWN_GROUPS = ("known", "known-by-image")  # values of `Cell.groups` that take only images of known group
 
@@ -42,12 +43,10 @@ DATASETS = {
     "bees": Dataset("bees", "Bees", 3128, 22, "insects", "two", f"never published: {_PUT}"),
 }
 STANDARD = {  # large sets that come split, for what the paper left to others
-    "imagenette": Dataset(
-        "imagenette", "Imagenette, 160 px", 13394, 10, "insects", "two", f"downloaded by itself: {_PUT}"
-    ),
-    "cifar10": Dataset("cifar10", "CIFAR-10", 60000, 10, "insects", "two", f"downloaded by itself: {_PUT}"),
+    "imagenette": Dataset("imagenette", "Imagenette, 160 px", 13394, 10, "insects", "two", _PUT),
+    "cifar10": Dataset("cifar10", "CIFAR-10", 60000, 10, "insects", "two", _PUT),
 }
-MEGABYTES = {"ucm": 318, "imagenette": 99, "cifar10": 170}  # of what `standard.fetch` downloads
+MEGABYTES = {"ucm": 318, "imagenette": 99, "cifar10": 170}  # of what `download.fetch` downloads
 # What is known about folders of images met so far, by the first 16 digits of `store.Images.contents`.
 KNOWN_IMAGES = {
     "3abaed925a193033": "UHCSDB micrographs of ultra-high-carbon steel (Hecht et al. 2017), shorter side 256 px, JPEG",
@@ -65,6 +64,13 @@ def dataset(name: str) -> Dataset:
 def placed(dataset: str) -> dict[str, str]:
     """The fields of a `Cell` of a dataset by name, or by "name:folder" of one that lies anywhere."""
     return {"dataset": dataset.partition(":")[0]} | ({"data": dataset} if ":" in dataset else {})
+
+
+def check_datasets(names: Iterable[str]) -> None:
+    """Raises UserError for what is neither a known dataset nor name:folder."""
+    for text in names:
+        if ":" not in text or text.partition(":")[0] in DATASETS | STANDARD:
+            one_of("DATASETS", text, (*DATASETS, *STANDARD, "name:folder"))
 
 
 def class_folder(name: str, data: str) -> Path:
