@@ -19,7 +19,7 @@ from typing import Any
 
 from entr_utils import fan, slurm, sweep
 from entr_utils.data import look
-from entr_utils.data.catalog import check_datasets, placed
+from entr_utils.data.catalog import placed
 from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
 from entr_utils.results import record
@@ -71,7 +71,6 @@ def matrix(given: Given, profile: str = "") -> tuple[list[Cell], str]:
     one_of("PROFILE", name := given.get("PROFILE", profile) or "quick", PROFILES)
     usual = {"DATASETS": PAPER_DATASETS, "NETWORKS": PROFILES[name].networks, "REGIMES": PAPER_REGIMES}
     lists = [given[key].split() if key in given else default for key, default in usual.items()]
-    check_datasets(lists[0])
     seeds = seeds_of(given["SEEDS"]) if "SEEDS" in given else PROFILES[name].seeds
     more = fields(given) | {"seeds": seeds, "profile": name}
     cells = [Cell(network=one, regime=regime, **more | placed(dataset)) for dataset, one, regime in product(*lists)]
@@ -83,7 +82,6 @@ def _study(given: Given) -> int:
 
     one_of("STUDY", name := given.get("STUDY", ""), STUDIES)
     study = replace(STUDIES[name], datasets=tuple(given.get("DATASETS", "").split()) or STUDIES[name].datasets)
-    check_datasets(study.datasets)
     return _make((cells(study, **fields(given, PLACES)), f"study {name}"), given)
 
 

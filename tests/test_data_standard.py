@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, Imagenette
 
 from entr_utils import cli, networks
-from entr_utils.data import catalog, download
+from entr_utils.data import catalog, standard
 from entr_utils.results.studies import STUDIES, cells
 from entr_utils.settings import Cell, RunSpec
 from entr_utils.training.run import plan_of, prepare, specs
@@ -104,7 +104,7 @@ def test_a_standard_set_is_downloaded_and_judged_as_it_comes_split(name, trained
 
 
 def test_cifar_keeps_every_pixel_and_its_class(served, tmp_path):
-    folder = download.fetch("cifar10", tmp_path)
+    folder = standard.fetch("cifar10", tmp_path)
     labels = {"train": ["frog", "ship"] * 5, "test": ["ship", "ship", "frog", "frog"]}
     expected = [f"{side}/{name}/{i:05}.png" for side, names in labels.items() for i, name in enumerate(names)]
     assert files_below(folder) == sorted(expected)
@@ -116,7 +116,7 @@ def test_cifar_keeps_every_pixel_and_its_class(served, tmp_path):
 def test_what_is_not_the_set_is_refused(name, served, tmp_path):
     for path in ("/cifar.tgz", "/imagenette.tgz"):
         served[path] = tgz({"x": b"something else"})
-    refused(lambda: download.fetch(name, tmp_path), "127.0.0.1")
+    refused(lambda: standard.fetch(name, tmp_path), "127.0.0.1")
     assert files_below(tmp_path) == []
 
 

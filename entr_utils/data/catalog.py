@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,7 +45,7 @@ STANDARD = {  # large sets that come split, for what the paper left to others
     "imagenette": Dataset("imagenette", "Imagenette, 160 px", 13394, 10, "insects", "two", _PUT),
     "cifar10": Dataset("cifar10", "CIFAR-10", 60000, 10, "insects", "two", _PUT),
 }
-MEGABYTES = {"ucm": 318, "imagenette": 99, "cifar10": 170}  # of what `download.fetch` downloads
+MEGABYTES = {"ucm": 318, "imagenette": 99, "cifar10": 170}  # of what `standard.fetch` downloads
 # What is known about folders of images met so far, by the first 16 digits of `store.Images.contents`.
 KNOWN_IMAGES = {
     "3abaed925a193033": "UHCSDB micrographs of ultra-high-carbon steel (Hecht et al. 2017), shorter side 256 px, JPEG",
@@ -61,16 +60,12 @@ def dataset(name: str) -> Dataset:
     return (DATASETS | STANDARD).get(name, unknown)
 
 
-def placed(dataset: str) -> dict[str, str]:
-    """The fields of a `Cell` of a dataset by name, or by "name:folder" of one that lies anywhere."""
-    return {"dataset": dataset.partition(":")[0]} | ({"data": dataset} if ":" in dataset else {})
-
-
-def check_datasets(names: Iterable[str]) -> None:
-    """Raises UserError for what is neither a known dataset nor name:folder."""
-    for text in names:
-        if ":" not in text or text.partition(":")[0] in DATASETS | STANDARD:
-            one_of("DATASETS", text, (*DATASETS, *STANDARD, "name:folder"))
+def placed(text: str) -> dict[str, str]:
+    """The fields of a `Cell` of a known dataset, or by "name:folder" of one that lies anywhere. Raises UserError."""
+    name, colon, _ = text.partition(":")
+    if not colon or name in DATASETS | STANDARD:
+        one_of("DATASETS", text, (*DATASETS, *STANDARD, "name:folder"))
+    return {"dataset": name} | ({"data": text} if colon else {})
 
 
 def class_folder(name: str, data: str) -> Path:

@@ -1,4 +1,4 @@
-"""Getting public images: UC Merced, Imagenette, CIFAR-10, UHCSDB's micrographs from a folder; unpacking safely.
+"""Getting public images: UC Merced from its mirrors, UHCSDB's micrographs from a folder; unpacking safely. No torch.
 
 torchvision's downloader is not used: it waits for a silent server for ever and unpacks whatever an archive holds.
 """
@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from entr_utils.data.pixels import open_image
 from entr_utils.util import Missing, Progress, UserError, cache_folder, lock, track
 
@@ -33,35 +31,6 @@ SMALL_ENOUGH, RATIO = 1 << 30, 100
 UHCSDB_CLASSES = {"spheroidite", "network", "pearlite", "martensite", "pearlite+spheroidite"}
 UHCSDB_CLASSES |= {"spheroidite+widmanstatten", "pearlite+widmanstatten"}
 UHCSDB_ROWS = 484  # of 522; below is an info bar that gives the sample away
-
-
-def fetch(name: str, data: Path) -> Path:
-    """The folder `data/<name>`, downloaded and checked. Raises UserError where no mirror gives it.
-
-    ucm; imagenette: ten easy classes of ImageNet (Howard 2019), shorter side 160 px; cifar10: 60,000 images of 32 px in
-    ten classes (Krizhevsky 2009). The last two stay split as they come; addresses and checksums are torchvision's.
-    """
-    from torchvision.datasets import CIFAR10, Imagenette
-
-    if name == "imagenette":
-        url, md5 = Imagenette._ARCHIVES["160px"]
-        return download_folder(data / name, [url], md5, lambda unpacked: unpacked / "imagenette2-160")
-    if name == "cifar10":
-        return download_folder(data / name, [CIFAR10.url], CIFAR10.tgz_md5, _cifar_as_files)
-    return download_ucm(data)
-
-
-def _cifar_as_files(unpacked: Path) -> Path:
-    """CIFAR-10's arrays as PNG files in a folder beside them; torchvision checks each part by its md5."""
-    from torchvision.datasets import CIFAR10
-
-    for side in ("train", "test"):
-        images = CIFAR10(unpacked, train=side == "train")
-        for i, label in enumerate(track(images.targets, f"writing {side} images, once")):
-            path = unpacked / "files" / side / images.classes[label] / f"{i:05}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(images.data[i]).save(path)
-    return unpacked / "files"
 
 
 def download_ucm(data: Path, mirrors: Iterable[str] = UCM_MIRRORS, md5: str = UCM_MD5) -> Path:

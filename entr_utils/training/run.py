@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from entr_utils import networks
-from entr_utils.data import catalog, download, split, store
+from entr_utils.data import catalog, split, standard, store
 from entr_utils.machine import device_model, precision
 from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.base import BatchSpec
@@ -175,7 +175,7 @@ def prepare(cell: Cell) -> list[Run]:
     """
     began, cell = time.perf_counter(), cell.checked()
     if catalog.status(cell.dataset, cell.data, cell.classes)[0] == "downloadable":
-        download.fetch(cell.dataset, Path(cell.data))
+        standard.fetch(cell.dataset, Path(cell.data))
     found = store.load(cell)
     runs = []
     for spec in specs(cell):
