@@ -13,6 +13,7 @@ import psutil
 
 SECONDS = 30.0
 # Options with which flock is seen by one host alone (nfs(5), mount.cifs(8)); Lustre needs one for more than that.
+FUSE = ("fuse.fuse-overlayfs", "fuse.drive")  # on this machine; Google's Drive, where a lease would not arrive either
 LOCAL = {"nfs": "nolock local_lock=all local_lock=flock", "nfs4": "local_lock=all local_lock=flock", "cifs": "nobrl"}
 
 
@@ -31,7 +32,7 @@ def without_locks(folder: Path) -> bool:
     mounts = [one for one in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(one.mountpoint)]
     mount = max(mounts, key=lambda one: len(one.mountpoint))
     kind, options = mount.fstype, {*mount.opts.split(",")}
-    local = kind == "9p" or (kind.startswith("fuse.") and "overlay" not in kind)
+    local = kind == "9p" or (kind.startswith("fuse.") and kind not in FUSE)
     if (
         local := local
         or bool({*LOCAL.get(kind, "").split()} & options)

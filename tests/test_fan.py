@@ -148,7 +148,7 @@ def test_a_gpu_is_known_by_its_uuid_and_a_cpu_by_its_host(monkeypatch):
 # Kind of file system, options -> whether leases stand in.
 KINDS = """ext4 rw -> no; nfs4 rw,vers=4.2,local_lock=none -> no; nfs rw,nolock -> yes; nfs rw,local_lock=all -> yes
 nfs rw,local_lock=flock -> yes; lustre rw,flock -> no; lustre rw -> yes; lustre rw,localflock -> yes; cifs rw -> no
-cifs rw,nobrl -> yes; fuse.sshfs rw -> yes; fuse.drive rw -> yes; overlay rw -> no; fuse.fuse-overlayfs rw -> no"""
+cifs rw,nobrl -> yes; fuse.sshfs rw -> yes; fuse.drive rw -> no; overlay rw -> no; fuse.fuse-overlayfs rw -> no"""
 
 
 @pytest.mark.parametrize("kind", KINDS.replace("\n", "; ").split("; "))
