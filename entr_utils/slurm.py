@@ -22,7 +22,7 @@ from entr_utils.settings import Cell
 from entr_utils.util import AT_ONCE, UserError, lock, read_json, whole, write_json
 
 REQUEUES = 100  # after a time-out; submitit's own three would end a long run
-NOTICE = 90  # seconds before the limit, at most a quarter of it: ending kernels and queueing again takes a few
+NOTICE = 90  # seconds before the limit, at most a twelfth of it; Slurm, which looks every 30 s, gives up to 30 more
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def submit(cells: Iterable[Cell], chosen: str, partition: str, minutes: int, mos
             at_once = min(most or len(lost), len(lost))
             asked: dict[str, Any] = {
                 "time": minutes,
-                "signal_delay_s": min(NOTICE, 15 * minutes),
+                "signal_delay_s": min(NOTICE, 5 * minutes),
                 "array_parallelism": at_once,
             }
             asked |= {"partition": partition or None, "gpus_per_node": gpus or None, "job_name": "entr"}

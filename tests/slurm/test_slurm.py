@@ -104,7 +104,7 @@ def alive() -> dict[str, str]:
     return dict(map(str.split, lines))
 
 
-def watch(look: Callable[[dict[str, str]], object], seconds: float = 400) -> None:
+def watch(look: Callable[[dict[str, str]], object], seconds: float = 600) -> None:
     """Look every half second until nothing is alive."""
     end = time.monotonic() + seconds
     while found := alive():
@@ -174,7 +174,7 @@ def test_whatever_happens_to_a_job_the_same_command_goes_on(checkout):
 
 def test_a_time_limit_queues_a_job_again_and_it_goes_on(checkout):
     """After the last epoch, as often as it takes."""
-    words = ("all", "PROFILE=tiny", "DATASETS=steel", "NETWORKS=resnet18-narrow", "REGIMES=dawdling:seconds=6.0")
+    words = ("all", "PROFILE=tiny", "DATASETS=steel", "NETWORKS=resnet18-narrow", "REGIMES=dawdling:seconds=14.0")
     checkout.command(*words, "ON=slurm", "TIME=1", "GPUS=0")
     watch(lambda found: None)
     assert "done: 1" in checkout.command("status", *words[1:])
