@@ -1,4 +1,4 @@
-"""What this machine is: its device, precision, free memory, energy counter, and how busy others keep it."""
+"""What this machine is: its device, precision, free memory, and how busy others keep it."""
 
 import contextlib
 import os
@@ -131,22 +131,6 @@ class PeakMemory:
                 if line.startswith("VmHWM"):
                     return int(line.split()[1]) * 1024
         return psutil.Process().memory_info().rss
-
-
-def energy_joules() -> float | None:
-    """The device's energy counter, or None where it has none or does not let us read it. Only differences count.
-
-    CUDA: NVML's total energy (needs the pynvml package); CPU: RAPL's package counter.
-    """
-    with contextlib.suppress(Exception):  # any failure of a driver's counter means: not counted here
-        if torch.cuda.is_available():
-            import pynvml
-
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{device_id()}")
-            return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
-        return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
-    return None
 
 
 def busy_seconds_of_others() -> float:

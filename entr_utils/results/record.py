@@ -134,7 +134,7 @@ class Attempt(Row):
 
 
 class Costs(Row):
-    """Seconds beside training, energy where it is counted, and the forecast of T made before the first step."""
+    """Seconds beside training, and the forecast of T made before the first step. Energy is not counted any more."""
 
     wall: PositiveFloat
     prepare: NonNegativeFloat

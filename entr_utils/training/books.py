@@ -56,7 +56,7 @@ class Books:
         self.epochs: list[dict] = []
         self.phases: list[dict] = []
         self.predictions: dict[str, Tensor] = {}  # after each phase, at full size
-        self.began, self.energy = time.perf_counter(), machine.energy_joules()
+        self.began = time.perf_counter()
         self.progress = Progress(f"training {run.spec.name}")
 
     def begin_epoch(self, epoch: int) -> None:
@@ -156,7 +156,7 @@ class Books:
     def state(self) -> dict:
         """What a checkpoint keeps; `restore` puts it back."""
         kept = {name: getattr(self, name) for name in ("epochs", "phases", "predictions", "first")}
-        passed = {"wall": time.perf_counter() - self.began, "energy": self._joules(), "spent": self.seconds.spent}
+        passed = {"wall": time.perf_counter() - self.began, "spent": self.seconds.spent}
         return kept | passed | {"peak": max(self.peak, self.memory.read())}
 
     def restore(self, state: dict) -> None:
@@ -167,19 +167,12 @@ class Books:
         self.first["attempts"].append(begun | {"epoch": state["epoch"]})
         self.seconds.spent |= state["spent"]
         self.began = time.perf_counter() - state["wall"]
-        if self.energy is not None and state["energy"] is not None:
-            self.energy -= state["energy"]
         self.batches.begin(state["epoch"] - 1)
         self.batches.spec = self.batches.epochs[state["epoch"] - 1][-1].spec
         self.network.set_trains(self.batches.step.phase.trains)
         self.progress.start_at(self.done[state["epoch"]])
 
-    def _joules(self) -> float | None:
-        """Energy since the run began; None where the machine does not count it."""
-        counted = machine.energy_joules()
-        return None if counted is None or self.energy is None else counted - self.energy
-
     def costs(self) -> dict:
         """The fields of `results.record.Costs`."""
         kept = self.first["costs"] | {"checkpoint": self.seconds.spent.get("checkpoint", 0.0)}
-        return kept | {"wall": time.perf_counter() - self.began, "energy_joules": self._joules()}
+        return kept | {"wall": time.perf_counter() - self.began, "energy_joules": None}
