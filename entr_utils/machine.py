@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from entr_utils.util import UserError, cache_folder, git, now
+from entr_utils.util import UserError, git, now
 
 CGROUP, CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits, and the groups this process is in
 
@@ -84,12 +84,9 @@ def environment() -> dict:
 
 
 def free_memory(place: str) -> float:
-    """Bytes now free on the "device", the "host" or the "disk" of the cache; on a CPU device and host are one."""
+    """Bytes now free on the "device" or the "host"; on a CPU device and host are one."""
     if place == "device" and torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
-    if place == "disk":
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        return psutil.disk_usage(str(cache_folder())).free
     return min(psutil.virtual_memory().available, _allowed())
 
 

@@ -238,33 +238,20 @@ def primary(comparisons: pd.DataFrame, treatment: str = "gradual", control: str 
 
 
 def spent(record: Record, clocked: times.Times) -> np.ndarray:
-    """Seconds of T by the clock at the end of each epoch, (epochs,); a phase's are shared out by its epochs' images."""
-    images = {phase.name: phase.images for phase in record.phases}
-    return np.cumsum([clocked.phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])
+    """Seconds of T by the clock at the end of each epoch, (epochs,)."""
+    return _shared_out(record, clocked.phases)
 
 
 def flops_spent(record: Record) -> np.ndarray:
-    """FLOPs of training at the end of each epoch, (epochs,); a phase's are shared out by its epochs' images."""
+    """FLOPs of training at the end of each epoch, (epochs,)."""
     steps = [work for work in record.work if work.kind == "step"]
     phases = dict.fromkeys((work.phase for work in steps), 0.0)
     for work in steps:
         phases[work.phase] += work.n * work.batch * record.flops[work.key]
+    return _shared_out(record, phases)
+
+
+def _shared_out(record: Record, phases: Mapping[str, float]) -> np.ndarray:
+    """Sums up to each epoch, of what phases cost: a phase's cost goes to its epochs by their images."""
     images = {phase.name: phase.images for phase in record.phases}
     return np.cumsum([phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])
-
-
-def arrival(record: Record, clocked: times.Times, goal: float) -> float:
-    """Seconds of T by the clock after which the accuracy before TTA first is `goal` or more; inf where it never is."""
-    reached = [epoch.accuracy >= goal for epoch in record.epochs]
-    return float(min(spent(record, clocked)[reached], default=math.inf))
-
-
-def earlier(both: pd.DataFrame) -> tuple[int, int]:
-    """(k, n): in k of n `pairs` with a T by the clock the treatment was sooner as accurate as the control at last."""
-    sooner = []
-    for _, pair in both.iterrows():
-        if pair["times"] and pair["times_control"]:
-            goal = pair["record_control"].epochs[-1].accuracy
-            first, other = (arrival(pair[f"record{of}"], pair[f"times{of}"], goal) for of in ("", "_control"))
-            sooner.append(first < other)
-    return sum(sooner), len(sooner)

@@ -82,9 +82,3 @@ def seconds(record: Record, clocks: Clocks, device: str = "") -> Times | None:
     spec = record.spec
     device = device or record.environment.device
     return of_work(record.work, clocks, device, spec.network, spec.precision, spec.augmentation)
-
-
-def ratio(treatment: Times, control: Times) -> tuple[float, float, float]:
-    """The ratio of two T: median, least and largest over the takes that have both. Raises ValueError without one."""
-    found = [treatment.takes[take] / control.takes[take] for take in treatment.takes.keys() & control.takes.keys()]
-    return median(found), min(found), max(found)
