@@ -216,7 +216,7 @@ def over_time(table: pd.DataFrame) -> Figure:
     """Figure 5: accuracy at full size over T in minutes, means of each network and regime; every run's end a mark."""
     figure, parts = panels(table, 3.6)
     for axis, rows in parts:
-        for (_, text), runs in rows.groupby(["network", "regime"], sort=False) if len(rows) else ():
+        for (_, text), runs in rows.groupby(["network", "regime"], sort=False):
             color, marker, line = look(text)
             measured = [np.cumsum([epoch.seconds for epoch in one.epochs]) for one in runs["record"]]
             both = zip(runs["record"], runs["times"], measured, strict=True)
@@ -228,14 +228,14 @@ def over_time(table: pd.DataFrame) -> Figure:
         clocked = len(rows) and rows["seconds_total"].notna().all()
         axis.set(xlabel="T in minutes" if clocked else "T in minutes, as measured", xlim=(0, None))
     figure.axes[0].set_ylabel("accuracy at full size")
-    return legend(figure, table.get("regime", ()))
+    return legend(figure, table["regime"])
 
 
 def efficiencies(table: pd.DataFrame) -> Figure:
     """Figure 4: As before (sub-total) and after re-training (total), every run a mark and means as dashes."""
     figure, parts = panels(table, 3.4)
     for axis, rows in parts:
-        shown = order(rows["regime"]) if len(rows) else []
+        shown = order(rows["regime"])
         for i, text in enumerate(shown):
             runs, (color, marker, _) = rows[rows["regime"] == text], look(text)
             for at, part in enumerate(("subtotal", "total")):
@@ -246,18 +246,18 @@ def efficiencies(table: pd.DataFrame) -> Figure:
                 axis.plot(x, np.mean(values), "_", color="black", markersize=16)
         axis.set(xticks=[0, 1], xticklabels=["sub-total", "total"], ylim=(0, None))
     figure.axes[0].set_ylabel("As = sqrt(A / T), T in minutes")
-    return legend(figure, table.get("regime", ()), line="none")
+    return legend(figure, table["regime"], line="none")
 
 
 def mechanism(table: pd.DataFrame) -> Figure:
     """Figure 1, measured: accuracy over FLOPs by what carries the class of drawn images (above), means of all regimes
     with their ends as marks; below, the contrasts of the study in points, with 95% intervals."""
-    table = table[table["carries"].isin(DIALS)] if len(table) else table
+    table = table[table["carries"].isin(DIALS)]
     figure, axes = new(10, 7, len(DIALS), 2, sharex="row", sharey="row")
     found = studies.answers(studies.STUDIES["mechanism"], table)
     questions = [one.question for one in studies.STUDIES["mechanism"].contrasts]
     for above, below, dial in zip(axes[: len(DIALS)], axes[len(DIALS) :], DIALS, strict=True):
-        for text, runs in table[table["carries"] == dial].groupby("regime") if len(table) else ():
+        for text, runs in table[table["carries"] == dial].groupby("regime"):
             color, marker, line = look(text)
             curve = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
             spent = np.mean([*map(compare.flops_spent, runs["record"])], 0) / TERA
@@ -272,7 +272,7 @@ def mechanism(table: pd.DataFrame) -> Figure:
         below.axvline(0, color="black", linewidth=1)
         below.set(xlabel="points of accuracy", yticks=range(len(questions)), yticklabels=questions)
     axes[0].set_ylabel("accuracy at full size")
-    return legend(figure, table.get("regime", ()))
+    return legend(figure, table["regime"])
 
 
 def phases(found: dict[str, Times | None]) -> Figure:

@@ -188,7 +188,7 @@ def what_pays(study: str, table: pd.DataFrame) -> Markdown:
     """Of the regimes of a study: how much has run, and for each dataset the fastest, the most accurate, and which are
     shown to save time without losing MARGIN."""
     runs, compared = side_by_side(study, table)
-    done, of = progress(STUDIES[study], runs.get("record", ()))
+    done, of = progress(STUDIES[study], runs["record"])
     if compared.empty:
         return Markdown(f"No record yet to compare: {done} of {of} runs are done (`make study STUDY={study}`).")
     lines = [f"{done} of {of} runs are done."]
@@ -221,8 +221,7 @@ def paste(regime: str) -> Markdown:
 
 def caveats(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
     """At most six things to know before one believes the first screen."""
-    few = len(compared) and compared["few"].eq(True).any()
-    by_chance = len(table) and table["by"].eq("random").any()
+    few, by_chance = compared["few"].eq(True).any(), table["by"].eq("random").any()
     lines = [
         "In brackets: 95% intervals over folds, corrected as by Nadeau & Bengio (2003); they are conservative.",
         "All regimes are compared with one control, so the comparisons are not independent of one another.",

@@ -37,6 +37,13 @@ MEASURES = {name: f"accuracy_{stage}" for name, stage in POINTS.items()} | {  # 
     "efficiency_measured": "efficiency_measured",
     "flops": "flops_total",
 }
+OF_SOURCE, OF_SPLIT = ("carries", "stand_in", "kind"), ("by", "folds", "n_train", "n_val")
+OF_RUN = ("key", "share", "parameters", "accuracy_subtotal", "accuracy_rpl", "accuracy_total", "flops_subtotal")
+OF_RUN += ("flops_total",)
+BESIDE = ["classes", "split", "accuracy_own", "peak_memory", "processor", "device", "started", "clock", "record", "times"]
+TIMES = ["seconds_subtotal", "seconds_total", "measured_subtotal", "measured_total", "with_first_use"]
+TIMES += ["efficiency_subtotal", "efficiency_total", "efficiency_measured"]
+COLUMNS = [*RunSpec.model_fields, *OF_SOURCE, *OF_SPLIT, *OF_RUN, *BESIDE, *TIMES]
 TOGETHER = [*(name for name in RunSpec.model_fields if name not in ("regime", "seed")), "carries", "by", "folds"]
 FOUND = ["treatment", "control", "measure", "estimate", "low", "high", "n", "images", "processors", "spread", "share"]
 OF_POINTS = ["few", "loss_ruled_out", "probability", "within", "gains", "image_low", "image_high", "worse", "better"]
@@ -50,19 +57,17 @@ def table(records: Iterable[Record], clocks: times.Clocks, clock_of: Mapping[str
     nan and "" without one, and as `measured` in the run; the record itself and its `times.Times` or None. `clock_of`
     names, by the device of records, another device whose clock is used."""
     rows = [_row(one, times.seconds(one, clocks, clock_of.get(one.environment.device, ""))) for one in records]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(one: Record, clocked: times.Times | None) -> dict:
     place = one.environment
     model = place.processor if place.device.startswith(place.processor) else place.device
     moved = [attempt.device for attempt in one.attempts if attempt.device != place.device]
-    kept = ("key", "share", "parameters", "accuracy_subtotal", "accuracy_total", "flops_subtotal", "flops_total")
-    row = one.spec.model_dump() | one.source.model_dump(include={"carries", "stand_in", "kind"})
-    row |= one.split.model_dump(include={"by", "folds", "n_train", "n_val"}) | {
-        name: getattr(one, name) for name in kept
-    }
-    row |= {"classes": len(one.source.classes), "split": one.split.checksum, "accuracy_rpl": one.accuracy_rpl}
+    row = one.spec.model_dump()
+    for part, names in ((one.source, OF_SOURCE), (one.split, OF_SPLIT), (one, OF_RUN)):
+        row |= {name: getattr(part, name) for name in names}
+    row |= {"classes": len(one.source.classes), "split": one.split.checksum}
     row |= {"accuracy_own": one.phases[-1].accuracy_own, "peak_memory": max(phase.peak_memory for phase in one.phases)}
     row |= {"processor": " and ".join([model, *dict.fromkeys(moved)]), "device": place.device, "started": place.started}
     row |= {"clock": clocked.device if clocked else "", "record": one, "times": clocked}
@@ -122,8 +127,6 @@ def expected_resolution(spreads: Sequence[float], n: int, share: float) -> float
 
 def pairs(table: pd.DataFrame, treatments: Iterable[str], control: str = CONTROL) -> pd.DataFrame:
     """Each treatment's run in a row with its control's, whose columns end in _control; a fold once, in their order."""
-    if table.empty:
-        return pd.DataFrame(columns=[*TOGETHER, "regime"])
     chosen, base = table[table["regime"].isin([*treatments])], table[table["regime"] == control]
     both = chosen.merge(base, on=[*TOGETHER, "seed", "split", "processor"], suffixes=("", "_control"))
     both = both.sort_values("started_control", kind="stable").drop_duplicates([*TOGETHER, "regime", "seed"])

@@ -175,7 +175,7 @@ def answers(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: from `compare.table`; other runs may be in it.
     """
-    runs = table[(table["profile"] == study.profile) & table["dataset"].isin(study.datasets)] if len(table) else table
+    runs = table[(table["profile"] == study.profile) & table["dataset"].isin(study.datasets)]
     parts = [compare(runs, [one.treatment], one.against).assign(question=one.question) for one in study.contrasts]
     return pd.concat(parts, ignore_index=True)
 
