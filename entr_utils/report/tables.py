@@ -161,12 +161,13 @@ def methods(study: str, table: pd.DataFrame) -> Markdown:
 
 
 def shapes(table: pd.DataFrame) -> Markdown:
-    """A row a regime whose runs are judged in conflict: what decided, and the share of shape."""
+    """A row a regime whose runs are judged in conflict: what decided, and shape's share of both (the "shape bias")."""
     rows = []
     for regime, cell in table[table["carries"] == CONFLICT].groupby("regime", sort=False):
         by_shape, by_texture = shape.decided(cell["record"])
-        neither = sum(one.split.n_val for one in cell["record"]) - by_shape - by_texture
-        rows.append([label(regime), len(cell), by_shape, by_texture, neither, f"{shape.share(cell['record']):.2f}"])
+        neither, either = cell["n_val"].sum() - by_shape - by_texture, by_shape + by_texture
+        share = f"{by_shape / either:.2f}" if either else "none"
+        rows.append([label(regime), len(cell), by_shape, by_texture, neither, share])
     return markdown("regime | runs | by shape | by texture | by neither | share of shape", rows)
 
 
