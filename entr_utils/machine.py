@@ -18,13 +18,17 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _kernel(path: str, name: str) -> str:
+    """The first value of a name in a file of the kernel's, "name: value" by line; "" where there is none."""
+    with contextlib.suppress(OSError):
+        lines = (line.partition(":") for line in Path(path).read_text().splitlines())
+        return next((value.strip() for found, _, value in lines if found.strip() == name), "")
+    return ""
+
+
 def processor() -> str:
     """The processor's name as the kernel gives it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _kernel("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def device_model() -> str:
@@ -53,10 +57,8 @@ def precision(wanted: str = "") -> str:
         return wanted
     if on_gpu:
         return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
-    with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text()
-        return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-    return "float32"
+    flags = _kernel("/proc/cpuinfo", "flags").split()
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def synchronise() -> None:
@@ -123,11 +125,8 @@ class PeakMemory:
         """Bytes."""
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated()
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM"):
-                    return int(line.split()[1]) * 1024
-        return psutil.Process().memory_info().rss
+        peak = _kernel("/proc/self/status", "VmHWM")  # "1234 kB"
+        return int(peak.split()[0]) * 1024 if peak else psutil.Process().memory_info().rss
 
 
 def busy_seconds_of_others() -> float:

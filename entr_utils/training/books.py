@@ -1,6 +1,7 @@
 """The books of a run: training timed epoch by epoch, then evaluated off the clock; one row an epoch, one a phase."""
 
 import time
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -9,7 +10,6 @@ from entr_utils import machine
 from entr_utils.data import store
 from entr_utils.data.augment import Augment
 from entr_utils.networks import Network
-from entr_utils.regimes.base import Step
 from entr_utils.training import step
 from entr_utils.training.run import Run
 from entr_utils.util import Progress, UserError
@@ -57,6 +57,7 @@ class Books:
         self.phases: list[dict] = []
         self.predictions: dict[str, Tensor] = {}  # after each phase, at full size
         self.began = time.perf_counter()
+        self.ends = {end - 1 for end in accumulate((phase.epochs for phase in run.spec.phases), initial=0)}
         self.progress = Progress(f"training {run.spec.name}")
 
     def begin_epoch(self, epoch: int) -> None:
@@ -66,7 +67,7 @@ class Books:
         self.resize_seconds = self.seconds.stop("resize") if resized else 0.0
         phase = self.batches.step.phase
         self.network.set_trains(phase.trains)
-        if not epoch or self.run.epochs[epoch - 1][0].step.phase.name != phase.name:
+        if epoch - 1 in self.ends:
             self.memory.reset()
             self.peak = 0
         self.summed_loss = torch.zeros((), device=self.labels.device)
@@ -104,11 +105,11 @@ class Books:
         loss = self.summed_loss.item() / len(self.losses)
         self._refuse_bad_loss()
         self.seconds.start()
-        probabilities = self._predict(self.photos)
-        accuracy, ends = self._accuracy(probabilities), self._phase_ends(at)
+        probabilities = step.predict(self.network, self.photos, self.run.spec.batch)
+        accuracy, ends = self._accuracy(probabilities), at.epoch in self.ends
         if ends:
             self.predictions[at.phase.name] = probabilities.argmax(1)
-        lately = self._accuracy(self._predict(self._as_last_seen())) if ends else 0.0
+            lately = self._accuracy(step.predict(self.network, self._as_last_seen(), self.run.spec.batch))
         row = {"epoch": at.epoch, "phase": at.phase.name, "cycle": at.cycle, "size": self.batches.spec.size}
         row |= {"loss": loss, "seconds": seconds, "resize_seconds": self.resize_seconds, "images": at.seen}
         self.epochs.append(row | {"accuracy": accuracy, "eval_seconds": self.seconds.stop("evaluation")})
@@ -138,13 +139,6 @@ class Books:
 
     def _close_phase(self, row: dict, full: float, lately: float, peak: int) -> None:
         self.phases.append(row | {"accuracy_full": full, "accuracy_own": lately, "peak_memory": peak})
-
-    def _phase_ends(self, at: Step) -> bool:
-        rest = self.run.epochs[at.epoch + 1 :]
-        return not rest or rest[0][0].step.phase.name != at.phase.name
-
-    def _predict(self, photos: Tensor) -> Tensor:
-        return step.predict(self.network, photos, self.run.spec.batch)
 
     def _as_last_seen(self) -> Tensor:
         """The judged images at the size and view last trained at; themselves where that is full size."""
