@@ -22,7 +22,7 @@ from torchvision.transforms.v2 import functional as resizing
 
 from entr_utils.data import catalog, split, synthetic
 from entr_utils.data.folder import check_classes, class_of
-from entr_utils.data.pixels import brightness, decode, header, is_deep, read_each, sha256_of
+from entr_utils.data.pixels import ALL_16_BITS, brightness, decode, header, is_deep, read_each, sha256_of
 from entr_utils.machine import device, free_memory
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.settings import CONFLICT, Cell
@@ -115,7 +115,7 @@ def _read(cell: Cell) -> Images:
     stem += f"-{light[0]:g}-{light[1]:g}" if light else ""
     stem += f"-{cell.square}" if cell.square not in ("", "crop") else ""
     pixels, undecoded = cached(
-        stem, len(wanted), cell.size, lambda room: decode(wanted, room, light, cell.square or "crop")
+        stem, len(wanted), cell.size, lambda room: decode(wanted, room, light or ALL_16_BITS, cell.square or "crop")
     )
     names, unreadable = [name for name in wanted if name not in undecoded], unreadable | undecoded
     dropped = {*map(class_of, unused)} - {*map(class_of, wanted)}
