@@ -161,7 +161,7 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
     names = [Path(path).name for path in rows["path"]]
     if (missing := sorted({*names} - {*found})) or not names:
         raise UserError(
-            f"{folder}: of {len(names)} micrographs {len(missing)} are missing, {missing[:1]} for one; add them"
+            f"{folder}: {len(missing)} of {len(names)} micrographs are missing: {missing[:1]} ...; add them"
         )
     rows = rows.assign(file=rows["primary_microconstituent"] + "/" + [f"{Path(name).stem}.png" for name in names])
     shutil.rmtree(partial, ignore_errors=True)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -72,15 +72,13 @@ def load(cell: Cell) -> Images:
 
     Raises UserError where the dataset is missing or has too few images that can be read.
     """
-    made_of = replace(Cell(cell.dataset), data=cell.data, size=cell.size, groups=cell.groups, profile=cell.profile)
-    made_of = replace(made_of, classes=cell.classes, square=cell.square)
-    return _load(made_of, checksum(catalog.seen(cell)))
+    decide = ("dataset", "data", "size", "groups", "profile", "classes", "square")
+    return _load(Cell(**{name: getattr(cell, name) for name in decide}), checksum(catalog.seen(cell)))
 
 
 @lru_cache(maxsize=8)  # one answer for all regimes, networks and seeds, until a file changes
 def _load(cell: Cell, seen: str) -> Images:
-    how = catalog.drawn_as(cell)
-    return _drawn(how) if how else _read(cell)
+    return _drawn(how) if (how := catalog.drawn_as(cell)) else _read(cell)
 
 
 def _drawn(how: dict) -> Images:
@@ -114,14 +112,13 @@ def _read(cell: Cell) -> Images:
     stem = f"{folder.name[:40]}-{cell.size}-{_checksum({name: hashes[name] for name in wanted})[:12]}"
     stem += f"-{light[0]:g}-{light[1]:g}" if light else ""
     stem += f"-{cell.square}" if cell.square not in ("", "crop") else ""
-    pixels, undecoded = cached(
-        stem, len(wanted), cell.size, lambda room: decode(wanted, room, light or ALL_16_BITS, cell.square or "crop")
-    )
+    how = light or ALL_16_BITS, cell.square or "crop"
+    pixels, undecoded = cached(stem, len(wanted), cell.size, lambda room: decode(wanted, room, *how))
     names, unreadable = [name for name in wanted if name not in undecoded], unreadable | undecoded
     dropped = {*map(class_of, unused)} - {*map(class_of, wanted)}
     check_classes(folder, names, {name: reason for name, reason in unreadable.items() if class_of(name) not in dropped})
     readable = {name: value for name, value in hashes.items() if name not in undecoded}
-    counts, paper = (len(readable), len({*map(class_of, readable)})), catalog.dataset(cell.dataset)
+    counts, paper = (len(readable), len({*map(class_of, readable)})), catalog.DATASETS.get(cell.dataset)
     classes, labels = np.unique(list(map(class_of, names)), return_inverse=True)
     same = defaultdict(list)
     for i, name in enumerate(names):
@@ -135,12 +132,9 @@ def _read(cell: Cell) -> Images:
         kind="folder",
         title=catalog.KNOWN_IMAGES.get(_checksum(readable)[:16], "a folder of images"),
         carries="",
-        stand_in=cell.dataset in catalog.DATASETS and counts != (paper.images, paper.classes),
+        stand_in=paper is not None and counts != (paper.images, paper.classes),
         contents=_checksum({name: hashes[name] for name in names}),
-        left_out=read.left_out
-        | unreadable
-        | unused
-        | dict.fromkeys(unknown, "named in the groups file, but no image here"),
+        left_out=read.left_out | unreadable | unused | dict.fromkeys(unknown, "in the groups file, but no image here"),
         copies=[indices for indices in same.values() if len(indices) > 1],
         brightness=light,
         sides=[read.sides[name] for name in names] if read.sides else None,
