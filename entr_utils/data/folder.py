@@ -37,7 +37,7 @@ class Found:
     Attributes:
         root: the folder that holds the classes, or the folders of the split.
         files: path of each image by its name, "class/file" with all folders between, in the order of both.
-        sides: "train" or "test" by name, where the images come split; else empty.
+        sides: "train" or "test" by name, where the images come split.
         left_out: reason of each file or folder that is not used, by its path from root.
         reading: how folders were read, and how else they can be: lines for people.
     """
@@ -50,10 +50,8 @@ class Found:
 
 
 def look_at(folder: Path, classes: str = "") -> Found:
-    """What `folder` holds. Nothing is decoded.
+    """What `folder` holds; with `classes` "inner" the folders in its top folders are classes. Nothing is decoded.
 
-    Args:
-        classes: "inner" makes classes of the folders in the top folders.
     Raises UserError where a folder cannot be read, there are fewer than two classes, a split lacks a side, none of a
     class's files is an image, or two classes have names that look the same or are no text.
     """
@@ -214,11 +212,9 @@ def class_of(name: str) -> str:
 
 
 def check_classes(folder: Path, names: Iterable[str], unreadable: Mapping[str, str]) -> None:
-    """Whether images of these names can be trained on and tested.
+    """Raises UserError where images of these names have fewer than two classes, or a class has a single one or none.
 
-    Args:
-        unreadable: the reason of each image that cannot be read, by name.
-    Raises UserError where there are fewer than two classes, or a class has a single readable image or none.
+    `unreadable`: the reason of each image that cannot be read, by name.
     """
     counts = Counter(map(class_of, names))
     counts.update(dict.fromkeys(map(class_of, unreadable), 0))

@@ -39,15 +39,10 @@ class Images:
 
     Attributes:
         pixels: (n, size, size, 3) uint8, RGB, read-only, read from disk as it is indexed.
-        labels: (n,) int64 class of each image.
-        names: "class/file" of each image, sorted (`folder.Found`).
-        classes: class names, sorted.
-        groups: group name of each image, or None.
-        kind, title, carries, stand_in, contents, brightness: as in `results.record.Source`.
-        sides: "train" or "test" of each image, where they come split.
-        reading: how the folders were read: lines for people.
-        left_out: reason of each file or name that is not used, by its name.
+        labels: (n,) int64 class of each image, an index of `classes`.
+        names, groups, sides: of each image, in their order; groups and sides where there are any (`folder.Found`).
         copies: sets of indices of images whose files are the same, byte for byte.
+        reading, left_out: as in `folder.Found`; the others as in `results.record.Source`.
     """
 
     pixels: np.ndarray
@@ -150,10 +145,8 @@ def _checksum(hashes: Mapping[str, bytes]) -> str:
 def cached(name: str, n: int, size: int, fill: Callable[[np.ndarray], dict | None]) -> tuple[np.ndarray, dict]:
     """The (n, size, size, 3) uint8 array `name` of the cache, read-only and memory-mapped, and what `fill` found.
 
-    Args:
-        fill: fills the array, where it is not in the cache or damaged, and returns a dictionary of JSON's types.
-    Beside <name>.npy lies <name>.json with what was found and one sha256 over both. Raises UserError where the array
-    does not fit the disk: it need not fit the memory.
+    `fill` fills it, where it is not there or damaged, and returns a dictionary of JSON's types. Beside <name>.npy lies
+    <name>.json with what was found and one sha256 over both. Raises UserError where it does not fit the disk.
     """
     array, notes = cache_folder() / f"{name}.npy", cache_folder() / f"{name}.json"
     if not n:  # cannot be mapped

@@ -66,12 +66,8 @@ def legend(figure: Figure, texts: Iterable[str], line: str = "") -> Figure:
 
 
 def schedule(items: Sequence, images: int) -> Figure:
-    """Figure 3: pixels over the images trained on, a panel for each of the paper's regimes and those of `items`.
-
-    Args:
-        items: runs or records, alike but for regime and seed.
-        images: of the training set.
-    """
+    """Figure 3: pixels over the images trained on, a panel for each of the paper's regimes and those of `items`, runs
+    or records that are alike but for regime and seed; `images` are those of the training set."""
     usual, spec = dict(zip(PAPER_REGIMES, PAPER_REGIMES, strict=True)), items[0].spec
     shown = order((usual | {parse(one.spec.regime).name: one.spec.regime for one in items}).values())
     figure, axes = new(8, 0.7 + 0.7 * len(shown), rows=len(shown), sharex=True, sharey=True)
@@ -101,12 +97,8 @@ def _sizes(axis: Axes, plan: tuple[Block, ...], color: object) -> None:
 
 
 def samples(images, dataset: str) -> Image:
-    """Figure 2: the first image of each class. Only images drawn by formula and a user's own may be shown.
-
-    Args:
-        images: `data.store.Images`.
-    Raises UserError for the paper's datasets.
-    """
+    """Figure 2: the first of `data.store.Images` in each class. Raises UserError for the paper's datasets, unless they
+    are drawn by formula."""
     if images.kind != "formula" and dataset in PAPER_DATASETS:
         raise UserError(f"show_samples=True: not for {dataset}; allowed for images drawn by formula and your own")
     shown = [_plain(name[:18]) for name in images.classes[:MOST_CLASSES]]

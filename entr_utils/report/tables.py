@@ -88,10 +88,7 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
 
 def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path = "") -> Markdown:
     """A row a comparison: folds, T in minutes, accuracy and the loss ruled out in points, the risk of losing a point.
-
-    Args:
-        folder: where rendered notebooks are; one that is there is linked, by its name alone.
-    """
+    Rendered notebooks in `folder` are linked, by their names alone."""
     header = "dataset | network | regime | folds | images judged | T in minutes (ratio) | points of accuracy | "
     header += "loss ruled out (expected) | costs more than a point | "
     rows = []

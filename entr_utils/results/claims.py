@@ -42,11 +42,7 @@ ALONE = ["regime", "seed"]  # what runs that are compared differ in
 
 
 def judge(table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's claims: columns claim, paper, ours, verdict; any part of the matrix will do, also none.
-
-    Args:
-        table: from `compare.table`.
-    """
+    """The paper's claims by a `compare.table`, of any part of the matrix: columns claim, paper, ours, verdict."""
     real, rows = _photographs(table), []
     compared = compare(real, TREATMENTS, CONTROL, ["points", *AS])
     for measure, title in AS.items():

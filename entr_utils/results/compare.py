@@ -138,13 +138,11 @@ def compare(
 ) -> pd.DataFrame:
     """One long table, a row a comparison x measure that at least one pair has.
 
-    Args:
-        treatments, control: regimes as specs have them.
     Returns columns LONG: what the pairs share; `estimate`, `low`, `high` in points, or ratios treatment / control
-        (geometric means), low and high of T by the clock being its range over takes; n folds; distinct `images`
-        judged; `spread` of the folds' points or logarithms. Of points the `loss_ruled_out` (the lower end), the
-        `probability` of losing more than MARGIN, of a change `within` it, and that it `gains` more, in grey where folds
-        are `few`; for these images only an interval and flips (`by_image`). Of each fold seed, value, images judged.
+    (geometric means), low and high of T by the clock being its range over takes; n folds; distinct `images` judged;
+    `spread` of the folds' points or logarithms. Of points the `loss_ruled_out` (the lower end), the `probability` of
+    losing more than MARGIN, of a change `within` it, and that it `gains` more, in grey where folds are `few`; for these
+    images only an interval and flips (`by_image`). Of each fold seed, value, images judged.
     """
     rows = []
     for names, cell in pairs(table, treatments, control).groupby([*TOGETHER, "regime"], sort=False):

@@ -26,11 +26,8 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a question, as a product of lists, and the contrasts that answer it.
-
-    Attributes:
-        arms: what else differs, fields of `settings.Cell`; every arm is run with every combination.
-    """
+    """The runs of a question, as a product of lists, and the contrasts that answer it. `arms`: what else differs, fields
+    of `settings.Cell`; every arm is run with every combination."""
 
     name: str
     title: str
@@ -98,10 +95,7 @@ STUDIES = {study.name: study for study in ALL}
 
 def cells(study: Study, **given: Any) -> list[Cell]:
     """The runs of a study, a cell each: fold by fold, so that any stop leaves whole folds of all datasets; regimes
-    rotate with the seed, so that none is always first.
-
-    Args:
-        given: fields of `Cell` for all runs (data, weights, results, ...); those of an arm go before them.
+    rotate with the seed, so that none is always first. `given`: fields of `Cell` for all runs; an arm's go before them.
     """
     found = []
     for seed in study.seeds:
@@ -130,11 +124,7 @@ def progress(study: Study, records: Iterable[Record]) -> tuple[int, int]:
 
 
 def answers(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """`compare` of the contrasts of a study in its own runs, with a column question.
-
-    Args:
-        table: from `compare.table`; other runs may be in it.
-    """
+    """`compare` of the contrasts of a study in its own runs of a `compare.table`, with a column question."""
     runs = table[(table["profile"] == study.profile) & table["dataset"].isin(study.datasets)]
     parts = [compare(runs, [one.treatment], one.against).assign(question=one.question) for one in study.contrasts]
     return pd.concat(parts, ignore_index=True)

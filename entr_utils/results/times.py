@@ -53,11 +53,7 @@ def missing(work: Sequence[Work], clocks: Clocks, *setting: str) -> tuple[str, .
 
 
 def of_work(work: Sequence[Work], clocks: Clocks, *setting: str) -> Times | None:
-    """T of some work, done or planned; None where no take has all its keys.
-
-    Args:
-        setting: device, network, precision, augmentation.
-    """
+    """T of some work, done or planned; None where no take has all its keys. `setting`: the four names of `Clocks`."""
     keys, phases = {one.key for one in work}, dict.fromkeys(one.phase for one in work)
     takes = [take for take in clocks.get(setting, ()) if keys <= take["seconds"].keys()]
     if not takes:

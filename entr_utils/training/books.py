@@ -42,10 +42,9 @@ class Books:
     """What a run has shown so far.
 
     Args:
-        network, batches: those that train.
         photos, labels: of the judged images, (n, full, full, 3) uint8 and (n,) int64.
         done: share of the run's FLOPs that are done after 0, 1, ... epochs.
-        first: environment and costs of the first attempt.
+        first: environment, costs and attempts, as a record has them; those of the first attempt.
     """
 
     def __init__(self, run: Run, network: Network, batches: step.Batches, photos: Tensor, labels: Tensor,
