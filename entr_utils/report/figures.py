@@ -108,19 +108,14 @@ def samples(images, dataset: str) -> Image:
         if i < len(shown):
             axis.imshow(images.pixels[np.argmax(images.labels == i)])
             axis.set_title(shown[i], fontsize=8)
-    return _photo(figure)
+    buffer = BytesIO()  # as PNG it would be larger than the rest of a notebook together
+    figure.savefig(buffer, format="jpeg", dpi=90, pil_kwargs={"quality": 80})
+    return Image(buffer.getvalue(), format="jpeg")
 
 
 def _plain(name: str) -> str:
     """A class's name as matplotlib should write it: what is between two $ is no formula."""
     return name.replace("$", r"\$")
-
-
-def _photo(figure: Figure) -> Image:
-    """A figure made of images, as JPEG: as PNG it would be larger than the rest of a notebook together."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="jpeg", dpi=90, pil_kwargs={"quality": 80})
-    return Image(buffer.getvalue(), format="jpeg")
 
 
 def curves(records: list[Record]) -> Figure:
