@@ -68,7 +68,7 @@ def look_at(folder: Path, classes: str = "") -> Found:
     judged = next((one for one in ("test", "val") if held[one] & held["train"]), "")
     taken = {place for place in images if side.get(place) in ("train", judged) and place[at] in held["train"]}
     named = sorted(((place[at], *place[:at], *place[at + 1 :]), place) for place in taken)
-    of_side = {one: _few(top for top, of in sides.items() if of == one) for one in ("train", "test", "val")}
+    of_side = {one: some(top for top, of in sides.items() if of == one) for one in ("train", "test", "val")}
     lines = [
         f"Classes are looked for in {root}." if above else "",
         f"They come split: {of_side['train']} is trained on, {of_side[judged]} is judged." if judged else "",
@@ -148,7 +148,7 @@ def _sides(root: Path, images: Iterable[Place], at: int) -> dict[str, str]:
         return sides if len({*sides.values()}) > 1 else {}
     if len(tops) > 1 and (lone := [top for top in sides if top.lower() != "valid"]):
         raise UserError(
-            f"{root}: {lone[0]} beside {_few(tops - {lone[0]})} looks like one side of a split; needed: folders train "
+            f"{root}: {lone[0]} beside {some(tops - {lone[0]})} looks like one side of a split; needed: folders train "
             "and test (or val), with a sub-folder for each class in both; if it is a class, give it another name"
         )
     return {}
@@ -158,7 +158,7 @@ def _other_reading(images: Iterable[Place], at: int, inner: int) -> str:
     """A line where folders of the same name recur in the class folders: then they may be meant. Else nothing."""
     pairs = {place[at : at + 2] for place in images if len(place) > at + 2}
     again = [name for name, count in Counter(name for _, name in pairs).items() if count > 1]
-    both = f"the top folders ({_few({top for top, _ in pairs})})", f"the folders in them ({_few(again)})"
+    both = f"the top folders ({some({top for top, _ in pairs})})", f"the folders in them ({some(again)})"
     taken, other = both[inner], both[1 - inner]
     how = "without CLASSES=inner (classes) they are" if inner else "with CLASSES=inner (classes) they are"
     return f"Classes are {taken}; {how} {other}." if again else ""
@@ -195,10 +195,10 @@ def _left_out(left: Mapping[Place, str], above: Place, split: bool) -> dict[str,
     return reasons | {name: f"{count} images, not used with this split" for name, count in unused.items()}
 
 
-def _few(names: Iterable[str]) -> str:
-    """Some of these names."""
+def some(names: Iterable[str], between: str = ", ") -> str:
+    """Some of these names, as they can be printed."""
     every = sorted(map(shown, names))
-    return ", ".join(every if len(every) < 7 else [*every[:5], "..."])
+    return between.join(every if len(every) < 7 else [*every[:5], "..."])
 
 
 def shown(name: str) -> str:

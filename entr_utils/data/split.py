@@ -4,8 +4,8 @@ Groups and identical files are kept whole.
 """
 
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -129,6 +129,14 @@ def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
     if not (named := {file for file, _ in rows if file}) & {*wanted}:
         raise UserError(f"groups={path}: names none of the images; its file column should read like {names[0]}")
     return {name: group_of.get(file, ALONE + file) for file, name in wanted.items()}, sorted(named - {*wanted})
+
+
+def alike(values: Iterable[Hashable]) -> list[list[int]]:
+    """Sets of the indices of equal values, where several are equal."""
+    same = defaultdict(list)
+    for i, value in enumerate(values):
+        same[value].append(i)
+    return [indices for indices in same.values() if len(indices) > 1]
 
 
 def of_unknown_group(group_of: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -115,9 +114,6 @@ def _read(cell: Cell) -> Images:
     readable = {name: value for name, value in hashes.items() if name not in undecoded}
     counts, paper = (len(readable), len({*map(class_of, readable)})), catalog.DATASETS.get(cell.dataset)
     classes, labels = np.unique(list(map(class_of, names)), return_inverse=True)
-    same = defaultdict(list)
-    for i, name in enumerate(names):
-        same[hashes[name]].append(i)
     return Images(
         pixels=pixels[: len(names)],
         labels=labels,
@@ -130,7 +126,7 @@ def _read(cell: Cell) -> Images:
         stand_in=paper is not None and counts != (paper.images, paper.classes),
         contents=_checksum({name: hashes[name] for name in names}),
         left_out=read.left_out | unreadable | unused | dict.fromkeys(unknown, "in the groups file, but no image here"),
-        copies=[indices for indices in same.values() if len(indices) > 1],
+        copies=split.alike(hashes[name] for name in names),
         brightness=light,
         sides=[read.sides[name] for name in names] if read.sides else None,
         reading=read.reading,
