@@ -110,23 +110,21 @@ def _left(folder: Path) -> float:
     return float("inf")
 
 
-class PeakMemory:
-    """Largest memory in bytes since `reset`: the device's on CUDA; on a CPU the process's, as Linux counts it."""
+def forget_peak_memory() -> None:
+    """`peak_memory` begins anew, where the system lets us (on a CPU it may not; then peaks only grow)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
-    def reset(self) -> None:
-        """Forget earlier peaks, where the system lets us (on a CPU it may not; then peaks only grow)."""
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            with contextlib.suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")
 
-    def read(self) -> int:
-        """Bytes."""
-        if torch.cuda.is_available():
-            return torch.cuda.max_memory_allocated()
-        peak = _kernel("/proc/self/status", "VmHWM")  # "1234 kB"
-        return int(peak.split()[0]) * 1024 if peak else psutil.Process().memory_info().rss
+def peak_memory() -> int:
+    """Largest memory so far in bytes: the device's on CUDA; on a CPU the process's, as Linux counts it."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = _kernel("/proc/self/status", "VmHWM")  # "1234 kB"
+    return int(peak.split()[0]) * 1024 if peak else psutil.Process().memory_info().rss
 
 
 def busy_seconds_of_others() -> float:

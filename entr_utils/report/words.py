@@ -194,7 +194,8 @@ def what_pays(study: str, table: pd.DataFrame) -> Markdown:
     lines = [f"{done} of {of} runs are done."]
     for dataset, part in compared.groupby("dataset", sort=False):
         found = by_measure(part)
-        fastest, best = min(found, key=lambda one: one["T"]["estimate"]), max(found, key=_points)
+        fastest = min(found, key=lambda one: one["T"]["estimate"])
+        best = max(found, key=lambda one: one["points"]["estimate"])
         pays = [one for one in found if one["T"]["high"] < 1 and one["points"]["low"] > -MARGIN]
         for which, one in (("fastest", fastest), ("most accurate", best)):
             took, points = one["T"], interval(one["points"])
@@ -206,10 +207,6 @@ def what_pays(study: str, table: pd.DataFrame) -> Markdown:
         others = each(label(one["T"]["treatment"]) for one in found if one not in pays) or "none"
         lines.append(f"{dataset}: shown to save time and keep {MARGIN:g} point: {names}; not shown to: {others}.")
     return listing(lines)
-
-
-def _points(rows: dict[str, dict]) -> float:
-    return rows["points"]["estimate"]
 
 
 def paste(regime: str) -> Markdown:

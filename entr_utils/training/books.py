@@ -51,7 +51,7 @@ class Books:
                  done: list[float], first: dict):  # fmt: skip
         self.run, self.network, self.batches, self.photos, self.labels = run, network, batches, photos, labels
         self.done, self.first = done, first
-        self.seconds, self.memory, self.peak = Seconds(), machine.PeakMemory(), 0
+        self.seconds, self.peak = Seconds(), 0
         self.epochs: list[dict] = []
         self.phases: list[dict] = []
         self.predictions: dict[str, Tensor] = {}  # after each phase, at full size
@@ -67,7 +67,7 @@ class Books:
         phase = self.batches.step.phase
         self.network.set_trains(phase.trains)
         if epoch - 1 in self.ends:
-            self.memory.reset()
+            machine.forget_peak_memory()
             self.peak = 0
         self.summed_loss = torch.zeros((), device=self.labels.device)
         self.losses = torch.zeros(len(self.batches), pin_memory=self.labels.is_cuda)  # of each step, on the host
@@ -117,16 +117,16 @@ class Books:
             sums = {name: sum(row[name] for row in rows) for name in ("images", "seconds", "eval_seconds")}
             lr = [self.run.spec.lr * factor for factor in at.phase.lr]
             row = {"name": at.phase.name, "size": row["size"], "epochs": len(rows), "trains": at.phase.trains, "lr": lr}
-            self._close_phase(row | sums, accuracy, lately, max(self.peak, self.memory.read()))
+            self._close_phase(row | sums, accuracy, lately, max(self.peak, machine.peak_memory()))
 
     def test(self, augment: Augment) -> None:
         """Test-time augmentation, on the clock; off it the same at the size last trained at, where that is another."""
         spec, regime = self.run.spec, self.run.regime
-        self.memory.reset()
+        machine.forget_peak_memory()
         self.seconds.start()
         regime.finish(self.network, self.batches)
         probabilities = step.predict_averaged(self.network, self.photos, spec.batch, augment)
-        seconds, peak = self.seconds.stop("tta"), self.memory.read()
+        seconds, peak = self.seconds.stop("tta"), machine.peak_memory()
         self.predictions["TTA"] = probabilities.argmax(1)
         accuracy = lately = self._accuracy(probabilities)
         self.seconds.start()
@@ -150,7 +150,7 @@ class Books:
         """What a checkpoint keeps; `restore` puts it back."""
         kept = {name: getattr(self, name) for name in ("epochs", "phases", "predictions", "first")}
         passed = {"wall": time.perf_counter() - self.began, "spent": self.seconds.spent}
-        return kept | passed | {"peak": max(self.peak, self.memory.read())}
+        return kept | passed | {"peak": max(self.peak, machine.peak_memory())}
 
     def restore(self, state: dict) -> None:
         """As when `state` was kept at the end of an epoch; time goes on from there."""
