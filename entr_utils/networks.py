@@ -204,8 +204,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 def _is_plain(value: object) -> bool:
     """Whether something is a tensor of real numbers, each stored by itself."""
-    usual = isinstance(value, Tensor) and value.layout == torch.strided
-    return usual and not (value.is_quantized or value.is_complex() or value.is_meta)
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    return not (value.is_quantized or value.is_complex() or value.is_meta)
 
 
 def _unfit(path: Path | None, reason: str) -> UserError:

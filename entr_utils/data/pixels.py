@@ -173,7 +173,7 @@ SQUARES: dict[str, Callable] = {"crop": ImageOps.fit, "pad": ImageOps.pad, "squa
 
 
 def decode(
-    paths: Mapping[str, Path], room: np.ndarray, light: Brightness = ALL_16_BITS, square: str = "crop"
+    paths: Mapping[str, Path], room: np.ndarray, light: Brightness | None = None, square: str = "crop"
 ) -> dict[str, str]:
     """Fill `room` with the readable images made square, one after the other.
 
@@ -186,6 +186,8 @@ def decode(
     rows, make = iter(room), SQUARES[square]
 
     def put(path: Path) -> None:
-        next(rows)[:] = np.asarray(make(open_image(path, light), room.shape[1:3], Image.Resampling.BICUBIC))
+        next(rows)[:] = np.asarray(
+            make(open_image(path, light or ALL_16_BITS), room.shape[1:3], Image.Resampling.BICUBIC)
+        )
 
     return read_each(paths, put, "decoding images, once")[1]

@@ -118,8 +118,8 @@ def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
         usual = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
         table = pd.read_csv(path, usecols=["file", "group"], **usual).fillna("")
     except (OSError, ValueError) as error:
-        wanted = "a CSV file in UTF-8 with columns file and group"
-        raise UserError(f"groups={path}: cannot be read ({error}); needed: {wanted}") from error
+        needed = "a CSV file in UTF-8 with columns file and group"
+        raise UserError(f"groups={path}: cannot be read ({error}); needed: {needed}") from error
     rows = [(normalize("NFC", file), group) for file, group in zip(table["file"], table["group"], strict=True)]
     group_of: dict[str, str] = {}
     for file, group in rows:

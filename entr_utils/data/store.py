@@ -21,7 +21,7 @@ from torchvision.transforms.v2 import functional as resizing
 
 from entr_utils.data import catalog, split, synthetic
 from entr_utils.data.folder import check_classes, class_of
-from entr_utils.data.pixels import ALL_16_BITS, brightness, decode, header, is_deep, read_each, sha256_of
+from entr_utils.data.pixels import brightness, decode, header, is_deep, read_each, sha256_of
 from entr_utils.machine import device, free_memory
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.settings import CONFLICT, Cell
@@ -106,8 +106,8 @@ def _read(cell: Cell) -> Images:
     stem = f"{folder.name[:40]}-{cell.size}-{_checksum({name: hashes[name] for name in wanted})[:12]}"
     stem += f"-{light[0]:g}-{light[1]:g}" if light else ""
     stem += f"-{cell.square}" if cell.square not in ("", "crop") else ""
-    how = light or ALL_16_BITS, cell.square or "crop"
-    pixels, undecoded = cached(stem, len(wanted), cell.size, lambda room: decode(wanted, room, *how))
+    square = cell.square or "crop"
+    pixels, undecoded = cached(stem, len(wanted), cell.size, lambda room: decode(wanted, room, light, square))
     names, unreadable = [name for name in wanted if name not in undecoded], unreadable | undecoded
     dropped = {*map(class_of, unused)} - {*map(class_of, wanted)}
     check_classes(folder, names, {name: reason for name, reason in unreadable.items() if class_of(name) not in dropped})

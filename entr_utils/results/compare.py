@@ -38,8 +38,8 @@ MEASURES = POINTS | {  # the column of `table`
     "flops": "flops_total",
 }
 OF_SOURCE, OF_SPLIT = ("carries", "stand_in", "kind"), ("by", "folds", "n_train", "n_val")
-OF_RUN = ("key", "share", "parameters", "accuracy_subtotal", "accuracy_rpl", "accuracy_total", "flops_subtotal")
-OF_RUN += ("flops_total",)
+OF_RUN = ["key", "share", "parameters", "accuracy_subtotal", "accuracy_rpl", "accuracy_total"]
+OF_RUN += ["flops_subtotal", "flops_total"]
 BESIDE = ["classes", "split", "peak_memory", "processor", "device", "started", "clock", "record", "times"]
 TIMES = ["seconds_subtotal", "seconds_total", "measured_subtotal", "measured_total", "with_first_use"]
 TIMES += ["efficiency_subtotal", "efficiency_total", "efficiency_measured"]
@@ -64,8 +64,8 @@ def _row(one: Record, clocked: times.Times | None) -> dict:
     model = place.processor if place.device.startswith(place.processor) else place.device
     moved = [attempt.device for attempt in one.attempts if attempt.device != place.device]
     row = one.spec.model_dump()
-    for part, names in ((one.source, OF_SOURCE), (one.split, OF_SPLIT), (one, OF_RUN)):
-        row |= {name: getattr(part, name) for name in names}
+    for holder, names in ((one.source, OF_SOURCE), (one.split, OF_SPLIT), (one, OF_RUN)):
+        row |= {name: getattr(holder, name) for name in names}
     row |= {"classes": len(one.source.classes), "split": one.split.checksum}
     row["peak_memory"] = max(phase.peak_memory for phase in one.phases)
     row |= {"processor": " and ".join([model, *dict.fromkeys(moved)]), "device": place.device, "started": place.started}
