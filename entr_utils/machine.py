@@ -1,4 +1,4 @@
-"""What this machine is: its device, precision, free memory, energy counter, and how busy others keep it."""
+"""What this machine is: its device, precision, free memory, and how busy others keep it."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from entr_utils.util import AT_ONCE, UserError, cache_folder, git, now
+from entr_utils.util import AT_ONCE, UserError, git, now
 
 CGROUP, CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits, and the groups this process is in
 
@@ -19,13 +19,17 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _kernel(path: str, name: str) -> str:
+    """The first value of a name in a file of the kernel's, "name: value" by line; "" where there is none."""
+    with contextlib.suppress(OSError):
+        lines = (line.partition(":") for line in Path(path).read_text().splitlines())
+        return next((value.strip() for found, _, value in lines if found.strip() == name), "")
+    return ""
+
+
 def processor() -> str:
     """The processor's name as the kernel gives it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _kernel("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def device_model() -> str:
@@ -63,10 +67,8 @@ def precision(wanted: str = "") -> str:
         return wanted
     if on_gpu:
         return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
-    with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text()
-        return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-    return "float32"
+    flags = _kernel("/proc/cpuinfo", "flags").split()
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def synchronise() -> None:
@@ -95,12 +97,9 @@ def environment() -> dict:
 
 
 def free_memory(place: str) -> float:
-    """Bytes now free on the "device", the "host" or the "disk" of the cache; on a CPU device and host are one."""
+    """Bytes now free on the "device" or the "host"; on a CPU device and host are one."""
     if place == "device" and torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
-    if place == "disk":
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        return psutil.disk_usage(str(cache_folder())).free
     return min(psutil.virtual_memory().available, _allowed())
 
 
@@ -122,42 +121,21 @@ def _left(folder: Path) -> float:
     return float("inf")
 
 
-class PeakMemory:
-    """Largest memory in bytes since `reset`: the device's on CUDA; on a CPU the process's, as Linux counts it."""
-
-    def reset(self) -> None:
-        """Forget earlier peaks, where the system lets us (on a CPU it may not; then peaks only grow)."""
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            with contextlib.suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")
-
-    def read(self) -> int:
-        """Bytes."""
-        if torch.cuda.is_available():
-            return torch.cuda.max_memory_allocated()
+def forget_peak_memory() -> None:
+    """`peak_memory` begins anew, where the system lets us (on a CPU it may not; then peaks only grow)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
         with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM"):
-                    return int(line.split()[1]) * 1024
-        return psutil.Process().memory_info().rss
+            Path("/proc/self/clear_refs").write_text("5")
 
 
-def energy_joules() -> float | None:
-    """The device's energy counter, or None where it has none or does not let us read it. Only differences count.
-
-    CUDA: NVML's total energy (needs the pynvml package); CPU: RAPL's package counter.
-    """
-    with contextlib.suppress(Exception):  # any failure of a driver's counter means: not counted here
-        if torch.cuda.is_available():
-            import pynvml
-
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{device_id()}")
-            return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
-        return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
-    return None
+def peak_memory() -> int:
+    """Largest memory so far in bytes: the device's on CUDA; on a CPU the process's, as Linux counts it."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = _kernel("/proc/self/status", "VmHWM")  # "1234 kB"
+    return int(peak.split()[0]) * 1024 if peak else psutil.Process().memory_info().rss
 
 
 def busy_seconds_of_others() -> float:

@@ -51,14 +51,8 @@ def weights_label(weights: str) -> str:
     return weights if weights in NAMED_WEIGHTS else Path(weights).name
 
 
-def imagenet_file(network: str) -> tuple[str, Path]:
-    """Address of torchvision's IMAGENET1K_V1 weights (those of 2018) and where torch keeps them."""
-    url = torchvision.models.get_model_weights(network)["IMAGENET1K_V1"].url
-    return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-
-
 def weights_file(network: str, weights: str) -> Path | None:
-    """The checkpoint to load, downloaded where it is ImageNet's; None for weights="none".
+    """The checkpoint to load, downloaded where it is ImageNet's (torchvision's of 2018); None for weights="none".
 
     Raises UserError naming the file where it cannot be downloaded.
     """
@@ -66,7 +60,8 @@ def weights_file(network: str, weights: str) -> Path | None:
         return None
     if weights != "imagenet":
         return DEMO_WEIGHTS if weights == "demo" else Path(weights)
-    url, path = imagenet_file(network)
+    url = torchvision.models.get_model_weights(network)["IMAGENET1K_V1"].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,9 +142,8 @@ class ConcatPool(nn.Module):
     """(n, c, h, w) to (n, 2 c): the maximum and the mean of each channel."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        return torch.cat([functional.adaptive_max_pool2d(maps, 1), functional.adaptive_avg_pool2d(maps, 1)], 1).flatten(
-            1
-        )
+        both = functional.adaptive_max_pool2d(maps, 1), functional.adaptive_avg_pool2d(maps, 1)
+        return torch.cat(both, 1).flatten(1)
 
 
 def make_head(channels: int, classes: int, dropout: float = DROPOUT) -> nn.Sequential:
@@ -172,12 +166,12 @@ def build(network: str, weights: str, classes: int, precision: str) -> Network:
     Raises UserError where the checkpoint does not fit.
     """
     resnet = make_resnet(network)
-    width = resnet.fc.in_features
-    path = weights_file(network, weights)
-    if path:
+    if path := weights_file(network, weights):
         _load_body(resnet, path)
     body = nn.Sequential(*list(resnet.children())[:-2])  # without pooling and fc
-    return Network(body, make_head(width, classes), DTYPES[precision]).to(memory_format=torch.channels_last)
+    return Network(body, make_head(resnet.fc.in_features, classes), DTYPES[precision]).to(
+        memory_format=torch.channels_last
+    )
 
 
 def _load_body(resnet: nn.Module, path: Path) -> None:
@@ -186,15 +180,13 @@ def _load_body(resnet: nn.Module, path: Path) -> None:
     Raises UserError where the file is no state dict, or has other names, other shapes, NaN or infinity.
     """
     state = {name: value for name, value in _read_state(path).items() if not name.startswith("fc.")}
-    wanted = resnet.state_dict()
-    other = [name for name, value in state.items() if name in wanted and value.shape != wanted[name].shape]
-    if other:
-        sizes = " instead of ".join("x".join(map(str, values[other[0]].shape)) or "1" for values in (state, wanted))
-        raise _unfit(path, f"{len(other)} tensors of other shapes: {other[0]} is {sizes}")
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
         raise _unfit(path, f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}")
-    missing, unexpected = resnet.load_state_dict(state, strict=False)
+    try:
+        missing, unexpected = resnet.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # of other shapes: a line for each
+        raise _unfit(path, str(error).splitlines()[-1]) from error
     missing = [name for name in missing if not name.startswith("fc.")]
     if missing or unexpected:
         raise _unfit(path, f"not this network's: {len(missing)} tensors missing, {len(unexpected)} unknown")
@@ -217,8 +209,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 def _is_plain(value: object) -> bool:
     """Whether something is a tensor of real numbers, each stored by itself."""
-    return (isinstance(value, Tensor) and value.layout == torch.strided
-            and not (value.is_quantized or value.is_complex() or value.is_meta))  # fmt: skip
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    return not (value.is_quantized or value.is_complex() or value.is_meta)
 
 
 def _unfit(path: Path | None, reason: str) -> UserError:

@@ -188,7 +188,6 @@ def test_nothing_to_compare(loaded):
     assert empty.empty
     assert {"estimate", "treatment", "measure", "dataset"} <= set(empty)
     assert compare.primary(empty).empty
-    assert compare.earlier(compare.pairs(table(*loaded), [GRADUAL])) == (0, 0)
 
 
 def test_an_accuracy_of_zero_has_no_ratio(tmp_path):
@@ -419,14 +418,3 @@ def test_time_spent_ends_at_the_total_without_tta(tmp_path):
     spent = compare.spent(record, row["times"])
     assert (np.diff(spent) > 0).all()
     assert spent[-1] == pytest.approx(row["seconds_total"] - row["times"].phases["TTA"])
-
-
-def test_reaching_the_controls_accuracy_earlier(tmp_path):
-    """The control's accuracy comes with re-training. Gradual gets there earlier where it is as accurate, never where
-    it is less accurate; in a fold without a clock nobody knows."""
-    loaded = pairs_of([0.8, 0.8, 0.8], [0.8, 0.7, 0.9])
-    loaded += [by_hand.record(CONTROL, 3, device="B"), by_hand.record(GRADUAL, 3, device="B")]
-    both = compare.pairs(table(*loaded, folder=tmp_path), [GRADUAL])
-    assert compare.earlier(both) == (2, 3)
-    first = both.iloc[0]
-    assert compare.arrival(first["record"], first["times"], 0.99) == math.inf

@@ -1,9 +1,6 @@
 """By which of shape and texture runs decide, counted by hand. No torch."""
 
-import math
-
 import by_hand
-import pytest
 
 from entr_utils.data.synthetic import texture_of
 from entr_utils.results import shape
@@ -30,9 +27,8 @@ def test_what_decides_by_hand():
         [0, 0, 2, 1, 0, 0, 2, 1, 1]
     )  # shape, shape, neither, shape, texture, neither, shape, texture, -
     assert shape.decided([mixed]) == (4, 2)
-    assert shape.share([mixed]) == pytest.approx(2 / 3)
 
 
 def test_other_runs_decide_nothing():
     assert shape.decided([in_conflict(TRUTH, "both"), by_hand.record()]) == (0, 0)
-    assert math.isnan(shape.share([]))
+    assert shape.decided([]) == (0, 0)

@@ -1,7 +1,6 @@
 """T is plan x clock: by hand, take by take."""
 
 import json
-from statistics import StatisticsError
 
 import by_hand
 import pytest
@@ -89,21 +88,6 @@ def test_another_device_network_precision_or_augmentation_is_another_clock(tmp_p
     other[place] = "another"
     assert times.of_work(WORK, clocks, *other) is None
     assert times.missing(WORK, clocks, *other) == tuple(SECONDS)
-
-
-def test_the_ratio_of_two_works_has_its_range_over_the_shared_takes(tmp_path):
-    """Full size alone against half of its steps: .5 in every take, but for one that is slow in re-training alone."""
-    control, treatment = (Work("step", "RPL", 10, 250, "all", 8),), (Work("step", "SGDR", 20, 100, "head", 8),)
-    clocks = write(tmp_path, slower(1), slower(5), SECONDS | {"step all 250 b8": 5.0})
-    found = times.ratio(times.of_work(treatment, clocks, *SETTING), times.of_work(control, clocks, *SETTING))
-    assert found == pytest.approx((0.25, 0.2, 0.25))
-
-
-def test_no_take_in_common_has_no_ratio(tmp_path):
-    here = times.of_work(WORK, write(tmp_path, SECONDS), *SETTING)
-    clocks = write(tmp_path, SECONDS, device="Another")
-    with pytest.raises(StatisticsError):
-        times.ratio(here, times.of_work(WORK, clocks, "Another", *SETTING[1:]))
 
 
 def test_a_record_is_timed_by_its_device(tmp_path):

@@ -95,9 +95,8 @@ def grid(homographies: Tensor, size: int) -> Tensor:
 def make_augment(augmentation: str) -> Augment:
     """Augmentation: (n, s, s, 3) uint8 and a strength to (n, 3, s, s) float32, normalised, channels-last; see `draw`.
 
-    Args:
-        augmentation: "two" or "eight" orientations; "two only", "eight only": without zoom and warp.
-    Draws from torch's global random state on the CPU, whatever the device. Bilinear, reflected at the border.
+    `augmentation`: "two" or "eight" orientations; "two only", "eight only": without zoom and warp. Draws from
+    torch's global random state on the CPU, whatever the device. Bilinear, reflected at the border.
     """
     orientations, _, alone = augmentation.partition(" ")
 

@@ -75,8 +75,11 @@ def class_folder(name: str, data: str) -> Path:
 
 
 def found(cell: Cell) -> Found:
-    """What lies in the folder of a checked cell's images. Raises UserError where it cannot be used."""
-    return look_at(class_folder(cell.dataset, cell.data), cell.classes)
+    """What lies in the folder of a checked cell's images. Raises Missing, and UserError where it cannot be used."""
+    folder = class_folder(cell.dataset, cell.data)
+    if not folder.is_dir():
+        raise Missing(f"{cell.dataset}: missing; {dataset(cell.dataset).where.format(folder=folder)}")
+    return look_at(folder, cell.classes)
 
 
 def status(name: str, data: str, classes: str = "") -> tuple[str, str]:
@@ -111,14 +114,11 @@ def groups_file(cell: Cell, root: Path) -> Path | None:
     """The CSV file that names the group of each image, or None; looked for beside the folder of the classes, `root`,
     and beside the one that was named. Raises UserError where a named one is missing."""
     beside = [one.parent / f"{one.name}_groups.csv" for one in (root, class_folder(cell.dataset, cell.data))]
-    there = [path for path in beside if path.is_file()]
-    if cell.groups == "none" or (not cell.groups and not there):
+    path = next(filter(Path.is_file, beside), beside[0]) if cell.groups in ("", *KNOWN_GROUPS) else Path(cell.groups)
+    if cell.groups == "none" or (not cell.groups and not path.is_file()):
         return None
-    path = [*there, *beside][0] if cell.groups in ("", *KNOWN_GROUPS) else Path(cell.groups)
     if not os.access(path, os.R_OK) or not path.is_file():
-        raise UserError(
-            f"groups={cell.groups!r}: {path} cannot be read; needed: a CSV file with columns file and group"
-        )
+        raise UserError(f"groups={cell.groups!r}: cannot read {path}; needed: a CSV file with columns file and group")
     return path
 
 
@@ -129,9 +129,6 @@ def seen(cell: Cell) -> dict:
     """
     if how := drawn_as(cell):
         return how | {"formula": synthetic.VERSION, "files": {}}
-    folder = class_folder(cell.dataset, cell.data)
-    if not folder.is_dir():
-        raise Missing(status(cell.dataset, cell.data)[1])
     read = found(cell)
     content = groups.read_bytes() if (groups := groups_file(cell, read.root)) else b""
     files = {name: _bytes_and_time(path) for name, path in read.files.items()}

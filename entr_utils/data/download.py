@@ -4,7 +4,6 @@ torchvision's downloader is not used: it waits for a silent server for ever and 
 """
 
 import contextlib
-import csv
 import hashlib
 import http.client
 import shutil
@@ -15,6 +14,8 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from entr_utils.data.pixels import open_image
 from entr_utils.util import Missing, Progress, UserError, cache_folder, lock, track
@@ -153,31 +154,27 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
     """
     folder, steel = Path(folder), Path(data) / "steel"
     database, partial = folder / "microstructures.sqlite", steel.with_name("steel.importing")
-    if not database.is_file():
-        raise UserError(f"{database}: missing; put UHCSDB's files (hdl 11256/940) into {folder}/")
     if steel.exists():
         raise UserError(f"{steel}: exists already; move it away to import again")
     found = {path.name: path for path in folder.rglob("micrograph*.*")}
     try:
         with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("select path, primary_microconstituent, sample_key from micrograph").fetchall()
-    except sqlite3.DatabaseError as error:
-        raise UserError(f"{database}: cannot be read as UHCSDB's database ({error}); fetch it again") from error
-    rows = [(Path(str(path)).name, label, sample) for path, label, sample in rows if label in UHCSDB_CLASSES]
-    missing = [name for name, *_ in rows if name not in found]
-    if missing or not rows:
+            table = pd.read_sql("select * from micrograph", connection, dtype={"sample_key": "Int64"})
+    except (sqlite3.DatabaseError, pd.errors.DatabaseError) as error:
+        raise UserError(f"{database}: cannot be read ({error}); put UHCSDB's files (hdl 11256/940) there") from error
+    rows = table[table["primary_microconstituent"].isin(UHCSDB_CLASSES)]
+    names = [Path(path).name for path in rows["path"]]
+    if (missing := sorted({*names} - {*found})) or not names:
         raise UserError(
-            f"{folder}: {len(missing)} of {len(rows)} micrographs are missing, {missing[:1]} for one; add them"
+            f"{folder}: {len(missing)} of {len(names)} micrographs are missing: {missing[:1]} ...; add them"
         )
+    rows = rows.assign(file=rows["primary_microconstituent"] + "/" + [f"{Path(name).stem}.png" for name in names])
     shutil.rmtree(partial, ignore_errors=True)
-    groups = [("file", "group")]
-    for name, label, sample in track(rows, "importing micrographs"):
-        written = f"{label}/{Path(name).stem}.png"
-        groups.append((written, "" if sample is None else str(sample)))
-        (partial / label).mkdir(parents=True, exist_ok=True)
+    for name, written in track(zip(names, rows["file"], strict=True), "importing micrographs"):
+        (partial / written).parent.mkdir(parents=True, exist_ok=True)
         image = open_image(found[name]).convert("L")
         image.crop((0, 0, image.width, min(image.height, UHCSDB_ROWS))).save(partial / written)
-    with open(Path(data) / "steel_groups.csv", "w", newline="") as file:
-        csv.writer(file).writerows(groups)
+    groups = rows.rename(columns={"sample_key": "group"})[["file", "group"]]
+    groups.to_csv(Path(data) / "steel_groups.csv", index=False, lineterminator="\r\n")
     partial.rename(steel)
     return steel

@@ -37,7 +37,7 @@ class Found:
     Attributes:
         root: the folder that holds the classes, or the folders of the split.
         files: path of each image by its name, "class/file" with all folders between, in the order of both.
-        sides: "train" or "test" by name, where the images come split; else empty.
+        sides: "train" or "test" by name, where the images come split.
         left_out: reason of each file or folder that is not used, by its path from root.
         reading: how folders were read, and how else they can be: lines for people.
     """
@@ -50,10 +50,8 @@ class Found:
 
 
 def look_at(folder: Path, classes: str = "") -> Found:
-    """What `folder` holds. Nothing is decoded.
+    """What `folder` holds; with `classes` "inner" the folders in its top folders are classes. Nothing is decoded.
 
-    Args:
-        classes: "inner" makes classes of the folders in the top folders.
     Raises UserError where a folder cannot be read, there are fewer than two classes, a split lacks a side, none of a
     class's files is an image, or two classes have names that look the same or are no text.
     """
@@ -70,7 +68,7 @@ def look_at(folder: Path, classes: str = "") -> Found:
     judged = next((one for one in ("test", "val") if held[one] & held["train"]), "")
     taken = {place for place in images if side.get(place) in ("train", judged) and place[at] in held["train"]}
     named = sorted(((place[at], *place[:at], *place[at + 1 :]), place) for place in taken)
-    of_side = {one: _few(top for top, of in sides.items() if of == one) for one in ("train", "test", "val")}
+    of_side = {one: some(top for top, of in sides.items() if of == one) for one in ("train", "test", "val")}
     lines = [
         f"Classes are looked for in {root}." if above else "",
         f"They come split: {of_side['train']} is trained on, {of_side[judged]} is judged." if judged else "",
@@ -150,7 +148,7 @@ def _sides(root: Path, images: Iterable[Place], at: int) -> dict[str, str]:
         return sides if len({*sides.values()}) > 1 else {}
     if len(tops) > 1 and (lone := [top for top in sides if top.lower() != "valid"]):
         raise UserError(
-            f"{root}: {lone[0]} beside {_few(tops - {lone[0]})} looks like one side of a split; needed: folders train "
+            f"{root}: {lone[0]} beside {some(tops - {lone[0]})} looks like one side of a split; needed: folders train "
             "and test (or val), with a sub-folder for each class in both; if it is a class, give it another name"
         )
     return {}
@@ -160,7 +158,7 @@ def _other_reading(images: Iterable[Place], at: int, inner: int) -> str:
     """A line where folders of the same name recur in the class folders: then they may be meant. Else nothing."""
     pairs = {place[at : at + 2] for place in images if len(place) > at + 2}
     again = [name for name, count in Counter(name for _, name in pairs).items() if count > 1]
-    both = f"the top folders ({_few({top for top, _ in pairs})})", f"the folders in them ({_few(again)})"
+    both = f"the top folders ({some({top for top, _ in pairs})})", f"the folders in them ({some(again)})"
     taken, other = both[inner], both[1 - inner]
     how = "without CLASSES=inner (classes) they are" if inner else "with CLASSES=inner (classes) they are"
     return f"Classes are {taken}; {how} {other}." if again else ""
@@ -197,10 +195,10 @@ def _left_out(left: Mapping[Place, str], above: Place, split: bool) -> dict[str,
     return reasons | {name: f"{count} images, not used with this split" for name, count in unused.items()}
 
 
-def _few(names: Iterable[str]) -> str:
-    """Some of these names."""
+def some(names: Iterable[str], between: str = ", ") -> str:
+    """Some of these names, as they can be printed."""
     every = sorted(map(shown, names))
-    return ", ".join(every if len(every) < 7 else [*every[:5], "..."])
+    return between.join(every if len(every) < 7 else [*every[:5], "..."])
 
 
 def shown(name: str) -> str:
@@ -214,11 +212,9 @@ def class_of(name: str) -> str:
 
 
 def check_classes(folder: Path, names: Iterable[str], unreadable: Mapping[str, str]) -> None:
-    """Whether images of these names can be trained on and tested.
+    """Raises UserError where images of these names have fewer than two classes, or a class has a single one or none.
 
-    Args:
-        unreadable: the reason of each image that cannot be read, by name.
-    Raises UserError where there are fewer than two classes, or a class has a single readable image or none.
+    `unreadable`: the reason of each image that cannot be read, by name.
     """
     counts = Counter(map(class_of, names))
     counts.update(dict.fromkeys(map(class_of, unreadable), 0))

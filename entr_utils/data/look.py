@@ -1,7 +1,7 @@
 """What would be taken of a folder of images, in lines for people, within seconds: nothing is decoded. No torch."""
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from entr_utils.data import catalog, split
-from entr_utils.data.folder import check_classes, class_of
+from entr_utils.data.folder import check_classes, class_of, some
 from entr_utils.data.pixels import header, is_deep, read_each, sha256_of
 from entr_utils.settings import Cell
 from entr_utils.util import where
@@ -50,13 +50,13 @@ def lines(images: str, classes: str = "", groups: str = "") -> Iterator[str]:
         yield f"Very unequal: {many} images of {most}, {little} of {least}."
     yield from _pixels([heads[name] for name in names])
     if left_out:
-        yield f"Left out, {len(left_out)} in all: {_some([f'{name} ({why})' for name, why in left_out.items()])}."
+        yield f"Left out, {len(left_out)} in all: {some((f'{name} ({why})' for name, why in left_out.items()), '; ')}."
     if file:
         known = {group_of[name] for name in names if not group_of[name].startswith(split.ALONE)}
         yield f"Groups, kept on one side: {len(known)}, from {file} ({len(unknown)} names in it are no image)."
     if copies := _copies(read.files, names):
-        same = [" = ".join(names[i] for i in one) for one in copies]
-        yield f"Identical, kept on one side, {len(copies)} sets: {_some(same)}."
+        same = (" = ".join(names[i] for i in one) for one in copies)
+        yield f"Identical, kept on one side, {len(copies)} sets: {some(same, '; ')}."
     check_classes(read.root, names, unreadable)
     grouped = [group_of[name] for name in names] if group_of and groups != "known-by-image" else None
     of_all: Any = SimpleNamespace(
@@ -78,12 +78,6 @@ def _pixels(heads: list[tuple[tuple[int, int], str]]) -> Iterator[str]:
 
 def _copies(files: dict, names: list[str]) -> list[list[int]]:
     """Sets of indices of identical files: only files of equal size are read."""
-    of_size, same = Counter(sizes := [os.path.getsize(files[name]) for name in names]), defaultdict(list)
-    for i, name in enumerate(names):
-        if of_size[sizes[i]] > 1:
-            same[sha256_of(files[name])].append(i)
-    return [one for one in same.values() if len(one) > 1]
-
-
-def _some(texts: list[str]) -> str:
-    return "; ".join([*texts[:5], *(["..."] if len(texts) > 5 else [])])
+    of_size = Counter(sizes := [os.path.getsize(files[name]) for name in names])
+    contents = [sha256_of(files[name]) if of_size[size] > 1 else name for name, size in zip(names, sizes, strict=True)]
+    return split.alike(contents)

@@ -9,7 +9,6 @@ as they are. More than MAX_PIXELS are refused: a decompression bomb, or a mosaic
 import contextlib
 import errno
 import hashlib
-import io
 import os
 import stat
 import warnings
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from entr_utils.util import UserError, track
 
@@ -28,14 +27,11 @@ MAX_PIXELS = 400_000_000  # 20000 x 20000; Pillow holds one in 1.6 GB
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # where Pillow warns; at twice this it refuses
 # Errors of a file; others are of the machine, and may pass.
 OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
-ORIENTATION = 0x0112  # EXIF's tag
-_TURN = Image.Transpose
-TURNS = {2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE}
-TURNS |= {6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}
-PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks of a PNG without which nothing is seen
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB of text in one chunk of a PNG, too
 SAMPLE, TAKEN, ROBUST = 48, 20_000, (0.1, 99.9)  # files and pixels of each that brightness is of; in per cent
 
 Brightness = tuple[float, float]  # the values that become black and white
+ALL_16_BITS: Brightness = (0, 65535)
 
 
 class UnreadableImage(UserError):
@@ -93,7 +89,7 @@ def is_deep(mode: str) -> bool:
     return mode in ("I", "F") or mode.startswith("I;16")
 
 
-def open_image(path: Path, brightness: Brightness = (0, 65535)) -> Image.Image:
+def open_image(path: Path, brightness: Brightness = ALL_16_BITS) -> Image.Image:
     """An upright RGB image (see above).
 
     Raises UnreadableImage where the file cannot be decoded, UserError where it is the machine that cannot now.
@@ -103,7 +99,10 @@ def open_image(path: Path, brightness: Brightness = (0, 65535)) -> Image.Image:
 
 def _rgb(image: Image.Image, brightness: Brightness) -> Image.Image:
     if is_deep(image.mode):  # Pillow would clip to white
-        return Image.fromarray(_eight_bits(np.asarray(image), brightness)).convert("RGB")
+        (low, high), values = brightness, np.asarray(image, np.float64)
+        finite = np.nan_to_num(values, nan=low, posinf=low, neginf=low)  # what is no finite number becomes black
+        grey = ((finite - low) * (255 / (high - low))).round().clip(0, 255)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode.endswith(("A", "a")) or "transparency" in image.info:
         seen = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
@@ -112,20 +111,14 @@ def _rgb(image: Image.Image, brightness: Brightness) -> Image.Image:
 
 def _opened(path: Path, read: Callable[[Image.Image], Any]) -> Any:
     """What `read` makes of an open image; what only describes the pixels of a PNG need not be readable."""
-
-    def attempt(file: Path | io.BytesIO) -> Any:
-        with Image.open(file, formats=FORMATS) as image:
-            return read(image)
-
     with _reading(path), warnings.catch_warnings(action="ignore"):
+        ImageFile.LOAD_TRUNCATED_IMAGES = True  # passes over spoilt chunks of a PNG; pixels are read without it
         try:
-            return attempt(path)
-        except (OSError, SyntaxError, ValueError):
-            content = path.read_bytes()
-            for kept in ((*PNG_PIXELS, b"eXIf"), PNG_PIXELS) if content.startswith(b"\x89PNG") else ():
-                with contextlib.suppress(OSError, SyntaxError, ValueError):
-                    return attempt(io.BytesIO(_chunks(content, kept)))
-            raise
+            opened = Image.open(path, formats=FORMATS)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        with opened as image:
+            return read(image)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -133,21 +126,9 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()
     if is_deep(image.mode) and not np.isfinite(np.asarray(image)).any():
         raise ValueError("no finite number in it")
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # as many types as there are ways to spoil EXIF
-        turn = None
-    return image if turn is None else image.transpose(turn)
-
-
-def _chunks(content: bytes, kept: tuple[bytes, ...]) -> bytes:
-    """A PNG of these chunks alone."""
-    parts, at = [content[:8]], 8
-    while at < len(content):
-        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
-        parts += [content[at:end]] if content[at + 4 : at + 8] in kept else []
-        at = end
-    return b"".join(parts)
+    with contextlib.suppress(Exception):  # as many types as there are ways to spoil EXIF
+        ImageOps.exif_transpose(image, in_place=True)  # turns before it writes EXIF anew
+    return image
 
 
 def brightness(paths: Iterable[Path]) -> Brightness:
@@ -170,13 +151,6 @@ def brightness(paths: Iterable[Path]) -> Brightness:
     whole = bool((values == values.round()).all()) and most > 1
     usual = [top for top in (1.0, 255.0, 65535.0)[whole:] if least >= 0 and most <= top]
     return (0.0, usual[0]) if usual else (least, max(most, least + 1))
-
-
-def _eight_bits(values: np.ndarray, brightness: Brightness) -> np.ndarray:
-    """(h, w) of any numbers to uint8; what is no finite number becomes black."""
-    low, high = brightness
-    scaled = (np.nan_to_num(values.astype(np.float64), nan=low, posinf=low, neginf=low) - low) * (255 / (high - low))
-    return scaled.round().clip(0, 255).astype(np.uint8)
 
 
 def read_each(
@@ -213,7 +187,7 @@ def decode(
 
     def put(path: Path) -> None:
         next(rows)[:] = np.asarray(
-            make(open_image(path, light or (0, 65535)), room.shape[1:3], Image.Resampling.BICUBIC)
+            make(open_image(path, light or ALL_16_BITS), room.shape[1:3], Image.Resampling.BICUBIC)
         )
 
     return read_each(paths, put, "decoding images, once")[1]

@@ -4,8 +4,8 @@ Groups and identical files are kept whole.
 """
 
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,9 +118,8 @@ def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
         usual = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
         table = pd.read_csv(path, usecols=["file", "group"], **usual).fillna("")
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"groups={path}: cannot be read ({error}); needed: a CSV file in UTF-8 with columns file and group"
-        ) from error
+        needed = "a CSV file in UTF-8 with columns file and group"
+        raise UserError(f"groups={path}: cannot be read ({error}); needed: {needed}") from error
     rows = [(normalize("NFC", file), group) for file, group in zip(table["file"], table["group"], strict=True)]
     group_of: dict[str, str] = {}
     for file, group in rows:
@@ -130,6 +129,14 @@ def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
     if not (named := {file for file, _ in rows if file}) & {*wanted}:
         raise UserError(f"groups={path}: names none of the images; its file column should read like {names[0]}")
     return {name: group_of.get(file, ALONE + file) for file, name in wanted.items()}, sorted(named - {*wanted})
+
+
+def alike(values: Iterable[Hashable]) -> list[list[int]]:
+    """Sets of the indices of equal values, where several are equal."""
+    same = defaultdict(list)
+    for i, value in enumerate(values):
+        same[value].append(i)
+    return [indices for indices in same.values() if len(indices) > 1]
 
 
 def of_unknown_group(group_of: Mapping[str, str]) -> dict[str, str]:

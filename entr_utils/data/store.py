@@ -9,9 +9,8 @@ import json
 import os
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,15 +38,10 @@ class Images:
 
     Attributes:
         pixels: (n, size, size, 3) uint8, RGB, read-only, read from disk as it is indexed.
-        labels: (n,) int64 class of each image.
-        names: "class/file" of each image, sorted (`folder.Found`).
-        classes: class names, sorted.
-        groups: group name of each image, or None.
-        kind, title, carries, stand_in, contents, brightness: as in `results.record.Source`.
-        sides: "train" or "test" of each image, where they come split.
-        reading: how the folders were read: lines for people.
-        left_out: reason of each file or name that is not used, by its name.
+        labels: (n,) int64 class of each image, an index of `classes`.
+        names, groups, sides: of each image, in their order; groups and sides where there are any (`folder.Found`).
         copies: sets of indices of images whose files are the same, byte for byte.
+        reading, left_out: as in `folder.Found`; the others as in `results.record.Source`.
     """
 
     pixels: np.ndarray
@@ -72,15 +66,13 @@ def load(cell: Cell) -> Images:
 
     Raises UserError where the dataset is missing or has too few images that can be read.
     """
-    made_of = replace(Cell(cell.dataset), data=cell.data, size=cell.size, groups=cell.groups, profile=cell.profile)
-    made_of = replace(made_of, classes=cell.classes, square=cell.square)
-    return _load(made_of, checksum(catalog.seen(cell)))
+    decide = ("dataset", "data", "size", "groups", "profile", "classes", "square")
+    return _load(Cell(**{name: getattr(cell, name) for name in decide}), checksum(catalog.seen(cell)))
 
 
 @lru_cache(maxsize=8)  # one answer for all regimes, networks and seeds, until a file changes
 def _load(cell: Cell, seen: str) -> Images:
-    how = catalog.drawn_as(cell)
-    return _drawn(how) if how else _read(cell)
+    return _drawn(how) if (how := catalog.drawn_as(cell)) else _read(cell)
 
 
 def _drawn(how: dict) -> Images:
@@ -114,18 +106,14 @@ def _read(cell: Cell) -> Images:
     stem = f"{folder.name[:40]}-{cell.size}-{_checksum({name: hashes[name] for name in wanted})[:12]}"
     stem += f"-{light[0]:g}-{light[1]:g}" if light else ""
     stem += f"-{cell.square}" if cell.square not in ("", "crop") else ""
-    pixels, undecoded = cached(
-        stem, len(wanted), cell.size, lambda room: decode(wanted, room, light, cell.square or "crop")
-    )
+    square = cell.square or "crop"
+    pixels, undecoded = cached(stem, len(wanted), cell.size, lambda room: decode(wanted, room, light, square))
     names, unreadable = [name for name in wanted if name not in undecoded], unreadable | undecoded
     dropped = {*map(class_of, unused)} - {*map(class_of, wanted)}
     check_classes(folder, names, {name: reason for name, reason in unreadable.items() if class_of(name) not in dropped})
     readable = {name: value for name, value in hashes.items() if name not in undecoded}
-    counts, paper = (len(readable), len({*map(class_of, readable)})), catalog.dataset(cell.dataset)
+    counts, paper = (len(readable), len({*map(class_of, readable)})), catalog.DATASETS.get(cell.dataset)
     classes, labels = np.unique(list(map(class_of, names)), return_inverse=True)
-    same = defaultdict(list)
-    for i, name in enumerate(names):
-        same[hashes[name]].append(i)
     return Images(
         pixels=pixels[: len(names)],
         labels=labels,
@@ -135,13 +123,10 @@ def _read(cell: Cell) -> Images:
         kind="folder",
         title=catalog.KNOWN_IMAGES.get(_checksum(readable)[:16], "a folder of images"),
         carries="",
-        stand_in=cell.dataset in catalog.DATASETS and counts != (paper.images, paper.classes),
+        stand_in=paper is not None and counts != (paper.images, paper.classes),
         contents=_checksum({name: hashes[name] for name in names}),
-        left_out=read.left_out
-        | unreadable
-        | unused
-        | dict.fromkeys(unknown, "named in the groups file, but no image here"),
-        copies=[indices for indices in same.values() if len(indices) > 1],
+        left_out=read.left_out | unreadable | unused | dict.fromkeys(unknown, "in the groups file, but no image here"),
+        copies=split.alike(hashes[name] for name in names),
         brightness=light,
         sides=[read.sides[name] for name in names] if read.sides else None,
         reading=read.reading,
@@ -156,10 +141,8 @@ def _checksum(hashes: Mapping[str, bytes]) -> str:
 def cached(name: str, n: int, size: int, fill: Callable[[np.ndarray], dict | None]) -> tuple[np.ndarray, dict]:
     """The (n, size, size, 3) uint8 array `name` of the cache, read-only and memory-mapped, and what `fill` found.
 
-    Args:
-        fill: fills the array, where it is not in the cache or damaged, and returns a dictionary of JSON's types.
-    Beside <name>.npy lies <name>.json with what was found and one sha256 over both. Raises UserError where the array
-    does not fit the disk: it need not fit the memory.
+    `fill` fills it, where it is not there or damaged, and returns a dictionary of JSON's types. Beside <name>.npy lies
+    <name>.json with what was found and one sha256 over both. Raises UserError where it does not fit the disk.
     """
     array, notes = cache_folder() / f"{name}.npy", cache_folder() / f"{name}.json"
     if not n:  # cannot be mapped

@@ -13,10 +13,8 @@ BOUNDS: dict[str, Callable[[float], int]] = {
 
 
 def entropy(pixels: np.ndarray) -> float:
-    """Mean over images of the entropy of an image's values in nats, all channels in one histogram; one at a time.
+    """Mean over (n, s, s, 3) uint8 images of the entropy of an image's values in nats, all channels in one histogram.
 
-    Args:
-        pixels: (n, s, s, 3) uint8.
     As Shannon_Entropy_Calc.py of NidhiGowdra/EBCLE: scikit-image's `shannon_entropy` with base e, of the whole array.
     """
     total = 0.0

@@ -66,10 +66,12 @@ class Pooled(Regime):
         if spec.mode != MODE:
             return network(inputs)
         from torch.func import functional_call
+        from torch.nn.functional import avg_pool2d
 
         filters = wide(network)
+        pooled = {f"{name}.weight": avg_pool2d(one.weight, 2, stride=1) for name, one in filters.items()}
         with _padded([*filters.values()]), _normalised_by_itself(network):
-            return functional_call(network, {f"{name}.weight": pool(one) for name, one in filters.items()}, (inputs,))
+            return functional_call(network, pooled, (inputs,))
 
 
 def wide(network: "nn.Module") -> dict[str, "nn.Conv2d"]:
@@ -78,13 +80,6 @@ def wide(network: "nn.Module") -> dict[str, "nn.Conv2d"]:
 
     parts = network.named_modules()
     return {name: part for name, part in parts if isinstance(part, nn.Conv2d) and part.kernel_size[0] > 1}
-
-
-def pool(convolution: "nn.Conv2d") -> "Tensor":
-    """Its (out, in, k, k) filters averaged over windows of 2 x 2: (out, in, k - 1, k - 1)."""
-    from torch.nn import functional
-
-    return functional.avg_pool2d(convolution.weight, 2, stride=1)
 
 
 @contextlib.contextmanager

@@ -66,12 +66,8 @@ def legend(figure: Figure, texts: Iterable[str], line: str = "") -> Figure:
 
 
 def schedule(items: Sequence, images: int) -> Figure:
-    """Figure 3: pixels over the images trained on, a panel for each of the paper's regimes and those of `items`.
-
-    Args:
-        items: runs or records, alike but for regime and seed.
-        images: of the training set.
-    """
+    """Figure 3: pixels over the images trained on, a panel for each of the paper's regimes and those of `items`, runs
+    or records that are alike but for regime and seed; `images` are those of the training set."""
     usual, spec = dict(zip(PAPER_REGIMES, PAPER_REGIMES, strict=True)), items[0].spec
     shown = order((usual | {parse(one.spec.regime).name: one.spec.regime for one in items}).values())
     figure, axes = new(8, 0.7 + 0.7 * len(shown), rows=len(shown), sharex=True, sharey=True)
@@ -101,12 +97,8 @@ def _sizes(axis: Axes, plan: tuple[Block, ...], color: object) -> None:
 
 
 def samples(images, dataset: str) -> Image:
-    """Figure 2: the first image of each class. Only images drawn by formula and a user's own may be shown.
-
-    Args:
-        images: `data.store.Images`.
-    Raises UserError for the paper's datasets.
-    """
+    """Figure 2: the first of `data.store.Images` in each class. Raises UserError for the paper's datasets, unless they
+    are drawn by formula."""
     if images.kind != "formula" and dataset in PAPER_DATASETS:
         raise UserError(f"show_samples=True: not for {dataset}; allowed for images drawn by formula and your own")
     shown = [_plain(name[:18]) for name in images.classes[:MOST_CLASSES]]
@@ -116,19 +108,14 @@ def samples(images, dataset: str) -> Image:
         if i < len(shown):
             axis.imshow(images.pixels[np.argmax(images.labels == i)])
             axis.set_title(shown[i], fontsize=8)
-    return _photo(figure)
+    buffer = BytesIO()  # as PNG it would be larger than the rest of a notebook together
+    figure.savefig(buffer, format="jpeg", dpi=90, pil_kwargs={"quality": 80})
+    return Image(buffer.getvalue(), format="jpeg")
 
 
 def _plain(name: str) -> str:
     """A class's name as matplotlib should write it: what is between two $ is no formula."""
     return name.replace("$", r"\$")
-
-
-def _photo(figure: Figure) -> Image:
-    """A figure made of images, as JPEG: as PNG it would be larger than the rest of a notebook together."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="jpeg", dpi=90, pil_kwargs={"quality": 80})
-    return Image(buffer.getvalue(), format="jpeg")
 
 
 def curves(records: list[Record]) -> Figure:
@@ -216,7 +203,7 @@ def over_time(table: pd.DataFrame) -> Figure:
     """Figure 5: accuracy at full size over T in minutes, means of each network and regime; every run's end a mark."""
     figure, parts = panels(table, 3.6)
     for axis, rows in parts:
-        for (_, text), runs in rows.groupby(["network", "regime"], sort=False) if len(rows) else ():
+        for (_, text), runs in rows.groupby(["network", "regime"], sort=False):
             color, marker, line = look(text)
             measured = [np.cumsum([epoch.seconds for epoch in one.epochs]) for one in runs["record"]]
             both = zip(runs["record"], runs["times"], measured, strict=True)
@@ -228,14 +215,14 @@ def over_time(table: pd.DataFrame) -> Figure:
         clocked = len(rows) and rows["seconds_total"].notna().all()
         axis.set(xlabel="T in minutes" if clocked else "T in minutes, as measured", xlim=(0, None))
     figure.axes[0].set_ylabel("accuracy at full size")
-    return legend(figure, table.get("regime", ()))
+    return legend(figure, table["regime"])
 
 
 def efficiencies(table: pd.DataFrame) -> Figure:
     """Figure 4: As before (sub-total) and after re-training (total), every run a mark and means as dashes."""
     figure, parts = panels(table, 3.4)
     for axis, rows in parts:
-        shown = order(rows["regime"]) if len(rows) else []
+        shown = order(rows["regime"])
         for i, text in enumerate(shown):
             runs, (color, marker, _) = rows[rows["regime"] == text], look(text)
             for at, part in enumerate(("subtotal", "total")):
@@ -246,18 +233,18 @@ def efficiencies(table: pd.DataFrame) -> Figure:
                 axis.plot(x, np.mean(values), "_", color="black", markersize=16)
         axis.set(xticks=[0, 1], xticklabels=["sub-total", "total"], ylim=(0, None))
     figure.axes[0].set_ylabel("As = sqrt(A / T), T in minutes")
-    return legend(figure, table.get("regime", ()), line="none")
+    return legend(figure, table["regime"], line="none")
 
 
 def mechanism(table: pd.DataFrame) -> Figure:
     """Figure 1, measured: accuracy over FLOPs by what carries the class of drawn images (above), means of all regimes
     with their ends as marks; below, the contrasts of the study in points, with 95% intervals."""
-    table = table[table["carries"].isin(DIALS)] if len(table) else table
+    table = table[table["carries"].isin(DIALS)]
     figure, axes = new(10, 7, len(DIALS), 2, sharex="row", sharey="row")
     found = studies.answers(studies.STUDIES["mechanism"], table)
     questions = [one.question for one in studies.STUDIES["mechanism"].contrasts]
     for above, below, dial in zip(axes[: len(DIALS)], axes[len(DIALS) :], DIALS, strict=True):
-        for text, runs in table[table["carries"] == dial].groupby("regime") if len(table) else ():
+        for text, runs in table[table["carries"] == dial].groupby("regime"):
             color, marker, line = look(text)
             curve = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
             spent = np.mean([*map(compare.flops_spent, runs["record"])], 0) / TERA
@@ -272,7 +259,7 @@ def mechanism(table: pd.DataFrame) -> Figure:
         below.axvline(0, color="black", linewidth=1)
         below.set(xlabel="points of accuracy", yticks=range(len(questions)), yticklabels=questions)
     axes[0].set_ylabel("accuracy at full size")
-    return legend(figure, table.get("regime", ()))
+    return legend(figure, table["regime"])
 
 
 def phases(found: dict[str, Times | None]) -> Figure:

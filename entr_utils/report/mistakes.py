@@ -25,20 +25,27 @@ def confusions(records: Sequence[Record]) -> np.ndarray:
 
 def per_class(records: Sequence[Record]) -> Markdown:
     """Accuracy by class over all runs, the worst first."""
-    names, counts = records[0].source.classes, confusions(records)
-    judged, right = counts.sum(1), counts.diagonal()
-    worst = [i for i in np.argsort(right / judged.clip(1), kind="stable") if judged[i]][:MOST_CLASSES]
-    rows = [[names[i], judged[i], f"{right[i] / judged[i]:.3f}"] for i in worst]
+    found = predictions(records).groupby("class")["right"].agg(["size", "mean"]).sort_values("mean", kind="stable")
+    rows = [[name, judged, f"{right:.3f}"] for name, judged, right in found.head(MOST_CLASSES).itertuples()]
     return markdown("class | judged | accuracy", rows)
 
 
 def worst_pairs(records: Sequence[Record]) -> Markdown:
     """The pairs of classes that are taken for one another most often."""
-    names, counts = records[0].source.classes, confusions(records)
-    np.fill_diagonal(counts, 0)
-    worst = [divmod(int(i), len(names)) for i in np.argsort(-counts, axis=None, kind="stable")[:MOST_PAIRS]]
-    rows = [[names[true], names[guess], counts[true, guess]] for true, guess in worst if counts[true, guess]]
-    return markdown("true class | taken for | times", rows)
+    return markdown("true class | taken for | times", _most_often(records, ["class", "predicted"], MOST_PAIRS))
+
+
+def files(records: Sequence[Record]) -> Markdown:
+    """The files that most runs get wrong, as what; of many the first."""
+    often = _most_often(records, ["file", "class", "predicted"], MOST_FILES)
+    return markdown("file | true class | taken for | times", often)
+
+
+def _most_often(records: Sequence[Record], names: list[str], most: int) -> np.ndarray:
+    """Rows of the mistakes that are made most often, by these columns of `predictions`, and how often."""
+    found = predictions(records)
+    wrong = found[~found["right"]].groupby(names, as_index=False).size()
+    return wrong.sort_values("size", ascending=False, kind="stable").head(most).to_numpy()
 
 
 def predictions(records: Iterable[Record]) -> pd.DataFrame:
@@ -50,14 +57,6 @@ def predictions(records: Iterable[Record]) -> pd.DataFrame:
         parts.append(pd.DataFrame(row).assign(regime=one.spec.regime, seed=one.spec.seed))
     found = pd.concat(parts, ignore_index=True)
     return found.assign(right=found["class"] == found["predicted"])
-
-
-def files(records: Sequence[Record]) -> Markdown:
-    """The files that most runs get wrong, as what; of many the first."""
-    found = predictions(records)
-    wrong = found[~found["right"]].groupby(["file", "class", "predicted"], as_index=False).size()
-    rows = wrong.sort_values("size", ascending=False, kind="stable").head(MOST_FILES).to_numpy()
-    return markdown("file | true class | taken for | times", rows)
 
 
 def write(records: Iterable[Record], path: str | Path) -> Path:

@@ -52,7 +52,7 @@ def interval(row: dict, digits: int = 1, sign: str = "+") -> str:
 def by_measure(compared: pd.DataFrame) -> list[dict[str, dict]]:
     """Of each comparison its rows by measure; "T" is the time by the clock, or as measured where there is no clock."""
     found = []
-    for _, cell in compared.groupby([*compare.TOGETHER, "treatment", "control"], sort=False) if len(compared) else ():
+    for _, cell in compared.groupby([*compare.TOGETHER, "treatment", "control"], sort=False):
         rows = {row["measure"]: row for row in cell.to_dict("records")}
         found.append(rows | {"T": rows.get("time", rows["time_measured"])})
     return found
@@ -78,20 +78,17 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     and those cut to a share by hand."""
     asked = {one.treatment for name in ("paper", "compact") for one in studies.STUDIES[name].contrasts}
     beside = {one.treatment for study in studies.STUDIES.values() for one in study.contrasts} - asked
-    ran = {text: parse(text) for text in table.get("regime", ())}
+    ran = {text: parse(text) for text in table["regime"]}
     by_hand = [text for text, regime in ran.items() if regime.budget and not regime.budget.of]
     chosen = [text for text, regime in ran.items() if regime.name not in beside | {compare.CONTROL}]
-    seen = [*dict.fromkeys([*table.get("dataset", ()), *ran])].index
+    seen = [*dict.fromkeys([*table["dataset"], *ran])].index
     found = studies.most(compare.compare(table, set(chosen).difference(by_hand)))
     return found.sort_values(["dataset", "treatment"], key=lambda names: names.map(seen), kind="stable")
 
 
 def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path = "") -> Markdown:
     """A row a comparison: folds, T in minutes, accuracy and the loss ruled out in points, the risk of losing a point.
-
-    Args:
-        folder: where rendered notebooks are; one that is there is linked, by its name alone.
-    """
+    Rendered notebooks in `folder` are linked, by their names alone."""
     header = "dataset | network | regime | folds | images judged | T in minutes (ratio) | points of accuracy | "
     header += "loss ruled out (expected) | costs more than a point | "
     rows = []
@@ -132,11 +129,9 @@ def contrasts(study: str, table: pd.DataFrame) -> Markdown:
 def side_by_side(study: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of a table that are runs of a study, and each of its regimes compared with the control."""
     asked = studies.STUDIES[study]
-    if len(table):
-        wanted = {"profile": [asked.profile], "dataset": asked.datasets, "network": asked.networks, "carries": [""]}
-        table = table[table["regime"].isin(asked.regimes)]
-        for column, values in wanted.items():
-            table = table[table[column].isin(values)]
+    wanted = {"profile": [asked.profile], "dataset": asked.datasets, "network": asked.networks, "carries": [""]}
+    for column, values in (wanted | {"regime": asked.regimes}).items():
+        table = table[table[column].isin(values)]
     others = [regime for regime in asked.regimes if regime != compare.CONTROL]
     return table, studies.most(compare.compare(table, others))
 
@@ -151,7 +146,7 @@ def methods(study: str, table: pd.DataFrame) -> Markdown:
     header = "dataset | method | runs | accuracy | points against full size | loss ruled out | T in minutes | "
     header += "with first use | FLOPs | parameters | peak memory | As | its source reports"
     rows = []
-    for (dataset, regime), cell in runs.groupby(["dataset", "regime"], sort=False) if len(runs) else ():
+    for (dataset, regime), cell in runs.groupby(["dataset", "regime"], sort=False):
         mean, points = cell.mean(numeric_only=True), against.get((dataset, regime))
         row = [dataset, label(regime), len(cell), f"{mean['accuracy_total']:.3f}", interval(points) if points else ""]
         row += [f"{max(0, -points['low']):.1f}" if points and points["n"] > 1 else ""]
@@ -163,13 +158,13 @@ def methods(study: str, table: pd.DataFrame) -> Markdown:
 
 
 def shapes(table: pd.DataFrame) -> Markdown:
-    """A row a regime whose runs are judged in conflict: what decided, and the share of shape."""
-    runs = table[table["carries"] == CONFLICT] if len(table) else table
+    """A row a regime whose runs are judged in conflict: what decided, and shape's share of both (the "shape bias")."""
     rows = []
-    for regime, cell in runs.groupby("regime", sort=False) if len(runs) else ():
+    for regime, cell in table[table["carries"] == CONFLICT].groupby("regime", sort=False):
         by_shape, by_texture = shape.decided(cell["record"])
-        neither = sum(one.split.n_val for one in cell["record"]) - by_shape - by_texture
-        rows.append([label(regime), len(cell), by_shape, by_texture, neither, f"{shape.share(cell['record']):.2f}"])
+        neither, either = cell["n_val"].sum() - by_shape - by_texture, by_shape + by_texture
+        share = f"{by_shape / either:.2f}" if either else "none"
+        rows.append([label(regime), len(cell), by_shape, by_texture, neither, share])
     return markdown("regime | runs | by shape | by texture | by neither | share of shape", rows)
 
 
@@ -245,7 +240,7 @@ def table1(items: Iterable) -> Markdown:
 def environments(table: pd.DataFrame) -> Markdown:
     """What ran on what: devices and versions, each once, whose clock gave T, and the commits of the code."""
     commits: dict[tuple, list[str]] = {}
-    for one, clock in zip(table.get("record", ()), table.get("clock", ()), strict=True):
+    for one, clock in zip(table["record"], table["clock"], strict=True):
         place = one.environment
         key = (place.device, one.spec.precision, place.python, place.torch, place.torchvision, place.fastai)
         commits.setdefault((*key, one.spec.protocol, clock or "none"), []).append(place.commit[:7] + place.commit[40:])

@@ -63,7 +63,7 @@ def answer(compared: pd.DataFrame, records: Sequence[Record]) -> Markdown:
     folds, datasets = span((rows["T"]["n"] for rows in grown), 0), each(rows["T"]["dataset"] for rows in grown)
     lines = [
         f"**{names.capitalize()} took x {span(times)} of the control's time and changed accuracy by "
-        f"{span(points, 1, '+')} points** ({folds} folds of {datasets})."
+        f"{span(points, 1, '+')} points** (folds: {folds}; {datasets})."
     ]
     lines += [
         f"Over the three datasets gradual changed it by {interval(row)} points (n = {row['n']}); it costs more than "
@@ -188,13 +188,14 @@ def what_pays(study: str, table: pd.DataFrame) -> Markdown:
     """Of the regimes of a study: how much has run, and for each dataset the fastest, the most accurate, and which are
     shown to save time without losing MARGIN."""
     runs, compared = side_by_side(study, table)
-    done, of = progress(STUDIES[study], runs.get("record", ()))
+    done, of = progress(STUDIES[study], runs["record"])
     if compared.empty:
         return Markdown(f"No record yet to compare: {done} of {of} runs are done (`make study STUDY={study}`).")
     lines = [f"{done} of {of} runs are done."]
     for dataset, part in compared.groupby("dataset", sort=False):
         found = by_measure(part)
-        fastest, best = min(found, key=lambda one: one["T"]["estimate"]), max(found, key=_points)
+        fastest = min(found, key=lambda one: one["T"]["estimate"])
+        best = max(found, key=lambda one: one["points"]["estimate"])
         pays = [one for one in found if one["T"]["high"] < 1 and one["points"]["low"] > -MARGIN]
         for which, one in (("fastest", fastest), ("most accurate", best)):
             took, points = one["T"], interval(one["points"])
@@ -208,10 +209,6 @@ def what_pays(study: str, table: pd.DataFrame) -> Markdown:
     return listing(lines)
 
 
-def _points(rows: dict[str, dict]) -> float:
-    return rows["points"]["estimate"]
-
-
 def paste(regime: str) -> Markdown:
     """A regime as code for a training of one's own."""
     if regime == CONTROL:
@@ -221,8 +218,7 @@ def paste(regime: str) -> Markdown:
 
 def caveats(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
     """At most six things to know before one believes the first screen."""
-    few = len(compared) and compared["few"].eq(True).any()
-    by_chance = len(table) and table["by"].eq("random").any()
+    few, by_chance = compared["few"].eq(True).any(), table["by"].eq("random").any()
     lines = [
         "In brackets: 95% intervals over folds, corrected as by Nadeau & Bengio (2003); they are conservative.",
         "All regimes are compared with one control, so the comparisons are not independent of one another.",

@@ -17,6 +17,7 @@ Conditions are never mixed: of several, a dataset is judged by those with most r
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from entr_utils.data.catalog import DATASETS
@@ -29,6 +30,7 @@ NEAR = 2.0  # points: our mean's whole interval within so much of a figure of th
 TREATMENTS = ("gradual", "stepwise")
 CELLS = tuple((network, regime) for network in PAPER_NETWORKS for regime in PAPER_REGIMES)
 PARTS = {"subtotal": "before re-training", "total": "after re-training"}
+AS = {"efficiency_subtotal": "before re-training", "efficiency": "after re-training"}
 MOST_EFFICIENT = {"steel": "stepwise", "ucm": "gradual", "bees": "gradual"}  # each with ResNet18
 CONTROL_BEST = {"ucm": (3, "all three networks"), "steel": (2, "most networks"), "bees": (1, "one network")}
 ACCURACIES = (  # dataset, cell (None: the best there is), accuracy in % before and after re-training
@@ -40,38 +42,45 @@ ALONE = ["regime", "seed"]  # what runs that are compared differ in
 
 
 def judge(table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's claims: columns claim, paper, ours, verdict; any part of the matrix will do, also none.
-
-    Args:
-        table: from `compare.table`.
-    """
-    real = _photographs(table)
-    compared = compare(real, TREATMENTS, CONTROL, ["points", "efficiency", "efficiency_subtotal"])
-    rows = [_efficiency_rises(compared, part) for part in PARTS]
+    """The paper's claims by a `compare.table`, of any part of the matrix: columns claim, paper, ours, verdict."""
+    real, rows = _photographs(table), []
+    compared = compare(real, TREATMENTS, CONTROL, ["points", *AS])
+    for measure, title in AS.items():
+        found = _sides(compared[compared["measure"] == measure], 1.0, 1)
+        claim = f"As is higher with both treatments on all datasets and networks, {title}"
+        rows.append((claim, "18 of 18", *_count(found, ["dataset", "network", "treatment"], 18, 18)))
     for dataset, regime in MOST_EFFICIENT.items():
-        runs, first = _of(real, dataset), ("resnet18", regime)
-        regimes = [cell for cell in CELLS if cell[0] == "resnet18" and cell != first]
-        networks = [cell for cell in CELLS if cell[0] != "resnet18"]
-        rows.append((f"{dataset}: with ResNet18, {regime} has the highest As", regime, *_highest(runs, first, regimes)))
+        runs = real[real["dataset"] == dataset]
+        cells = runs.assign(regime=runs["network"] + " " + runs["regime"], network="", lr=0.0, weights_sha256="")
+        first = f"resnet18 {regime}"
+        found = _sides(compare(cells, {*map(" ".join, CELLS)} - {first}, first, ["efficiency"]), 1.0, -1)
+        same = found["treatment"].str.startswith("resnet18 ")
+        claim = f"{dataset}: with ResNet18, {regime} has the highest As"
+        rows.append((claim, regime, *_count(found[same], ["treatment"], 2, 2)))
         claim = f"{dataset}: no other network has a higher As than {regime} ResNet18"
-        rows.append((claim, "resnet18", *_highest(runs, first, networks)))
-    rows += [_control_most_accurate(_of(compared, dataset), dataset) for dataset in CONTROL_BEST]
+        rows.append((claim, "resnet18", *_count(found[~same], ["treatment"], 6, 6)))
+    for dataset, (wanted, words) in CONTROL_BEST.items():
+        chosen = (compared["measure"] == "points") & (compared["dataset"] == dataset)
+        found = _sides(compared[chosen], 0.0, -1)
+        found["yes"] &= found.groupby("network")["n"].transform("size") == len(TREATMENTS)
+        claim = f"{dataset}: no increase has the best accuracy in {words}"
+        rows.append((claim, f"{wanted} of 3", *_count(found, ["network"], wanted, 3, exactly=dataset == "bees")))
     for dataset, cell, figures in ACCURACIES:
-        runs = _of(real, dataset)
-        rows += [_accuracy(runs, dataset, cell, part, figure) for part, figure in zip(PARTS, figures, strict=True)]
+        for part, figure in zip(PARTS, figures, strict=True):
+            claim = f"{dataset}, {_named(cell) if cell else 'the best cell'}: accuracy {PARTS[part]}"
+            found = _accuracy(real[real["dataset"] == dataset], cell, f"accuracy_{part}", figure)
+            rows.append((claim, f"{figure:.1f}%", *found))
     judged = pd.DataFrame(rows, columns=["claim", "paper", "ours", "verdict"])
     return judged.assign(verdict=OTHER) if len(table) and real.empty else judged
 
 
-def _of(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    return rows[rows["dataset"] == dataset] if len(rows) else rows
+def _named(cell: Cell) -> str:
+    return " ".join(cell).replace("_", " ")
 
 
 def _photographs(table: pd.DataFrame) -> pd.DataFrame:
     """Runs on photographs from pretrained weights: of each dataset those under one set of conditions, of each network
     there those that may be compared."""
-    if table.empty:
-        return table
     real = table[(table["kind"] != "formula") & (table["weights"] != "none")]
     real = real[real["dataset"].isin(PAPER_DATASETS) & real["regime"].isin(PAPER_REGIMES)]
     shared = [name for name in TOGETHER if name not in ("network", "lr", "weights_sha256")]
@@ -87,70 +96,45 @@ def _largest(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return max(groups, key=lambda cell: (len(cell.drop_duplicates(["network", *ALONE])), cell["protocol"].iloc[0]))
 
 
-def _efficiency_rises(compared: pd.DataFrame, part: str) -> tuple[str, ...]:
-    """As of both treatments above no increase in every dataset and network: 18 comparisons."""
-    wanted = len(PAPER_DATASETS) * len(PAPER_NETWORKS) * len(TREATMENTS)
-    found = compared[compared["measure"] == {"subtotal": "efficiency_subtotal", "total": "efficiency"}[part]]
-    higher, up, below = (found["estimate"] > 1).sum(), (found["low"] > 1).sum(), found[found["high"] < 1]
-    names = ", ".join(" ".join(cell) for cell in below[["dataset", "network", "treatment"]].to_numpy()) or "none"
-    verdict = CONTRADICTED if len(below) else SUPPORTED if up == wanted else OPEN
-    ours = f"higher in {higher} of {len(found)} ({wanted} needed), by an interval in {up}; lower by one in: {names}"
-    claim = f"As is higher with both treatments on all datasets and networks, {PARTS[part]}"
-    return claim, f"{wanted} of {wanted}", ours, verdict
+def _sides(found: pd.DataFrame, null: float, sign: int) -> pd.DataFrame:
+    """Comparisons with columns `by`, how far the estimate is on the claim's side of `null` (above it, or with a
+    negative sign below), and whether the whole interval is (`yes`), or is on the other (`no`)."""
+    low, by, high = (sign * (found[name].astype(float) - null) for name in ("low", "estimate", "high")[::sign])
+    return found.assign(by=by, yes=low > 0, no=high < 0)
 
 
-def _highest(runs: pd.DataFrame, first: Cell, others: list[Cell]) -> tuple[str, str]:
-    """Whether one cell's As is above each other's, paired by fold: what was found, and the verdict."""
-    if runs.empty:
-        return "not run", OPEN
-    cells = runs.assign(regime=runs["network"] + " " + runs["regime"], network="", lr=0.0, weights_sha256="")
-    found = compare(cells, map(" ".join, others), " ".join(first), ["efficiency"])
+def _count(
+    found: pd.DataFrame, names: list[str], wanted: int, of: int, exactly: bool = False
+) -> tuple[str, str]:
+    """What `_sides` found, counted by cells of these names, each of which needs all of its comparisons; the verdict."""
     if found.empty:
         return "not run", OPEN
-    best = found.loc[found["estimate"].idxmax()]
-    ours = f"As of {best['treatment']} x {best['estimate']:.2f} (n = {best['n']}), {len(found)} of {len(others)} run"
-    if (found["low"] > 1).any():
-        return ours, CONTRADICTED
-    return ours, SUPPORTED if (found["high"] < 1).sum() == len(others) else OPEN
+    least, cells = found.loc[found["by"].idxmin()], found.groupby(names).agg({"by": "min", "yes": "all", "no": "any"})
+    opposite = ", ".join(" ".join(np.atleast_1d(name)) for name in cells.index[cells["no"]]) or "none"
+    ours = f"by the means in {(cells['by'] > 0).sum()} of {len(cells)}, by intervals in {cells['yes'].sum()}; by "
+    ours += f"intervals against it: {opposite}; closest to that: {least['estimate']:.2f} (n = {least['n']})"
+    return ours, counted(cells["yes"].sum(), cells["no"].sum(), wanted, of, exactly)
 
 
-def _control_most_accurate(compared: pd.DataFrame, dataset: str) -> tuple[str, ...]:
-    """In how many networks no increase is the most accurate: both treatments below it, or one above it."""
-    wanted, words = CONTROL_BEST[dataset]
-    found = compared[compared["measure"] == "points"]
-    cells = [cell for _, cell in found.groupby("network")]
-    both = [cell for cell in cells if set(cell["treatment"]) == set(TREATMENTS)]
-    best = sum((cell["estimate"] < 0).all() for cell in both)
-    yes, no = sum((cell["high"] < 0).all() for cell in both), sum((cell["low"] > 0).any() for cell in cells)
-    ours = f"by the means in {best} of {len(cells)}; by intervals: yes in {yes}, no in {no}"
-    claim = f"{dataset}: no increase has the best accuracy in {words}"
-    return claim, f"{wanted} of {len(PAPER_NETWORKS)}", ours, counted(yes, no, wanted, exactly=dataset == "bees")
-
-
-def counted(yes: int, no: int, wanted: int, exactly: bool) -> str:
-    """The verdict on at least (or exactly) `wanted` of three networks, of which `yes` and `no` are decided."""
-    if no > len(PAPER_NETWORKS) - wanted or (exactly and yes > wanted):
+def counted(yes: int, no: int, wanted: int, of: int, exactly: bool = False) -> str:
+    """The verdict on a claim about at least (or exactly) `wanted` of some cells, of which so many say yes and no."""
+    if no > of - wanted or (exactly and yes > wanted):
         return CONTRADICTED
-    return SUPPORTED if yes >= wanted and (not exactly or yes + no == len(PAPER_NETWORKS)) else OPEN
+    return SUPPORTED if yes >= wanted and (not exactly or yes + no == of) else OPEN
 
 
-def _accuracy(runs: pd.DataFrame, dataset: str, cell: Cell | None, part: str, figure: float) -> tuple[str, ...]:
+def _accuracy(runs: pd.DataFrame, cell: Cell | None, column: str, figure: float) -> tuple[str, str]:
     """A figure of the paper against our mean over folds. Which cell is the best is known when all nine were run."""
-    name = " ".join(cell).replace("_", " ") if cell else "the best cell"
-    claim, paper = f"{dataset}, {name}: accuracy {PARTS[part]}", f"{figure:.1f}%"
-    once = runs.sort_values("started").drop_duplicates(["network", *ALONE]) if len(runs) else runs
-    by_cell = {names: rows for names, rows in once.groupby(["network", "regime"])} if len(runs) else {}
-    means = {names: rows[f"accuracy_{part}"].mean() for names, rows in by_cell.items()}
-    chosen = cell or max(means, key=lambda names: means[names], default=("", ""))
-    ours, verdict = "not run", OTHER if len(runs) and not as_in_paper(runs).all() else OPEN
-    if chosen in by_cell:
-        found = by_cell[chosen]
-        shown = " ".join(chosen).replace("_", " ")
-        ours = f"{100 * found[f'accuracy_{part}'].mean():.1f}% (n = {len(found)}, {shown})"
-        every = len(by_cell) == len(CELLS) and min(map(len, by_cell.values())) > 1
-        if verdict == OPEN and (cell or every):
-            verdict = _near(found, 100 * found[f"accuracy_{part}"], figure)
-    return claim, paper, ours, verdict
+    once = runs.sort_values("started").drop_duplicates(["network", *ALONE])
+    cells = dict([*once.groupby(["network", "regime"])])
+    chosen = cell or max(cells, key=lambda names: cells[names][column].mean(), default=("", ""))
+    setting = OPEN if as_in_paper(runs).all() else OTHER
+    if chosen not in cells:
+        return "not run", setting
+    found = cells[chosen]
+    known = cell or (len(cells) == len(CELLS) and min(map(len, cells.values())) > 1)
+    ours = f"{100 * found[column].mean():.1f}% (n = {len(found)}, {_named(chosen)})"
+    return ours, _near(found, 100 * found[column], figure) if setting == OPEN and known else setting
 
 
 def as_in_paper(runs: pd.DataFrame) -> pd.Series:

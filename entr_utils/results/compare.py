@@ -37,6 +37,13 @@ MEASURES = {name: f"accuracy_{stage}" for name, stage in POINTS.items()} | {  # 
     "efficiency_measured": "efficiency_measured",
     "flops": "flops_total",
 }
+OF_SOURCE, OF_SPLIT = ("carries", "stand_in", "kind"), ("by", "folds", "n_train", "n_val")
+OF_RUN = ["key", "share", "parameters", "accuracy_subtotal", "accuracy_rpl", "accuracy_total"]
+OF_RUN += ["flops_subtotal", "flops_total"]
+BESIDE = ["classes", "split", "accuracy_own", "peak_memory", "processor", "device", "started", "clock", "record", "times"]
+TIMES = ["seconds_subtotal", "seconds_total", "measured_subtotal", "measured_total", "with_first_use"]
+TIMES += ["efficiency_subtotal", "efficiency_total", "efficiency_measured"]
+COLUMNS = [*RunSpec.model_fields, *OF_SOURCE, *OF_SPLIT, *OF_RUN, *BESIDE, *TIMES]
 TOGETHER = [*(name for name in RunSpec.model_fields if name not in ("regime", "seed")), "carries", "by", "folds"]
 FOUND = ["treatment", "control", "measure", "estimate", "low", "high", "n", "images", "processors", "spread", "share"]
 OF_POINTS = ["few", "loss_ruled_out", "probability", "within", "gains", "image_low", "image_high", "worse", "better"]
@@ -50,19 +57,17 @@ def table(records: Iterable[Record], clocks: times.Clocks, clock_of: Mapping[str
     nan and "" without one, and as `measured` in the run; the record itself and its `times.Times` or None. `clock_of`
     names, by the device of records, another device whose clock is used."""
     rows = [_row(one, times.seconds(one, clocks, clock_of.get(one.environment.device, ""))) for one in records]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(one: Record, clocked: times.Times | None) -> dict:
     place = one.environment
     model = place.processor if place.device.startswith(place.processor) else place.device
     moved = [attempt.device for attempt in one.attempts if attempt.device != place.device]
-    kept = ("key", "share", "parameters", "accuracy_subtotal", "accuracy_total", "flops_subtotal", "flops_total")
-    row = one.spec.model_dump() | one.source.model_dump(include={"carries", "stand_in", "kind"})
-    row |= one.split.model_dump(include={"by", "folds", "n_train", "n_val"}) | {
-        name: getattr(one, name) for name in kept
-    }
-    row |= {"classes": len(one.source.classes), "split": one.split.checksum, "accuracy_rpl": one.accuracy_rpl}
+    row = one.spec.model_dump()
+    for holder, names in ((one.source, OF_SOURCE), (one.split, OF_SPLIT), (one, OF_RUN)):
+        row |= {name: getattr(holder, name) for name in names}
+    row |= {"classes": len(one.source.classes), "split": one.split.checksum}
     row |= {"accuracy_own": one.phases[-1].accuracy_own, "peak_memory": max(phase.peak_memory for phase in one.phases)}
     row |= {"processor": " and ".join([model, *dict.fromkeys(moved)]), "device": place.device, "started": place.started}
     row |= {"clock": clocked.device if clocked else "", "record": one, "times": clocked}
@@ -122,8 +127,6 @@ def expected_resolution(spreads: Sequence[float], n: int, share: float) -> float
 
 def pairs(table: pd.DataFrame, treatments: Iterable[str], control: str = CONTROL) -> pd.DataFrame:
     """Each treatment's run in a row with its control's, whose columns end in _control; a fold once, in their order."""
-    if table.empty:
-        return pd.DataFrame(columns=[*TOGETHER, "regime"])
     chosen, base = table[table["regime"].isin([*treatments])], table[table["regime"] == control]
     both = chosen.merge(base, on=[*TOGETHER, "seed", "split", "processor"], suffixes=("", "_control"))
     both = both.sort_values("started_control", kind="stable").drop_duplicates([*TOGETHER, "regime", "seed"])
@@ -135,13 +138,11 @@ def compare(
 ) -> pd.DataFrame:
     """One long table, a row a comparison x measure that at least one pair has.
 
-    Args:
-        treatments, control: regimes as specs have them.
     Returns columns LONG: what the pairs share; `estimate`, `low`, `high` in points, or ratios treatment / control
-        (geometric means), low and high of T by the clock being its range over takes; n folds; distinct `images`
-        judged; `spread` of the folds' points or logarithms. Of points the `loss_ruled_out` (the lower end), the
-        `probability` of losing more than MARGIN, of a change `within` it, and that it `gains` more, in grey where folds
-        are `few`; for these images only an interval and flips (`by_image`). Of each fold seed, value, images judged.
+    (geometric means), low and high of T by the clock being its range over takes; n folds; distinct `images` judged;
+    `spread` of the folds' points or logarithms. Of points the `loss_ruled_out` (the lower end), the `probability` of
+    losing more than MARGIN, of a change `within` it, and that it `gains` more, in grey where folds are `few`; for these
+    images only an interval and flips (`by_image`). Of each fold seed, value, images judged.
     """
     rows = []
     for names, cell in pairs(table, treatments, control).groupby([*TOGETHER, "regime"], sort=False):
@@ -238,33 +239,20 @@ def primary(comparisons: pd.DataFrame, treatment: str = "gradual", control: str 
 
 
 def spent(record: Record, clocked: times.Times) -> np.ndarray:
-    """Seconds of T by the clock at the end of each epoch, (epochs,); a phase's are shared out by its epochs' images."""
-    images = {phase.name: phase.images for phase in record.phases}
-    return np.cumsum([clocked.phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])
+    """Seconds of T by the clock at the end of each epoch, (epochs,)."""
+    return _shared_out(record, clocked.phases)
 
 
 def flops_spent(record: Record) -> np.ndarray:
-    """FLOPs of training at the end of each epoch, (epochs,); a phase's are shared out by its epochs' images."""
+    """FLOPs of training at the end of each epoch, (epochs,)."""
     steps = [work for work in record.work if work.kind == "step"]
     phases = dict.fromkeys((work.phase for work in steps), 0.0)
     for work in steps:
         phases[work.phase] += work.n * work.batch * record.flops[work.key]
+    return _shared_out(record, phases)
+
+
+def _shared_out(record: Record, phases: Mapping[str, float]) -> np.ndarray:
+    """Sums up to each epoch, of what phases cost: a phase's cost goes to its epochs by their images."""
     images = {phase.name: phase.images for phase in record.phases}
     return np.cumsum([phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])
-
-
-def arrival(record: Record, clocked: times.Times, goal: float) -> float:
-    """Seconds of T by the clock after which the accuracy before TTA first is `goal` or more; inf where it never is."""
-    reached = [epoch.accuracy >= goal for epoch in record.epochs]
-    return float(min(spent(record, clocked)[reached], default=math.inf))
-
-
-def earlier(both: pd.DataFrame) -> tuple[int, int]:
-    """(k, n): in k of n `pairs` with a T by the clock the treatment was sooner as accurate as the control at last."""
-    sooner = []
-    for _, pair in both.iterrows():
-        if pair["times"] and pair["times_control"]:
-            goal = pair["record_control"].epochs[-1].accuracy
-            first, other = (arrival(pair[f"record{of}"], pair[f"times{of}"], goal) for of in ("", "_control"))
-            sooner.append(first < other)
-    return sum(sooner), len(sooner)

@@ -28,8 +28,6 @@ class Source(Row):
     """The images: what they are, what was left out of a folder, which are the same.
 
     Attributes:
-        kind: "formula" (drawn) or "folder".
-        title: what they are, for people.
         carries: what carries the class of drawn images; "" for others.
         stand_in: whether they stand in for the paper's, which were never published.
         contents: sha256 over names and contents of the images used.
@@ -136,7 +134,7 @@ class Attempt(Row):
 
 
 class Costs(Row):
-    """Seconds beside training, energy where it is counted, and the forecast of T made before the first step."""
+    """Seconds beside training, and the forecast of T made before the first step. Energy is not counted any more."""
 
     wall: PositiveFloat
     prepare: NonNegativeFloat

@@ -15,17 +15,9 @@ def decided(records: Iterable[Record]) -> tuple[int, int]:
     """(by shape, by texture): how many predictions after TTA name the class of the coarse pattern, and of the fine
     texture, over the runs that are judged in conflict."""
     by_shape = by_texture = 0
-    for one in records:
-        if one.source.carries != CONFLICT:
-            continue
+    for one in (one for one in records if one.source.carries == CONFLICT):
         kept, classes = one.predictions, len(one.source.classes)
         for name, shape, guess in zip(kept.image, kept.truth, kept.total, strict=True):
             by_shape += guess == shape
             by_texture += guess == texture_of(shape, int(name.split()[-1]), classes)
     return by_shape, by_texture
-
-
-def share(records: Iterable[Record]) -> float:
-    """Share decided by shape of those decided by shape or by texture (the "shape bias"); nan where none is."""
-    by_shape, by_texture = decided(records)
-    return by_shape / (by_shape + by_texture) if by_shape + by_texture else float("nan")

@@ -6,6 +6,7 @@ The summary of a study is one sentence, one figure and one table; there is no co
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,7 +14,7 @@ import pandas as pd
 from entr_utils.data.catalog import placed
 from entr_utils.results.compare import CONTROL, TOGETHER, compare
 from entr_utils.results.record import Record
-from entr_utils.settings import CONFLICT, DIALS, PAPER_DATASETS, PAPER_NETWORKS, PAPER_REGIMES, PROFILES, PROTOCOL, Cell
+from entr_utils.settings import CONFLICT, DIALS, NARROW, PAPER_DATASETS, PAPER_NETWORKS, PAPER_REGIMES, PROFILES, PROTOCOL, Cell
 
 
 class Contrast(NamedTuple):
@@ -26,11 +27,8 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a question, as a product of lists, and the contrasts that answer it.
-
-    Attributes:
-        arms: what else differs, fields of `settings.Cell`; every arm is run with every combination.
-    """
+    """The runs of a question, as a product of lists, and the contrasts that answer it. `arms`: what else differs, fields
+    of `settings.Cell`; every arm is run with every combination."""
 
     name: str
     title: str
@@ -70,71 +68,35 @@ APART = (*PAPER_REGIMES, "small", "reversed", "blurred", "cropped")
 METHODS = ("decrement", "decrement:share=0.9", "pooled", "ramp", "progressive", "random_size")
 # On UC Merced at 64 px: sizes that cost what gradual's cost, and the entropy of its images.
 FROM_SCRATCH = (*METHODS[:-1], "random_size:share=0.64,multiple=8", "bounded_depth:nats=4.8")
+PRETRAINED = (*PAPER_REGIMES, "short", *METHODS)
 CUT = {text: f"short:of={text}" for text in METHODS[:-1]}  # random_size costs what gradual costs, as short does
+WITH_CUTS = (*PAPER_REGIMES, "short", *FROM_SCRATCH, *CUT.values())
 CARRIES = {"synthetic-coarse": "coarse", "synthetic-fine": "fine", "synthetic": "both"}  # by `Cell.data`
 CARRIES |= {f"synthetic-{CONFLICT}": CONFLICT}
 DRAWN = tuple({"data": data, "weights": "none"} for data, carries in CARRIES.items() if carries in DIALS)
-TEN, FIVE = tuple(range(10)), tuple(range(5))
-STUDIES = {
-    study.name: study
-    for study in (
-        Study("paper", "the paper, 250 px", "paper", PAPER_DATASETS, PAPER_REGIMES, TEN, GROWING, PAPER_NETWORKS),
-        Study(
-            "compact", "the paper, 128 px", "compact", PAPER_DATASETS, (*PAPER_REGIMES, "short"), TEN, GROWING + LESS
-        ),
-        Study("controls", "other explanations", "compact", ("bees",), SMALL, FIVE, LESS + LAST_SMALL),
-        Study(
-            "mechanism",
-            "what is learnt when",
-            "mechanism",
-            ("steel",),
-            APART,
-            FIVE,
-            GROWING + COARSE_FIRST + LAST_SMALL,
-            arms=DRAWN,
-        ),
-        Study(
-            "conflict",
-            "shape or texture",
-            "mechanism",
-            ("steel",),
-            (*APART, *METHODS[:2]),
-            FIVE,
-            against_full((*APART[1:], *METHODS[:2]), "by shape or by texture"),
-            arms=({"data": f"synthetic-{CONFLICT}", "weights": "none"},),
-        ),
-        Study(
-            "methods_pretrained",
-            "methods side by side, from weights",
-            "compact",
-            ("bees", "steel"),
-            (*PAPER_REGIMES, "short", *METHODS),
-            FIVE,
-            GROWING + LESS + against_full(METHODS, "another method"),
-        ),
-        Study(
-            "methods_scratch",
-            "methods side by side, from scratch",
-            "scratch",
-            ("ucm",),
-            (*PAPER_REGIMES, "short", *FROM_SCRATCH, *CUT.values()),
-            TEN,
-            GROWING
-            + LESS
-            + against_full(FROM_SCRATCH, "another method")
-            + tuple(Contrast(text, cut, "the method, or only doing less") for text, cut in CUT.items()),
-            ("resnet18-narrow",),
-        ),
-    )
-}
+IN_CONFLICT = ({"data": f"synthetic-{CONFLICT}", "weights": "none"},)
+CONFLICTING = (*APART, *METHODS[:2])
+TAKEN_APART = GROWING + COARSE_FIRST + LAST_SMALL
+SHAPE = against_full(CONFLICTING[1:], "by shape or by texture")
+OTHER = GROWING + LESS + against_full(METHODS, "another method")
+SCRATCH = GROWING + LESS + against_full(FROM_SCRATCH, "another method")
+SCRATCH += tuple(Contrast(text, cut, "the method, or only doing less") for text, cut in CUT.items())
+STEEL, TEN, FIVE = ("steel",), tuple(range(10)), tuple(range(5))
+ALL = (
+    Study("paper", "the paper, 250 px", "paper", PAPER_DATASETS, PAPER_REGIMES, TEN, GROWING, PAPER_NETWORKS),
+    Study("compact", "the paper, 128 px", "compact", PAPER_DATASETS, (*PAPER_REGIMES, "short"), TEN, GROWING + LESS),
+    Study("controls", "other explanations", "compact", ("bees",), SMALL, FIVE, LESS + LAST_SMALL),
+    Study("mechanism", "what is learnt when", "mechanism", STEEL, APART, FIVE, TAKEN_APART, arms=DRAWN),
+    Study("conflict", "shape or texture", "mechanism", STEEL, CONFLICTING, FIVE, SHAPE, arms=IN_CONFLICT),
+    Study("methods_pretrained", "methods, from weights", "compact", ("bees", "steel"), PRETRAINED, FIVE, OTHER),
+    Study("methods_scratch", "methods, from scratch", "scratch", ("ucm",), WITH_CUTS, TEN, SCRATCH, (NARROW,)),
+)
+STUDIES = {study.name: study for study in ALL}
 
 
 def cells(study: Study, **given: Any) -> list[Cell]:
     """The runs of a study, a cell each: fold by fold, so that any stop leaves whole folds of all datasets; regimes
-    rotate with the seed, so that none is always first.
-
-    Args:
-        given: fields of `Cell` for all runs (data, weights, results, ...); those of an arm go before them.
+    rotate with the seed, so that none is always first. `given`: fields of `Cell` for all runs; an arm's go before them.
     """
     found = []
     for seed in study.seeds:
@@ -148,35 +110,23 @@ def cells(study: Study, **given: Any) -> list[Cell]:
 
 def progress(study: Study, records: Iterable[Record]) -> tuple[int, int]:
     """(done, of): how many of a study's runs have a record of today's protocol, of the profile's size and batch."""
-    usual = PROFILES[study.profile]
+    usual, names = PROFILES[study.profile], attrgetter("dataset", "network", "regime", "groups")
+    alike = attrgetter("protocol", "profile", "size", "batch")
     done = {
-        (spec.dataset, spec.network, spec.regime, spec.seed, spec.groups, spec.weights == "none", one.source.carries)
+        (*names(one.spec), one.spec.seed, one.spec.weights == "none", one.source.carries)
         for one in records
-        if (spec := one.spec).protocol == PROTOCOL
-        and (spec.profile, spec.size, spec.batch) == (usual.name, usual.size, usual.batch)
+        if alike(one.spec) == (PROTOCOL, usual.name, usual.size, usual.batch)
     }
     wanted = [
-        (
-            cell.dataset,
-            cell.network,
-            cell.regime,
-            *cell.seeds,
-            cell.groups,
-            (cell.weights or usual.weights) == "none",
-            CARRIES.get(cell.data or usual.data, ""),
-        )
-        for cell in cells(study)
+        (*names(one), *one.seeds, (one.weights or usual.weights) == "none", CARRIES.get(one.data or usual.data, ""))
+        for one in cells(study)
     ]
-    return sum(name in done for name in wanted), len(wanted)
+    return sum(run in done for run in wanted), len(wanted)
 
 
 def answers(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """`compare` of the contrasts of a study in its own runs, with a column question.
-
-    Args:
-        table: from `compare.table`; other runs may be in it.
-    """
-    runs = table[(table["profile"] == study.profile) & table["dataset"].isin(study.datasets)] if len(table) else table
+    """`compare` of the contrasts of a study in its own runs of a `compare.table`, with a column question."""
+    runs = table[(table["profile"] == study.profile) & table["dataset"].isin(study.datasets)]
     parts = [compare(runs, [one.treatment], one.against).assign(question=one.question) for one in study.contrasts]
     return pd.concat(parts, ignore_index=True)
 

@@ -53,11 +53,7 @@ def missing(work: Sequence[Work], clocks: Clocks, *setting: str) -> tuple[str, .
 
 
 def of_work(work: Sequence[Work], clocks: Clocks, *setting: str) -> Times | None:
-    """T of some work, done or planned; None where no take has all its keys.
-
-    Args:
-        setting: device, network, precision, augmentation.
-    """
+    """T of some work, done or planned; None where no take has all its keys. `setting`: the four names of `Clocks`."""
     keys, phases = {one.key for one in work}, dict.fromkeys(one.phase for one in work)
     takes = [take for take in clocks.get(setting, ()) if keys <= take["seconds"].keys()]
     if not takes:
@@ -82,9 +78,3 @@ def seconds(record: Record, clocks: Clocks, device: str = "") -> Times | None:
     spec = record.spec
     device = device or record.environment.device
     return of_work(record.work, clocks, device, spec.network, spec.precision, spec.augmentation)
-
-
-def ratio(treatment: Times, control: Times) -> tuple[float, float, float]:
-    """The ratio of two T: median, least and largest over the takes that have both. Raises ValueError without one."""
-    found = [treatment.takes[take] / control.takes[take] for take in treatment.takes.keys() & control.takes.keys()]
-    return median(found), min(found), max(found)

@@ -1,6 +1,7 @@
 """The books of a run: training timed epoch by epoch, then evaluated off the clock; one row an epoch, one a phase."""
 
 import time
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -9,7 +10,6 @@ from entr_utils import machine
 from entr_utils.data import store
 from entr_utils.data.augment import Augment
 from entr_utils.networks import Network
-from entr_utils.regimes.base import Step
 from entr_utils.training import step
 from entr_utils.training.run import Run
 from entr_utils.util import Progress, UserError
@@ -42,21 +42,21 @@ class Books:
     """What a run has shown so far.
 
     Args:
-        network, batches: those that train.
         photos, labels: of the judged images, (n, full, full, 3) uint8 and (n,) int64.
         done: share of the run's FLOPs that are done after 0, 1, ... epochs.
-        first: environment and costs of the first attempt.
+        first: environment, costs and attempts, as a record has them; those of the first attempt.
     """
 
     def __init__(self, run: Run, network: Network, batches: step.Batches, photos: Tensor, labels: Tensor,
                  done: list[float], first: dict):  # fmt: skip
         self.run, self.network, self.batches, self.photos, self.labels = run, network, batches, photos, labels
         self.done, self.first = done, first
-        self.seconds, self.memory, self.peak = Seconds(), machine.PeakMemory(), 0
+        self.seconds, self.peak = Seconds(), 0
         self.epochs: list[dict] = []
         self.phases: list[dict] = []
         self.predictions: dict[str, Tensor] = {}  # after each phase, at full size
-        self.began, self.energy = time.perf_counter(), machine.energy_joules()
+        self.began = time.perf_counter()
+        self.ends = {end - 1 for end in accumulate((phase.epochs for phase in run.spec.phases), initial=0)}
         self.progress = Progress(f"training {run.spec.name}")
 
     def begin_epoch(self, epoch: int) -> None:
@@ -66,8 +66,8 @@ class Books:
         self.resize_seconds = self.seconds.stop("resize") if resized else 0.0
         phase = self.batches.step.phase
         self.network.set_trains(phase.trains)
-        if not epoch or self.run.epochs[epoch - 1][0].step.phase.name != phase.name:
-            self.memory.reset()
+        if epoch - 1 in self.ends:
+            machine.forget_peak_memory()
             self.peak = 0
         self.summed_loss = torch.zeros((), device=self.labels.device)
         self.losses = torch.zeros(len(self.batches), pin_memory=self.labels.is_cuda)  # of each step, on the host
@@ -104,11 +104,11 @@ class Books:
         loss = self.summed_loss.item() / len(self.losses)
         self._refuse_bad_loss()
         self.seconds.start()
-        probabilities = self._predict(self.photos)
-        accuracy, ends = self._accuracy(probabilities), self._phase_ends(at)
+        probabilities = step.predict(self.network, self.photos, self.run.spec.batch)
+        accuracy, ends = self._accuracy(probabilities), at.epoch in self.ends
         if ends:
             self.predictions[at.phase.name] = probabilities.argmax(1)
-        lately = self._accuracy(self._predict(self._as_last_seen())) if ends else 0.0
+            lately = self._accuracy(step.predict(self.network, self._as_last_seen(), self.run.spec.batch))
         row = {"epoch": at.epoch, "phase": at.phase.name, "cycle": at.cycle, "size": self.batches.spec.size}
         row |= {"loss": loss, "seconds": seconds, "resize_seconds": self.resize_seconds, "images": at.seen}
         self.epochs.append(row | {"accuracy": accuracy, "eval_seconds": self.seconds.stop("evaluation")})
@@ -117,16 +117,16 @@ class Books:
             sums = {name: sum(row[name] for row in rows) for name in ("images", "seconds", "eval_seconds")}
             lr = [self.run.spec.lr * factor for factor in at.phase.lr]
             row = {"name": at.phase.name, "size": row["size"], "epochs": len(rows), "trains": at.phase.trains, "lr": lr}
-            self._close_phase(row | sums, accuracy, lately, max(self.peak, self.memory.read()))
+            self._close_phase(row | sums, accuracy, lately, max(self.peak, machine.peak_memory()))
 
     def test(self, augment: Augment) -> None:
         """Test-time augmentation, on the clock; off it the same at the size last trained at, where that is another."""
         spec, regime = self.run.spec, self.run.regime
-        self.memory.reset()
+        machine.forget_peak_memory()
         self.seconds.start()
         regime.finish(self.network, self.batches)
         probabilities = step.predict_averaged(self.network, self.photos, spec.batch, augment)
-        seconds, peak = self.seconds.stop("tta"), self.memory.read()
+        seconds, peak = self.seconds.stop("tta"), machine.peak_memory()
         self.predictions["TTA"] = probabilities.argmax(1)
         accuracy = lately = self._accuracy(probabilities)
         self.seconds.start()
@@ -139,13 +139,6 @@ class Books:
     def _close_phase(self, row: dict, full: float, lately: float, peak: int) -> None:
         self.phases.append(row | {"accuracy_full": full, "accuracy_own": lately, "peak_memory": peak})
 
-    def _phase_ends(self, at: Step) -> bool:
-        rest = self.run.epochs[at.epoch + 1 :]
-        return not rest or rest[0][0].step.phase.name != at.phase.name
-
-    def _predict(self, photos: Tensor) -> Tensor:
-        return step.predict(self.network, photos, self.run.spec.batch)
-
     def _as_last_seen(self) -> Tensor:
         """The judged images at the size and view last trained at; themselves where that is full size."""
         return store.show(self.photos, self.batches.spec)
@@ -156,8 +149,8 @@ class Books:
     def state(self) -> dict:
         """What a checkpoint keeps; `restore` puts it back."""
         kept = {name: getattr(self, name) for name in ("epochs", "phases", "predictions", "first")}
-        passed = {"wall": time.perf_counter() - self.began, "energy": self._joules(), "spent": self.seconds.spent}
-        return kept | passed | {"peak": max(self.peak, self.memory.read())}
+        passed = {"wall": time.perf_counter() - self.began, "spent": self.seconds.spent}
+        return kept | passed | {"peak": max(self.peak, machine.peak_memory())}
 
     def restore(self, state: dict) -> None:
         """As when `state` was kept at the end of an epoch; time goes on from there."""
@@ -167,19 +160,12 @@ class Books:
         self.first["attempts"].append(begun | {"epoch": state["epoch"]})
         self.seconds.spent |= state["spent"]
         self.began = time.perf_counter() - state["wall"]
-        if self.energy is not None and state["energy"] is not None:
-            self.energy -= state["energy"]
         self.batches.begin(state["epoch"] - 1)
         self.batches.spec = self.batches.epochs[state["epoch"] - 1][-1].spec
         self.network.set_trains(self.batches.step.phase.trains)
         self.progress.start_at(self.done[state["epoch"]])
 
-    def _joules(self) -> float | None:
-        """Energy since the run began; None where the machine does not count it."""
-        counted = machine.energy_joules()
-        return None if counted is None or self.energy is None else counted - self.energy
-
     def costs(self) -> dict:
         """The fields of `results.record.Costs`."""
         kept = self.first["costs"] | {"checkpoint": self.seconds.spent.get("checkpoint", 0.0)}
-        return kept | {"wall": time.perf_counter() - self.began, "energy_joules": self._joules()}
+        return kept | {"wall": time.perf_counter() - self.began, "energy_joules": None}

@@ -21,7 +21,7 @@ from entr_utils.regimes import parse
 from entr_utils.regimes.plan import by_epoch, first_steps, make_plan
 from entr_utils.settings import ALL_EQUAL, NARROW, Phase
 from entr_utils.training import loop, step
-from entr_utils.util import Progress, write_whole
+from entr_utils.util import write_whole
 
 CLASSES, EACH, JUDGED, SIZE, BATCH, EPOCHS, LR = 60, 100, 20, 80, 64, 10, 0.05
 
@@ -29,17 +29,8 @@ CLASSES, EACH, JUDGED, SIZE, BATCH, EPOCHS, LR = 60, 100, 20, 80, 64, 10, 0.05
 class NextEpoch(Callback):
     """Each epoch shuffles anew."""
 
-    def before_fit(self):
-        self.progress = Progress("pretraining the demonstration's weights")
-
     def before_epoch(self):
         self.dls.train.begin(self.epoch)
-
-    def after_batch(self):
-        self.progress.update(self.pct_train)
-
-    def after_fit(self):
-        self.progress.close()
 
 
 def drawn(each: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,15 +50,10 @@ def make_weights(path: Path = networks.DEMO_WEIGHTS) -> float:
         learner.fit_one_cycle(EPOCHS, LR)
     photos, labels = drawn(JUDGED, 1)
     accuracy = (step.predict(network, photos, BATCH).argmax(1) == labels).float().mean().item()
-    write_whole(path, _packed(network.body))
-    return accuracy
-
-
-def _packed(body: torch.nn.Sequential) -> bytes:
-    """The bytes of a torchvision state dict: the body's parts have their names there."""
-    names = [name for name, _ in networks.make_resnet(NARROW).named_children()]
-    parts = ((*key.split(".", 1), value.cpu()) for key, value in body.state_dict().items())
+    names = [name for name, _ in networks.make_resnet(NARROW).named_children()]  # of the body's parts, in torchvision
+    parts = ((*key.split(".", 1), value.cpu()) for key, value in network.body.state_dict().items())
     state = {f"{names[int(part)]}.{name}": value for part, name, value in parts}
     buffer = io.BytesIO()
     torch.save({name: value.half() if value.is_floating_point() else value for name, value in state.items()}, buffer)
-    return buffer.getvalue()
+    write_whole(path, buffer.getbuffer())
+    return accuracy
