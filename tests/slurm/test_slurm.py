@@ -24,7 +24,8 @@ from entr_utils.regimes.base import Regime, Step, register
 from entr_utils.results import record
 
 DAWDLING = '''
-"""Takes its time, and fails where it is asked to, until a file says that it need not."""
+"""Takes its time, fails, or waits for the limit in a job's first life, until a file says that it need not."""
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from entr_utils.regimes.base import Regime, register
 class Dawdling(Regime):
     seconds: float = 3.0
     fails: int = 0
+    waits: int = 0
 
     def spec(self, step):
         return step.at(1.0)
@@ -42,6 +44,8 @@ class Dawdling(Regime):
     def after_epoch(self, network, step):
         if not Path("hurry").exists():
             time.sleep(self.seconds)
+            if self.waits and step.epoch == 1 and not os.environ.get("SLURM_RESTART_COUNT"):
+                time.sleep(60)
             assert not self.fails
 '''
 
@@ -53,6 +57,7 @@ class Dawdling(Regime):
 
     seconds: float = 3.0
     fails: int = 0
+    waits: int = 0
 
     def spec(self, step: Step):
         return step.at(1.0)
@@ -174,7 +179,13 @@ def test_whatever_happens_to_a_job_the_same_command_goes_on(checkout):
 
 def test_a_time_limit_queues_a_job_again_and_it_goes_on(checkout):
     """After the last epoch, as often as it takes."""
-    words = ("all", "PROFILE=tiny", "DATASETS=steel", "NETWORKS=resnet18-narrow", "REGIMES=dawdling:seconds=14.0")
+    words = (
+        "all",
+        "PROFILE=tiny",
+        "DATASETS=steel",
+        "NETWORKS=resnet18-narrow",
+        "REGIMES=dawdling:seconds=1.0,waits=1",
+    )
     checkout.command(*words, "ON=slurm", "TIME=1", "GPUS=0")
     watch(lambda found: None)
     assert "done: 1" in checkout.command("status", *words[1:])
