@@ -1,7 +1,7 @@
 # Every command a user needs; `make help` lists them. Each makes its own environment first where there is none.
 SHELL := /bin/bash
 NAMES := PROFILE DATASETS NETWORKS REGIMES SEEDS SIZE WEIGHTS DATA GROUPS CLASSES PRECISION BATCH LR CHECKPOINT_DIR \
-         RESULTS IMAGES STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON
+         RESULTS IMAGES STUDY RECORD REGIME REPO AGAIN PARTS KILLS PYTHON GPUS JOBS ON PARTITION TIME
 
 # Values reach the commands through the environment, as they were typed: never expanded, never part of what a shell reads.
 $(foreach name,$(NAMES),$(if $(filter-out undefined,$(origin $(name))),\
@@ -19,7 +19,7 @@ PY := .venv/bin/python
 READY := .venv/ready
 endif
 
-.PHONY: all look paper plan summary render clock study bench faults again test test-bench lint demo-weights badges clean help
+.PHONY: all look paper plan status summary render clock study bench faults again test test-bench test-slurm lint demo-weights badges clean help
 
 all: $(READY) ## make the notebooks of PROFILE (quick) that are missing, train what they need, draw the summary
 	@$(PY) -m entr_utils.cli all --make
@@ -35,6 +35,9 @@ plan: $(READY) ## what that would take on this machine; nothing is trained, no i
 
 summary: $(READY) ## draw the summary of a profile (paper) again from the records there are
 	@$(PY) -m entr_utils.cli summary --make
+
+status: $(READY) ## which notebooks of PROFILE (paper) are done, running, lost (with ON=slurm) or missing
+	@$(PY) -m entr_utils.cli status --make
 
 render: $(READY) ## draw the notebooks of finished runs again, without training
 	@$(PY) -m entr_utils.cli render --make
@@ -60,6 +63,9 @@ test: $(READY) ## run the tests, three at a time: on two cores some wait for oth
 test-bench: $(READY) ## run the tests of bench and faults
 	@$(PY) -m pytest -q -n 3 --dist worksteal benchmarks/tests
 
+test-slurm: $(READY) ## run the tests of ON=slurm on a Slurm of their own, as root (minutes)
+	@bash tests/slurm/cluster.sh check && $(PY) -m pytest -q tests/slurm
+
 lint: $(READY) ## check style, types and which room may import which
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) -c "import importlinter.cli as cli; cli.lint_imports_command()"
 
@@ -82,8 +88,8 @@ else
 endif
 
 #: PROFILE    quick (drawn images, 80 px), compact (128 px), paper (250 px), mechanism (drawn, 64 px), scratch (64 px)
-#: DATASETS   steel ucm bees
-#: NETWORKS   resnet18 resnet34 resnet50, resnet18-narrow (a quarter of the channels)
+#: DATASETS   steel ucm bees, imagenette cifar10, or name:folder of any folders with a sub-folder a class
+#: NETWORKS   resnet18 resnet34 resnet50, resnet18-narrow (a quarter of the channels), resnet18-cifar (for 32 px)
 #: REGIMES    no_increase gradual stepwise small reversed short blurred cropped; options as stepwise:switch=RPL;
 #:            others: decrement ramp progressive random_size pooled bounded_depth
 #: SEEDS      folds of the split: 0 1 2 ...
@@ -97,6 +103,11 @@ endif
 #: LR         learning rate of the head
 #: CHECKPOINT_DIR  where runs keep what they go on from, such as a mounted drive (beside the record)
 #: RESULTS    where records and notebooks go (results)
+#: GPUS       0,1,2,3 or all: a notebook on each at once (with ON=slurm: 0 for jobs without a GPU)
+#: JOBS       notebooks at once that share the threads; with ON=slurm at most so many jobs at once
+#: ON         slurm: as jobs of a cluster; returns when they are submitted
+#: PARTITION  of the cluster
+#: TIME       minutes after which a job is stopped and goes on in another (60)
 #: IMAGES     of look: a folder with one sub-folder a class, or an archive of one
 #: STUDY      paper compact controls mechanism conflict methods_pretrained methods_scratch
 #: RECORD     a record's file

@@ -36,6 +36,13 @@ SHOWN = {  # part -> section -> columns; MS and RATIO are put in
         "speed": "precision: {precision} | emulated: {emulated} | px: {size} | ms an image: MS | to float32: RATIO",
         "accuracy": ACCURACY,
     },
+    "scale": {
+        "mapped": "images in a mapped file: {images} | px: {size} | ms an image: MS | to the fewest: RATIO | "
+        "anonymous memory, GiB: {anonymous:.2f}",
+        "sources": "source: {source} | kB an image: {kB:.0f} | ms an image: MS | to the mapped array: RATIO",
+        "imagenet": "network: {network} | GPUs, a run each: {gpus} | hours a run: {hours:.3g} | gradual: {gradual:.3g} "
+        "| disk, GB: {disk:.0f} | read, MB/s: {read:.0f} | cores to decode JPEG instead: {cores:.1f} | binds: {binds}",
+    },
     "clock": {
         "agreement": "profile: {profile} | dataset: {dataset} | regime: {regime} | phase: {phase} | seeds: {seeds} | "
         "T by the clock, s: {clock:.1f} | T of the runs, s: {runs:.1f} | clock / run: RATIO | "

@@ -3,7 +3,9 @@
 Arrows between the rooms point down this list, never up:
 
     cli        the commands
+    slurm      the missing notebooks as jobs of a cluster
     sweep      which notebooks are missing; runs them
+    fan        side by side on the GPUs of this host
     notebook   papermill: a notebook is there whole or not at all
     grow       growing images in a Learner or a loop of one's own
     report     figures, tables, words
@@ -15,6 +17,7 @@ Arrows between the rooms point down this list, never up:
     machine    what this machine is
     settings   phases, profiles, what a run is made of
     util       whole files, locks, cache, progress
+    lease      what holds a file against other hosts
 """
 
 import warnings

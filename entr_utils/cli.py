@@ -12,13 +12,14 @@ import signal
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from entr_utils import sweep
+from entr_utils import fan, slurm, sweep
 from entr_utils.data import look
-from entr_utils.data.catalog import DATASETS
+from entr_utils.data.catalog import placed
 from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
 from entr_utils.results import record
@@ -36,6 +37,7 @@ FIELDS: Mapping[str, type] = {
     "LR": float,
 }  # of a `Cell`
 MATRIX = ("PROFILE", "DATASETS", "NETWORKS", "REGIMES", "SEEDS", *FIELDS)
+HOW = ("GPUS", "JOBS", "ON", "PARTITION", "TIME")
 COLAB = "https://colab.research.google.com"
 BADGES = ("own_images", "ucm", "clock")  # notebooks that the README's second line opens
 
@@ -69,11 +71,9 @@ def matrix(given: Given, profile: str = "") -> tuple[list[Cell], str]:
     one_of("PROFILE", name := given.get("PROFILE", profile) or "quick", PROFILES)
     usual = {"DATASETS": PAPER_DATASETS, "NETWORKS": PROFILES[name].networks, "REGIMES": PAPER_REGIMES}
     lists = [given[key].split() if key in given else default for key, default in usual.items()]
-    for dataset in lists[0]:
-        one_of("DATASETS", dataset, DATASETS)
     seeds = seeds_of(given["SEEDS"]) if "SEEDS" in given else PROFILES[name].seeds
-    more = fields(given)
-    cells = [Cell(dataset, network, regime, seeds, name, **more) for dataset, network, regime in product(*lists)]
+    more = fields(given) | {"seeds": seeds, "profile": name}
+    cells = [Cell(network=one, regime=regime, **more | placed(dataset)) for dataset, one, regime in product(*lists)]
     return cells, "as asked for" if profile or "PROFILE" in given else "the default, since no PROFILE is named"
 
 
@@ -81,7 +81,18 @@ def _study(given: Given) -> int:
     from entr_utils.results.studies import STUDIES, cells
 
     one_of("STUDY", name := given.get("STUDY", ""), STUDIES)
-    return sweep.make_all(cells(STUDIES[name], **fields(given, PLACES)), f"study {name}")
+    study = replace(STUDIES[name], datasets=tuple(given.get("DATASETS", "").split()) or STUDIES[name].datasets)
+    return _make((cells(study, **fields(given, PLACES)), f"study {name}"), given)
+
+
+def _make(asked: tuple[list[Cell], str], given: Given) -> int:
+    """Make what is missing of cells, `chosen` so: here, side by side, or as jobs of a cluster."""
+    number, gpus = {"jobs": 0, "time": 60} | fields(given, {"JOBS": int, "TIME": int}), given.get("GPUS", "")
+    if "ON" not in given:
+        places = fan.places(gpus, number["jobs"])
+        return sweep.make(sweep.asked(*asked), places)
+    one_of("ON", given["ON"], ("slurm",))
+    return slurm.submit(*asked, given.get("PARTITION", ""), number["time"], number["jobs"], int(gpus != "0"))
 
 
 def _clock(given: Given) -> None:
@@ -154,13 +165,14 @@ def _explain(given: Given) -> None:
 
 
 COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
-    "all": (lambda given: sweep.make_all(*matrix(given)), MATRIX),
-    "paper": (lambda given: sweep.make_all(*matrix(given, "paper")), MATRIX),
+    "all": (lambda given: _make(matrix(given), given), (*MATRIX, *HOW)),
+    "paper": (lambda given: _make(matrix(given, "paper"), given), (*MATRIX, *HOW)),
     "plan": (lambda given: sweep.plan(*matrix(given)), MATRIX),
     "render": (lambda given: sweep.render(*matrix(given)), MATRIX),
     "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0][0], always=True), ("PROFILE", "RESULTS")),
+    "status": (lambda given: slurm.status(*matrix(given, "paper")), MATRIX),
     "clock": (_clock, ("AGAIN", *MATRIX)),
-    "study": (_study, ("STUDY", *PLACES)),
+    "study": (_study, ("STUDY", "DATASETS", *PLACES, *HOW)),
     "look": (_look, ("IMAGES", "CLASSES", "GROUPS")),
     "again": (again, ("RECORD", "WEIGHTS", "DATA", "GROUPS", "CLASSES")),
     "demo-weights": (_demo_weights, ()),

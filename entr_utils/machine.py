@@ -3,12 +3,13 @@
 import contextlib
 import os
 import platform
+import socket
 from pathlib import Path
 
 import psutil
 import torch
 
-from entr_utils.util import UserError, git, now
+from entr_utils.util import AT_ONCE, UserError, git, now
 
 CGROUP, CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits, and the groups this process is in
 
@@ -39,8 +40,17 @@ def device_model() -> str:
 
 
 def device_id() -> str:
-    """What tells this device from all others of this host, for locks: a GPU's UUID, or "cpu"."""
-    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid) if device().type == "cuda" else "cpu"
+    """What tells this device from those of all hosts, for locks: a GPU's UUID (numbers repeat) or "cpu-<host>"."""
+    if device().type == "cpu":
+        return f"cpu-{socket.gethostname()}"
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+
+
+def gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may name here: the GPUs it names already, or the numbers of all there are."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
+        return [str(i) for i in range(torch.cuda.device_count())]
+    return [one.strip() for one in named.split(",") if one.strip()]
 
 
 def precision(wanted: str = "") -> str:
@@ -82,6 +92,7 @@ def environment() -> dict:
         "commit": (git(here, "rev-parse", "HEAD") or "unknown") + ("-dirty" if changed else ""),
         "started": now(),
         "load": os.getloadavg()[0],
+        "at_once": int(os.environ.get(AT_ONCE) or 1),
     }
 
 

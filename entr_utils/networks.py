@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
-from entr_utils.settings import DROPOUT, NAMED_WEIGHTS, NARROW
+from entr_utils.settings import DROPOUT, NAMED_WEIGHTS, NARROW, SMALL_STEM
 from entr_utils.util import Missing, UserError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -98,7 +98,12 @@ class NarrowResNet(torchvision.models.ResNet):
 
 def make_resnet(network: str) -> Any:
     """A whole ResNet with fresh weights, by its name."""
-    return NarrowResNet() if network == NARROW else torchvision.models.get_model(network)
+    if network != SMALL_STEM:
+        return NarrowResNet() if network == NARROW else torchvision.models.get_model(network)
+    resnet: Any = torchvision.models.get_model("resnet18")
+    resnet.conv1, resnet.maxpool = nn.Conv2d(3, resnet.bn1.num_features, 3, 1, 1, bias=False), nn.Identity()
+    nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return resnet
 
 
 class Network(nn.Module):

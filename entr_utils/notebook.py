@@ -44,7 +44,8 @@ def execute(
     Args:
         keys: of the records it shows, kept in its metadata (`keys_shown`).
         environment: variables of the kernel beside those of this process.
-        progress: called five times a second with the share done of the run that trains, once it does.
+        progress: called five times a second with the share done of the run that trains, 0 until one does. What it
+            raises ends the notebook.
     Raises UserError on an unknown parameter name or where nothing can be written, RuntimeError with the last line of
     the log where execution failed (Refused where that is a UserError); the log then lies beside `output`.
     """
@@ -94,8 +95,7 @@ def _run(notebook: Path, folder: Path, environment: Mapping[str, str], progress:
     try:
         while process.poll() is None:
             time.sleep(0.2)
-            if channel.exists() and (share := channel.read_text()):  # "" while it is written
-                progress(float(share))
+            progress(float((channel.exists() and channel.read_text()) or 0))  # "" while it is written
     finally:
         process.kill()
         process.wait()

@@ -15,7 +15,9 @@ from entr_utils.util import DRIVE, UserError, checksum, on_drive, one_of, whole
 
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
 PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
-NETWORKS = (*PAPER_NETWORKS, NARROW)
+SMALL_STEM = "resnet18-cifar"  # begins with 3x3 at full size, without pooling: for images of 32 px
+NETWORKS = (*PAPER_NETWORKS, NARROW, SMALL_STEM)
+FITTING = dict.fromkeys(PAPER_NETWORKS, ("none", "imagenet")) | {NARROW: ("none", "demo"), SMALL_STEM: ("none",)}
 PRECISIONS = ("float32", "bfloat16", "float16")
 PAPER_DATASETS = ("steel", "ucm", "bees")
 PAPER_REGIMES = ("no_increase", "gradual", "stepwise")
@@ -85,6 +87,10 @@ class Profile:
     distorts: bool = True
     precision: str = ""
     one_cosine: bool = False
+
+    def least(self, network: str) -> int:
+        """Pixels below which no batch may be: 13 (40% of 32) where the stem keeps the size."""
+        return 13 if network == SMALL_STEM else self.smallest
 
     def phases(self, pretrained: bool) -> tuple[Phase, ...]:
         """The paper's phases. Without pretrained weights nothing is frozen and all layers train at the full rate."""
@@ -182,7 +188,7 @@ class Cell:
 
     Attributes:
         data: "synthetic" (also "synthetic-coarse", "synthetic-fine", "synthetic-conflict"), or the folder that holds
-            <dataset>/<class>/; for dataset "own" the folder or archive of the classes itself.
+            <dataset>/<class>/; for dataset "own", or as "<dataset>:path", the folder or archive of the classes itself.
         weights: imagenet, demo (of the narrow network, on other drawn images), none, or the path of a checkpoint.
         groups: as in `RunSpec`, or the path of a CSV file with columns file and group.
         orientations: "two", "eight", or "" for the dataset's.
@@ -217,7 +223,7 @@ class Cell:
         one_of("profile", self.profile, PROFILES)
         usual = PROFILES[self.profile]
         network = self.network or usual.networks[0]
-        fitting = usual.weights if (usual.weights == "demo") == (network == NARROW) else "none"
+        fitting = usual.weights if usual.weights in FITTING.get(network, ()) else "none"
         cell = replace(
             self, network=network, size=self.size or usual.size, batch=self.batch or usual.batch,
             weights=self.weights or fitting, data=self.data or usual.data, results=self.results or "results",
@@ -227,7 +233,7 @@ class Cell:
         one_of("orientations", cell.orientations, ("", "two", "eight"))
         one_of("classes", cell.classes, ("", "inner"))
         one_of("square", cell.square, ("", "crop", "pad", "squash"))
-        whole("size", cell.size, usual.smallest, 10_000)
+        whole("size", cell.size, usual.least(network), 10_000)
         whole("batch", cell.batch, 2, 100_000)
         if not re.fullmatch(r"[\w-]+", cell.dataset):
             raise UserError(f"dataset={cell.dataset!r}: allowed: letters, digits, - and _")
@@ -269,11 +275,11 @@ def _check_paths(cell: Cell) -> None:
             )
     if cell.data.startswith("synthetic"):
         one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in (*DIALS, CONFLICT))))
-    elif not os.path.exists(cell.data) and cell.data != "data":
+    elif not os.path.exists(cell.data.removeprefix(f"{cell.dataset}:")) and cell.data != "data":
         raise UserError(
             f"data={cell.data!r}: no such folder; allowed: synthetic, or a folder that holds {cell.dataset}/<class>/"
         )
-    if (cell.weights, cell.network == NARROW) in (("demo", False), ("imagenet", True)):
+    if cell.weights in NAMED_WEIGHTS and cell.weights not in FITTING[cell.network]:
         raise UserError(
             f"weights={cell.weights!r}: there are none of {cell.network}; allowed: none, or a checkpoint's path"
         )

@@ -1,18 +1,17 @@
-"""Many notebooks: which are missing, what they will take; made one after the other, then the summary.
+"""Many notebooks: which are missing, what they will take; made in turn or side by side, then the summary.
 
-A notebook is done where all its runs have a record and it shows their keys. Torch is imported late: what is wrong in
-the words is found before.
+A notebook is done where all its runs have a record and it shows their keys. What another command makes is left to it
+and looked at again at the end. Torch is imported late: what is wrong in the words is found before.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from entr_utils.fan import HERE, Place, Queue
 from entr_utils.notebook import GOES_ON, ROOT, Refused, execute, first_picture, keys_shown
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import check_sizes, first_steps, make_plan
@@ -21,7 +20,6 @@ from entr_utils.settings import PROFILES, Cell
 from entr_utils.util import (
     Damaged,
     Missing,
-    Progress,
     UserError,
     lock,
     minutes,
@@ -51,6 +49,11 @@ class Task:
         """The rendered notebook."""
         return self.cell.folder / f"{self.cell.name}.ipynb"
 
+    @property
+    def lock(self) -> Path:
+        """Held while it is made."""
+        return self.cell.folder / ".locks" / self.cell.name
+
     def missing(self) -> list["Run"]:
         """The runs without a record."""
         return [run for run in self.runs if not run.path.exists()]
@@ -61,22 +64,31 @@ class Task:
         return not self.again and not self.missing() and keys <= {*(keys_shown(self.output) or ())}
 
 
-def make_all(cells: Iterable[Cell], chosen: str) -> int:
-    """Make what is missing, in the order of the cells, then the summaries; the exit code.
+@dataclass
+class Work:
+    """What a command asks for: tasks in order; all its cells, without seeds; exit codes of what cannot be made."""
+
+    tasks: list[Task]
+    cells: Collection[Cell]
+    codes: set[int]
+
+
+def asked(cells: Iterable[Cell], chosen: str, repair: bool = True) -> Work:
+    """The work of these cells; images and weights are fetched, damaged records put aside where `repair` asks for it.
 
     `chosen`: how the profile was chosen. Raises UserError, before anything is done, where a parameter cannot be.
     """
     steps = _begin(cells, chosen)
     prepared, codes = _prepare(dict(steps))
-    for run in chain.from_iterable(prepared.values()):
+    for run in chain.from_iterable(prepared.values() if repair else ()):
         run.finished()  # puts aside what is damaged
     usable = [(cell, seeds) for cell, seeds in steps if cell in prepared]
     tasks = [Task(replace(cell, seeds=seeds), prepared[cell][: len(seeds)]) for cell, seeds in usable]
-    return _make_in_turn(tasks, dict(steps), codes)
+    return Work(tasks, {**dict(steps)}, codes)
 
 
 def render(cells: Iterable[Cell], chosen: str) -> int:
-    """Draw the notebooks of finished runs again; nothing is trained, nothing put aside. Otherwise as `make_all`."""
+    """Draw the notebooks of finished runs again; nothing is trained, nothing put aside. Otherwise as `asked`."""
     wanted, tasks = dict(_begin(cells, chosen)), []
     prepared, codes = _prepare(wanted)
     for cell, runs in prepared.items():
@@ -86,7 +98,7 @@ def render(cells: Iterable[Cell], chosen: str) -> int:
         except Damaged as error:
             codes.add(REFUSED)
             print(f"  {error}")
-    return _make_in_turn(tasks, wanted, codes)
+    return make(Work(tasks, wanted, codes))
 
 
 def plan(cells: Iterable[Cell], chosen: str) -> int:
@@ -115,7 +127,7 @@ def _begin(cells: Iterable[Cell], chosen: str) -> list[tuple[Cell, Seeds]]:
     for cell in [cell.checked() for cell in cells]:
         profile, alike = PROFILES[cell.profile], replace(cell, seeds=())
         first = first_steps(profile.phases(cell.weights != "none"), 10 * cell.batch, cell.size, cell.batch, 0)
-        check_sizes(make_plan(parse(cell.regime), first), profile.smallest, cell.regime, cell.size)
+        check_sizes(make_plan(parse(cell.regime), first), profile.least(cell.network), cell.regime, cell.size)
         steps.append((alike, tuple(dict.fromkeys((*dict(steps).get(alike, ()), *cell.seeds)))))
     runs, notebooks = sum(map(len, dict(steps).values())), len(dict(steps))
     what = f"{profile.purpose}; notebooks: {notebooks}, runs: {runs}"
@@ -153,22 +165,21 @@ def _prepare(wanted: dict[Cell, Seeds]) -> tuple[dict[Cell, list["Run"]], set[in
 
 def _fetch(cell: Cell) -> None:
     """Find, fetch and decode the images of a cell; what is found is printed. Raises UserError where that fails."""
-    from entr_utils.data import catalog, store
-    from entr_utils.data.download import download_ucm
+    from entr_utils.data import catalog, standard, store
 
     state, line = catalog.status(cell.dataset, cell.data, cell.classes)
     if state == "missing":
         raise Missing(line.partition(": ")[2])
     print(f"  {line}", flush=True)
     if state == "downloadable":
-        download_ucm(Path(cell.data))
+        standard.fetch(cell.dataset, Path(cell.data))
     store.load(cell)
 
 
-def _make_in_turn(tasks: Iterable[Task], wanted: Collection[Cell], codes: set[int]) -> int:
+def make(work: Work, places: Sequence[Place] = (HERE,), summaries: bool = True) -> int:
     """Make what is not done, what another command makes last, then the summaries; the smallest exit code but 0."""
-    todo = [task for task in tasks if not task.done()]
-    print(f"  {len({task.output for task in todo})} of {len(wanted)} notebooks to be made", flush=True)
+    todo, codes = [task for task in work.tasks if not task.done()], work.codes
+    print(f"  {len({task.output for task in todo})} of {len(work.cells)} notebooks to be made", flush=True)
     if lacking := [run for task in todo for run in task.missing()]:
         from entr_utils.training import clocks
 
@@ -176,32 +187,19 @@ def _make_in_turn(tasks: Iterable[Task], wanted: Collection[Cell], codes: set[in
     if forecast := {run.path: run.forecast() for run in lacking}:
         print(f"  {len(forecast)} runs to train: {_time(forecast.values())}", flush=True)
     seconds = {path: one or 60.0 for path, one in forecast.items()}  # without a clock all count the same
-    queue = [(task, "") for task in todo]
-
-    def show(task: Task, share: float) -> None:
-        done = sum(one for path, one in seconds.items() if path.exists())
-        done += share * sum(seconds[run.path] for run in task.missing()[:1])
-        line.update(done / max(1.0, sum(seconds.values())), task.cell.name)
-
-    with closing(Progress("all notebooks")) as line:
-        while queue:
-            task, waiting = queue.pop(0)
-            with lock(task.cell.folder / ".locks" / task.cell.name, waiting) as held:
-                if not held:
-                    queue.append((task, f"waiting: another command makes {task.cell.name}"))
-                elif not task.done():
-                    codes.add(_make(task, partial(show, task)))
-    codes |= {summarise(cell) for cell in {cell.folder: cell for cell in wanted}.values()}
+    Queue(todo, lambda *given: codes.add(_make(*given)), seconds).run(places)
+    codes |= {summarise(cell) for cell in {cell.folder: cell for cell in work.cells if summaries}.values()}
     return min(codes - {0}, default=0)
 
 
-def _make(task: Task, progress: Callable[[float], None]) -> int:
+def _make(task: Task, place: Place, progress: Callable[[float], None]) -> int:
     """Make a notebook; returns 0, REFUSED where it was refused for what it was given, FAILED for any other reason."""
     cell, began = task.cell, time.monotonic()
     fields, keys = asdict(cell) | {"seeds": " ".join(map(str, cell.seeds))}, [run.spec.key for run in task.runs]
-    given = {name: value for name, value in fields.items() if name not in ("dataset", "orientations")}
+    source, left = (f"{cell.dataset}.ipynb", "dataset") if ":" not in cell.data else ("folder.ipynb", "")
+    given = {name: value for name, value in fields.items() if name not in ("orientations", left)}
     try:
-        execute(NOTEBOOKS / f"{cell.dataset}.ipynb", given, task.output, keys, progress=progress)
+        execute(NOTEBOOKS / source, given, task.output, keys, place.variables, progress)
         if lost := task.missing():
             raise RuntimeError(f"the record of seed {lost[0].spec.seed} is not in its place; {GOES_ON}")
     except KeyboardInterrupt:
@@ -227,15 +225,16 @@ def _place(task: Task) -> str:
 def summarise(cell: Cell, always: bool = False) -> int:
     """Draw the summary of a cell's profile where a record or a clock is new, or `always`; returns 0 or FAILED."""
     output, results = cell.folder / "summary.ipynb", Path(cell.results)
-    keys = sorted(read_json(path).get("key", "") for path in results.rglob("*-s[0-9]*-*.json"))
-    newest = max((path.stat().st_mtime for path in results.glob("clocks/*.json")), default=0.0)
-    if always or keys_shown(output) != keys or output.stat().st_mtime < newest:
-        try:
-            execute(NOTEBOOKS / "summary.ipynb", {"results": cell.results, "profile": cell.profile}, output, keys)
-            if picture := first_picture(output):
-                write_whole(cell.folder / "first_screen.png", picture)
-        except RuntimeError as error:
-            print(f"  summary: FAILED, {error}")
-            return FAILED
+    with lock(cell.folder / ".locks" / "summary", f"waiting: another process draws {output}"):
+        keys = sorted(read_json(path).get("key", "") for path in results.rglob("*-s[0-9]*-*.json"))
+        newest = max((path.stat().st_mtime for path in results.glob("clocks/*.json")), default=0.0)
+        if always or keys_shown(output) != keys or output.stat().st_mtime < newest:
+            try:
+                execute(NOTEBOOKS / "summary.ipynb", {"results": cell.results, "profile": cell.profile}, output, keys)
+                if picture := first_picture(output):
+                    write_whole(cell.folder / "first_screen.png", picture)
+            except RuntimeError as error:
+                print(f"  summary: FAILED, {error}")
+                return FAILED
     print(f"  read {output}")
     return 0

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +18,11 @@ import platformdirs
 import psutil
 from tqdm import tqdm
 
+from entr_utils import lease
+
 Item = TypeVar("Item")
 DRIVE = Path("/content/drive")  # where Colab mounts a Google Drive
+AT_ONCE = "ENTR_AT_ONCE"  # how many notebooks the command that started this process makes at once
 CHANNEL = "ENTR_PROGRESS"  # names a file: a process that has it writes the share done there and shows nothing
 QUIET_SECONDS = 5.0  # what is over sooner shows no progress
 
@@ -194,28 +197,29 @@ def read_json(path: Path) -> dict:
 
 
 @contextlib.contextmanager
-def lock(path: Path, waiting: str = "") -> Iterator[bool]:
-    """Hold the lock file `path`, across processes; whether it is held is yielded.
+def lock(
+    path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[bool]:
+    """Hold the lock file `path`, across processes and hosts (`lease`); whether it is held is yielded.
 
     Args:
-        waiting: printed once where another process holds it; then this one waits. Without it nobody waits and False
-            is yielded.
+        waiting: printed once where another process holds it; then this one waits: as long as it takes, or `patience`
+            seconds, or until `stopped`. Without either nobody waits and False is yielded.
     Raises UserError where the lock cannot be written. The system releases the lock of a process that dies.
     """
-    held = filelock.FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire(blocking=False)
-    except filelock.Timeout:
-        if not waiting:
-            yield False
-            return
-        print(waiting, flush=True)
-        held.acquire()
+        held = lease.lock_or_lease(path)
+        with contextlib.suppress(filelock.Timeout):
+            held.acquire(blocking=False)
+        if (waiting or patience) and not held.is_locked:
+            print(waiting, end="\n" if waiting else "", flush=True)
+            with contextlib.suppress(filelock.Timeout):
+                held.acquire(timeout=patience or -1, cancel_check=stopped)
     except OSError as error:
         raise UserError(f"{path}: cannot be locked ({error.strerror}); make the folder writable") from error
     try:
-        yield True
+        yield held.is_locked
     finally:
         with contextlib.suppress(OSError):  # a drive that is gone has no locks
             held.release()
@@ -232,15 +236,16 @@ def minutes(seconds: float) -> str:
 class Progress:
     """A progress line in seconds of a forecast or in items; silent for five seconds, and where a parent shows one.
 
-    In a terminal one line of tqdm, in a notebook one output that is updated; `CHANNEL` names the parent's file.
+    In a terminal one line of tqdm, of several the one at `position`; in a notebook one output that is updated;
+    `CHANNEL` names the parent's file.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, position: int | None = None) -> None:
         bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}{bar:0}"  # tqdm cuts what has a bar
         self.channel = os.environ.get(CHANNEL)
         self.bar = tqdm(
             total=1.0, desc=text, bar_format=bar, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True,
-            disable=None if not self.channel else True,
+            position=position, disable=None if not self.channel else True,
         )  # fmt: skip
 
     def start_at(self, share: float) -> None:

@@ -270,17 +270,21 @@ def test_the_bound_by_hand(text, blocks):
     assert parse(f"bounded_depth:{text}").blocks == blocks
 
 
-def test_a_shallower_network_is_broader_and_costs_as_much():
+@pytest.mark.parametrize("equal", ["flops", "parameters"])
+def test_a_shallower_network_is_broader_and_costs_as_much(equal):
     """Of a ResNet18 with half its blocks; what is counted here is the network that comes out."""
     with torch.device("meta"):
         network = networks.build("resnet18", "none", 7, "float32")
-    new = bounded(network, 4)
+    new = bounded(network, 4, equal)
     assert [len(layer) for layer in new.body if isinstance(layer, nn.Sequential)] == [1, 1, 1, 1]
     assert new.body[0].out_channels > network.body[0].out_channels
     full, control = BatchSpec(128, 1), parse("no_increase")
-    after, before = (step.flops_per_image(one, control, full, "all") for one in (new, network))
-    assert after / before == pytest.approx(1, abs=0.03)
-    assert bounded(network, 8) is network
+    counted = {
+        "flops": [step.flops_per_image(one, control, full, "all") for one in (new, network)],
+        "parameters": [sum(value.numel() for value in one.parameters()) for one in (new, network)],
+    }
+    assert counted[equal][0] / counted[equal][1] == pytest.approx(1, abs=0.03)
+    assert bounded(network, 8, equal) is network
 
 
 def test_a_run_of_bounded_depth_is_of_the_other_network(trained):
@@ -297,9 +301,9 @@ def test_a_run_of_bounded_depth_is_of_the_other_network(trained):
 def test_bounded_depth_is_refused_where_it_cannot_be(narrow, checkpoint):
     """With pretrained weights, before any image is read; with another entropy than the images', which is named."""
     refused(lambda: tiny("bounded_depth:nats=5.0", weights=str(checkpoint)), "bounded_depth:nats=5.0", "weights=none")
-    run = tiny("bounded_depth:bound=layer_a_bit")
+    run = tiny("bounded_depth:equal=parameters")
     measured = f"{entropy(run.images.pixels):.2f}"
-    refused(lambda: loop.train(run), f"name it bounded_depth:nats={measured},bound=layer_a_bit")
+    refused(lambda: loop.train(run), f"name it bounded_depth:nats={measured},equal=parameters")
     refused(lambda: counter("resnet18", parse("bounded_depth")), "nats")
 
 

@@ -39,6 +39,19 @@ def test_a_cell_and_the_summary_from_the_command_line_to_the_pictures(tmp_path, 
     assert {path: path.stat().st_mtime for path in tmp_path.rglob("*.ipynb")} == before
 
 
+def test_a_folder_is_a_dataset_of_a_matrix(tmp_path, monkeypatch):
+    """With the split that it comes with."""
+    monkeypatch.setenv("ENTR_CLOCK", "off")
+    for path in [*photos(tmp_path / "photos" / "train").glob("*/0[67].png")]:
+        (judged := tmp_path / "photos" / "val" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(judged / path.name)
+    words = ["PROFILE=tiny", f"DATASETS=pets:{tmp_path / 'photos'}", "REGIMES=gradual", f"RESULTS={tmp_path}"]
+    assert cli.command(["all", *words]) == 0
+    (made,) = record.load(tmp_path)
+    assert (made.spec.dataset, made.split.by, made.split.n_val) == ("pets", "official", 6)
+    assert pictures(tmp_path / "tiny" / "pets-resnet18-gradual.ipynb") >= 3
+
+
 def test_images_of_your_own(tmp_path):
     folder = photos(tmp_path / "photos")
     given = {"images": str(folder), "profile": "tiny", "weights": "none", "results": str(tmp_path), "seeds": "0"}
@@ -69,7 +82,10 @@ def test_the_methods_are_drawn_without_a_record(tmp_path):
     assert pictures(tmp_path / "m.ipynb") == 3
 
 
-@pytest.mark.parametrize("name", ["steel", "ucm", "bees", "own_images", "methods", "clock", "summary", "bench"])
+@pytest.mark.parametrize(
+    "name",
+    ["steel", "ucm", "bees", "imagenette", "cifar10", "folder", "own_images", "methods", "clock", "summary", "bench"],
+)
 def test_a_notebook_takes_parameters_and_keeps_no_output(name):
     source = ROOT / "notebooks" / f"{name}.ipynb"
     assert papermill.inspect_notebook(str(source))

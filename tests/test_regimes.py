@@ -222,7 +222,7 @@ WRONG = [
     ("pooled:order=odd", ("order='odd'", "random, every, blocks")),
     ("pooled:n=0", ("n=0", "1 or more")),
     ("bounded_depth:nats=6", ("nats=6", "5.55")),
-    ("bounded_depth:equal=time", ("equal", "nats, bound")),
+    ("bounded_depth:equal=time", ("equal='time'", "flops, parameters")),
     ("odd:each=1.5", ("each='1.5'", "int")),
     ("odd:fast=1", ("fast='1'", "bool")),
 ]

@@ -40,7 +40,7 @@ def test_a_row_a_record(tmp_path):
     (row,) = table(record, folder=tmp_path).to_dict("records")
     assert (row["dataset"], row["regime"], row["seed"], row["key"]) == ("bees", GRADUAL, 3, record.key)
     assert (row["carries"], row["by"], row["folds"], row["n_train"], row["n_val"]) == ("fine", "fold", 10, 450, 50)
-    assert (row["accuracy_total"], row["accuracy_subtotal"]) == (0.8, 0.7)
+    assert (row["accuracy_total"], row["accuracy_subtotal"], row["accuracy_own"]) == (0.8, 0.7, 0.8)
     assert (row["clock"], row["processor"], row["classes"], row["peak_memory"]) == (by_hand.DEVICE, "Abacus", 7, 25e7)
     assert row["record"] is record
 
@@ -91,9 +91,11 @@ def test_ratios_and_points_by_hand():
 
 
 def test_measures_are_taken_at_their_stage():
-    loaded = by_hand.record(), by_hand.record(GRADUAL, 0, "steel", 0.81, 0.65)
+    loaded = by_hand.record(), by_hand.record(GRADUAL, 0, "steel", 0.81, 0.65, accuracy_own=0.9)
     assert found(*loaded, measure="points_subtotal")["estimate"] == pytest.approx(-5)
-    assert found(*loaded)["estimate"] == pytest.approx(1)
+    assert found(*loaded, measure="points_rpl")["estimate"] == pytest.approx(1)
+    assert found(*loaded, measure="points_own")["estimate"] == pytest.approx(10)
+    assert found(*loaded, measure="points_subtotal")["worse"] == 5
 
 
 def test_ratios_over_folds_are_geometric():
@@ -324,6 +326,36 @@ def test_a_measure_is_of_the_pairs_that_have_it(tmp_path):
     loaded = [*pairs_of([0.8], [0.8]), *(by_hand.record(regime, 1, device="B") for regime in (CONTROL, GRADUAL))]
     assert found(*loaded, folder=tmp_path)["n"] == 2
     assert found(*loaded, folder=tmp_path, measure="time")["n"] == 1
+
+
+def test_flips_and_their_interval_by_hand():
+    """100 images, 80 right in both; moved on by 10 of them: 10 become wrong, 10 right. Wald: +- 1.98 x sqrt(20)/100."""
+    row = found(by_hand.record(), by_hand.record(GRADUAL, shift=10))
+    assert (row["worse"], row["better"]) == (10, 10)
+    error = 100 * np.std([1] * 10 + [-1] * 10 + [0] * 80, ddof=1) / math.sqrt(100)
+    reach = stats.t.ppf(0.975, 99) * error
+    assert (row["image_low"], row["image_high"]) == pytest.approx((-reach, reach))
+
+
+def test_flips_of_folds_add_up():
+    row = found(*pairs_of([0.8, 0.8], [0.85, 0.78]))
+    assert (row["worse"], row["better"], row["images"]) == (2, 5, 200)
+
+
+def test_repeats_on_the_same_images_are_not_more_images():
+    """Two repeats that change alike know no more than one; of as many images in two folds the interval is narrower."""
+    once, twice, folds = (
+        found(*pairs_of([0.8] * n, [0.85] * n, by=by)) for n, by in ((1, "official"), (2, "official"), (2, "fold"))
+    )
+    widths = [row["image_high"] - row["image_low"] for row in (once, twice, folds)]
+    assert widths[1] == pytest.approx(widths[0])
+    assert widths[2] < widths[0]
+    assert twice["better"] == 10
+
+
+def test_no_flip_leaves_the_width_of_an_image():
+    row = found(*pairs_of([0.8], [0.8]))
+    assert (row["worse"], row["better"], row["image_high"]) == (0, 0, pytest.approx(stats.t.ppf(0.975, 99)))
 
 
 def gains(dataset: str, points: list[float], **fields) -> list:

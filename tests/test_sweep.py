@@ -13,7 +13,7 @@ import by_hand
 import pytest
 from data_by_hand import photos
 
-from entr_utils import cli, networks, sweep
+from entr_utils import cli, networks, sweep, util
 from entr_utils.notebook import Refused, keys_shown
 from entr_utils.results import record, studies
 from entr_utils.settings import Cell, seeds_of
@@ -48,11 +48,13 @@ class Kernel:
     asked: list[tuple[str, ...]] = field(default_factory=list)  # notebook, regime, seeds
     broken: dict[str, Exception] = field(default_factory=dict)  # by notebook
     before: Callable[[], object] = bool
+    variables: list[dict] = field(default_factory=list)
     shares: tuple[float, ...] = ()  # of the run at work
 
-    def __call__(self, notebook, parameters, output, keys, progress=lambda share: None):
+    def __call__(self, notebook, parameters, output, keys, environment=None, progress=lambda share: None):
         given = dict(parameters)
         self.asked.append((notebook.stem, *(given[name] for name in ("regime", "seeds") if name in given)))
+        self.variables.append(environment or {})
         self.before()
         for share in self.shares:
             progress(share)
@@ -303,7 +305,7 @@ def test_what_dead_processes_left_goes(kernel, place):
 def test_the_progress_line_counts_forecast_seconds(kernel, monkeypatch):
     """A run counts by its forecast; in a notebook of two the second begins where the first ended."""
     shown: list[float] = []
-    monkeypatch.setattr(sweep.Progress, "update", lambda line, share, note="": shown.append(share))
+    monkeypatch.setattr(util.Progress, "update", lambda line, share, note="": shown.append(share))
     monkeypatch.setattr(run.Run, "forecast", lambda one: 30.0 if one.spec.regime == "gradual" else 10.0)
     kernel.shares = (0.5, 1.0)
     assert make(*TWO) == 0

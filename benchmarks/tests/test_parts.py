@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 import torch
 
-from benchmarks import ceiling, growth, loops, precision, small, versus, ways
+from benchmarks import ceiling, growth, loops, precision, scale, small, versus, ways
 from entr_utils.data import store
 from entr_utils.notebook import KERNEL_ENVIRONMENT
 
@@ -138,3 +138,24 @@ def test_a_worker_has_settings_of_its_own_and_its_death_is_an_error(monkeypatch)
         os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
         with pytest.raises(RuntimeError):
             pool.submit(os.getpid).result()
+
+
+@pytest.mark.usefixtures("narrow")
+class TestScale:
+    def test_rows_of_what_is_measured(self):
+        rows = scale.by_count((64, 128), 32, rounds=1, batches=1)
+        assert [(row["images"], len(row["judged"])) for row in rows] == [(64, 0), (128, 2)]
+        mapped, jpeg = scale.by_source(44, 32, rounds=1, batches=1)
+        assert (mapped["source"], mapped["kB"], mapped["ratio"]) == ("mapped array", 32 * 32 * 3 / 1e3, 1)
+        assert jpeg["ratio"] > 1  # decoding a larger image takes longer than copying a small one
+
+    def test_hours_by_hand(self):
+        """36 ms an image: 40 epochs of 1,281,167 images; gradual does less of it."""
+        loaded = [{"median": 0.0}, {"median": 9.0}]
+        one, eight = scale.imagenet({"resnet18": 36.0}, loaded)
+        assert one["hours"] == eight["hours"] == pytest.approx(0.01 * 1_281_167 * 40 / 1000)
+        assert 0.3 * one["hours"] < one["gradual"] < one["hours"]
+        assert (one["cores"], eight["cores"], one["binds"]) == (0.25, 2, "training")
+        assert one["disk"] == pytest.approx(200.4, abs=0.1)
+        assert eight["read"] == pytest.approx(8 * one["read"]) == pytest.approx(8 * 0.150528 / 0.036)
+        assert scale.imagenet({"resnet18": 1.0}, [{"median": 2.0}, {"median": 9.0}])[0]["binds"] == "loading"

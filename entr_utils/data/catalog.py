@@ -9,7 +9,7 @@ from entr_utils.data import synthetic
 from entr_utils.data.download import unpack
 from entr_utils.data.folder import Found, check_classes, class_of, look_at
 from entr_utils.settings import PROFILES, Cell
-from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, slug, where
+from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, one_of, slug, where
 
 KNOWN_GROUPS = ("known", "known-by-image")  # values of `Cell.groups` that take only images of known group
 
@@ -41,6 +41,11 @@ DATASETS = {
     "ucm": Dataset("ucm", "UC Merced aerial scenes", 2100, 21, "aerial", "eight", f"{_UCM}: {_PUT}"),
     "bees": Dataset("bees", "Bees", 3128, 22, "insects", "two", f"never published: {_PUT}"),
 }
+STANDARD = {  # large sets that come split, for what the paper left to others
+    "imagenette": Dataset("imagenette", "Imagenette, 160 px", 13394, 10, "insects", "two", _PUT),
+    "cifar10": Dataset("cifar10", "CIFAR-10", 60000, 10, "insects", "two", _PUT),
+}
+MEGABYTES = {"ucm": 318, "imagenette": 99, "cifar10": 170}  # of what `standard.fetch` downloads
 # What is known about folders of images met so far, by the first 16 digits of `store.Images.contents`.
 KNOWN_IMAGES = {
     "3abaed925a193033": "UHCSDB micrographs of ultra-high-carbon steel (Hecht et al. 2017), shorter side 256 px, JPEG",
@@ -50,14 +55,23 @@ KNOWN_IMAGES = {
 
 
 def dataset(name: str) -> Dataset:
-    """A dataset of the paper, or one of the user's: of that nothing is known, and left-right flips are safe."""
+    """A dataset that is known, or one of the user's: of that nothing is known, and left-right flips are safe."""
     unknown = replace(DATASETS["ucm"], name=name, title=name, images=0, orientations="two", where=_PUT)
-    return DATASETS.get(name, unknown)
+    return (DATASETS | STANDARD).get(name, unknown)
+
+
+def placed(text: str) -> dict[str, str]:
+    """The fields of a `Cell` of a known dataset, or by "name:folder" of one that lies anywhere. Raises UserError."""
+    name, colon, _ = text.partition(":")
+    if not colon or name in DATASETS | STANDARD:
+        one_of("DATASETS", text, (*DATASETS, *STANDARD, "name:folder"))
+    return {"dataset": name} | ({"data": text} if colon else {})
 
 
 def class_folder(name: str, data: str) -> Path:
-    """The folder with one sub-folder a class: `data/<name>`; for "own" `data` itself (`own_folder`)."""
-    return own_folder(data) if name == "own" else Path(data) / name
+    """The folder with one sub-folder a class: `data/<name>`; for "own", or "<name>:folder", itself (`own_folder`)."""
+    itself = data.removeprefix(f"{name}:")
+    return own_folder(itself) if name == "own" or itself != data else Path(data) / name
 
 
 def found(cell: Cell) -> Found:
@@ -81,8 +95,8 @@ def status(name: str, data: str, classes: str = "") -> tuple[str, str]:
         check_classes(folder, names, {})
         line = f"{name}: found, {len(names)} images in {len({*map(class_of, names)})} classes in {read.root}/"
         return "found", " ".join([line, *read.reading])
-    if name == "ucm":
-        return "downloadable", f"{name}: not in {folder}/, will be downloaded (318 MB)"
+    if name in MEGABYTES:
+        return "downloadable", f"{name}: not in {folder}/, will be downloaded ({MEGABYTES[name]} MB)"
     return "missing", f"{name}: missing; {dataset(name).where.format(folder=folder)}"
 
 

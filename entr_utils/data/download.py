@@ -11,7 +11,7 @@ import sqlite3
 import tarfile
 import urllib.request
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,22 @@ UHCSDB_ROWS = 484  # of 522; below is an info bar that gives the sample away
 
 
 def download_ucm(data: Path, mirrors: Iterable[str] = UCM_MIRRORS, md5: str = UCM_MD5) -> Path:
-    """Download, check and unpack UC Merced into `data/ucm/<class>/`; returns that folder.
+    """Download, check and unpack UC Merced into `data/ucm/<class>/`; otherwise as `download_folder`."""
+    return download_folder(data / "ucm", mirrors, md5, lambda unpacked: unpacked / "UCMerced_LandUse" / "Images")
+
+
+def download_folder(target: Path, mirrors: Iterable[str], md5: str, inside: Callable[[Path], Path]) -> Path:
+    """Download, check and unpack an archive; what `inside` names in it becomes the folder `target`, which is returned.
 
     Raises UserError where no mirror gives the file.
     """
-    target, archive, unpacked = data / "ucm", data / "UCMerced_LandUse.zip", data / "ucm.unpacked"
-    with lock(cache_folder() / "ucm.lock", f"{target}: another process downloads it; waiting"):
+    archive, unpacked = (target.with_name(f"{target.name}.{what}") for what in ("archive", "unpacked"))
+    with lock(cache_folder() / f"{target.name}.lock", f"{target}: another process downloads it; waiting"):
         if not target.is_dir():
-            data.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             download(mirrors, archive, md5)
             unpack(archive, unpacked)
-            (unpacked / "UCMerced_LandUse" / "Images").rename(target)  # last: the folder is whole or not there
+            inside(unpacked).rename(target)  # last: the folder is whole or not there
             shutil.rmtree(unpacked)
             archive.unlink()
     return target
@@ -67,8 +72,8 @@ def download(mirrors: Iterable[str], path: Path, md5: str) -> None:
         finally:
             partial.unlink(missing_ok=True)
     raise Missing(
-        f"{path.name} cannot be downloaded ({'; '.join(reasons)}); fetch it by hand, unpack it and put its class "
-        f"folders into {path.parent / 'ucm'}/"
+        f"{path.stem} cannot be downloaded ({'; '.join(reasons)}); fetch it by hand, unpack it and put its class "
+        f"folders into {path.with_suffix('')}/"
     )
 
 

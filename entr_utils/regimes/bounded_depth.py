@@ -13,6 +13,7 @@ from entr_utils.util import UserError
 if TYPE_CHECKING:
     from entr_utils.networks import Network
 
+EQUAL = ("flops", "parameters")
 CLOSE = 0.05  # nats: the same images, decoded otherwise
 GRID, CHANNELS, WIDEST = 64, 4, 8  # steps of the factor on widths from 1 to 2; widths are multiples; largest factor
 
@@ -24,21 +25,24 @@ class BoundedDepth(Regime):
 
     Gowdra et al. 2021 (EBCLE). The entropy is measured as their script does it (`entropy`), over all images, without
     labels. **The bound is ours**: their formula, its rounding and their rule for widths are open. Every layer keeps a
-    block at least; blocks go from each layer in proportion, and all widths grow by one factor, until a forward pass
-    takes as many FLOPs as before. A network within the bound stays as it is.
+    block at least; blocks go from each layer in proportion, and all widths grow by one factor. A network within the
+    bound stays as it is.
 
     Options:
         nats: entropy of the images. A run that is given none, or one wrong by more than .05, is refused and names it.
         bound: "block_a_bit", at most a residual block for each bit of entropy; "layer_a_bit", half of that.
+        equal: what the new network has as much of as the old one, "flops" or "parameters".
     """
 
     claim = "CIFAR, STL-10, MNIST, ImageNet32: 25 to 79% less training time, as accurate or more"
     nats: float = 0.0
     bound: str = "block_a_bit"
+    equal: str = "flops"
 
     def __post_init__(self) -> None:
-        if self.bound not in BOUNDS:
-            raise ValueError(f"bound={self.bound!r}: allowed: {', '.join(BOUNDS)}")
+        if self.bound not in BOUNDS or self.equal not in EQUAL:
+            allowed = f"{', '.join(BOUNDS)}; {', '.join(EQUAL)}"
+            raise ValueError(f"bound={self.bound!r}, equal={self.equal!r}: allowed: {allowed}")
         if not 0 <= self.nats <= math.log(256):
             raise ValueError(f"nats={self.nats:g}: allowed: 0 to {math.log(256):.2f}, what a byte can hold")
 
@@ -51,7 +55,7 @@ class BoundedDepth(Regime):
         """Raises UserError where a body is frozen: no pretrained weights fit the network."""
         if step.phase.trains == "head":
             raise UserError(f"regime={self.text!r}: no pretrained weights fit its network; allowed: weights=none")
-        return replace(step.at(1.0), mode=f"blocks={self.blocks} equal=flops")
+        return replace(step.at(1.0), mode=f"blocks={self.blocks} equal={self.equal}")
 
     def prepare(self, network: "Network", images: Any) -> "Network":
         """Raises UserError where the entropy of the images is another than the one named."""
@@ -59,7 +63,7 @@ class BoundedDepth(Regime):
         if abs(measured - self.nats) > CLOSE or not self.nats:
             wanted = replace(self, nats=measured).text if images else f"{self.name}:nats=..., which a run names"
             raise UserError(f"regime={self.text!r}: these images have another entropy; name it {wanted}")
-        return bounded(network, self.blocks)
+        return bounded(network, self.blocks, self.equal)
 
 
 def kept_blocks(has: list[int], most: int) -> list[int]:
@@ -70,8 +74,8 @@ def kept_blocks(has: list[int], most: int) -> list[int]:
     return kept
 
 
-def bounded(network: "Network", most: int) -> "Network":
-    """A network with `most` residual blocks, or itself; so broad that its FLOPs come nearest to those of the old."""
+def bounded(network: "Network", most: int, equal: str) -> "Network":
+    """A network with `most` residual blocks, or itself; so broad that FLOPs or parameters come nearest to its own."""
     from torch import nn
 
     old = copy.deepcopy(network).to("meta")
@@ -80,13 +84,13 @@ def bounded(network: "Network", most: int) -> "Network":
     kept = kept_blocks(has, most)
     if kept == has:
         return network
-    goal, device = _flops(old), next(network.parameters()).device
+    goal, device = _cost(old, equal), next(network.parameters()).device
     for layer, number in zip(layers, kept, strict=True):
         del layer[number:]
-    factors = [i / GRID for i in range(GRID, WIDEST * GRID)]
-    at = bisect_left(factors, goal, key=lambda factor: _flops(_broader(old, factor, "meta")))
-    near = factors[max(0, at - 1) : at + 1]
-    return _broader(old, min(near, key=lambda factor: abs(_flops(_broader(old, factor, "meta")) - goal)), device)
+    found = range(GRID, WIDEST * GRID)
+    at = bisect_left(found, goal, key=lambda i: _cost(_broader(old, i / GRID, "meta"), equal))
+    near = {i: _cost(_broader(old, i / GRID, "meta"), equal) for i in (found[max(0, at - 1)], found[at])}
+    return _broader(old, min(near, key=lambda i: abs(near[i] - goal)) / GRID, device)
 
 
 def _broader(network: "Network", factor: float, device: object) -> "Network":
@@ -117,11 +121,13 @@ def _broader(network: "Network", factor: float, device: object) -> "Network":
     return networks.Network(body, head, network.dtype).to(memory_format=torch.channels_last)
 
 
-def _flops(network: "Network") -> float:
-    """FLOPs of an image forward; their ratios hardly depend on its size, which is 224 px."""
+def _cost(network: "Network", equal: str) -> float:
+    """Parameters, or FLOPs of an image forward; their ratios hardly depend on its size, which is 224 px."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    if equal == "parameters":
+        return sum(value.numel() for value in network.parameters())
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(torch.zeros(1, 3, 224, 224, device="meta"))
     return counter.get_total_flops()

@@ -63,7 +63,7 @@ def answer(compared: pd.DataFrame, records: Sequence[Record]) -> Markdown:
     folds, datasets = span((rows["T"]["n"] for rows in grown), 0), each(rows["T"]["dataset"] for rows in grown)
     lines = [
         f"**{names.capitalize()} took x {span(times)} of the control's time and changed accuracy by "
-        f"{span(points, 1, '+')} points** ({folds} folds of {datasets})."
+        f"{span(points, 1, '+')} points** (folds: {folds}; {datasets})."
     ]
     lines += [
         f"Over the three datasets gradual changed it by {interval(row)} points (n = {row['n']}); it costs more than "

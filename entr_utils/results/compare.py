@@ -28,8 +28,8 @@ from entr_utils.settings import PAPER_DATASETS, RunSpec
 CONTROL = "no_increase"
 MARGIN = 1.0  # points: the loss of accuracy that would not matter, set beforehand (results/predictions.md)
 FEW = 5  # folds below which probabilities are shown in grey
-POINTS = {"points": "accuracy_total", "points_subtotal": "accuracy_subtotal"}
-MEASURES = POINTS | {  # the column of `table`
+POINTS = {"points": "total", "points_subtotal": "subtotal", "points_rpl": "rpl", "points_own": "own"}  # accuracy_
+MEASURES = {name: f"accuracy_{stage}" for name, stage in POINTS.items()} | {  # the column of `table`
     "time": "seconds_total",
     "time_measured": "measured_total",
     "efficiency": "efficiency_total",
@@ -40,19 +40,20 @@ MEASURES = POINTS | {  # the column of `table`
 OF_SOURCE, OF_SPLIT = ("carries", "stand_in", "kind"), ("by", "folds", "n_train", "n_val")
 OF_RUN = ["key", "share", "parameters", "accuracy_subtotal", "accuracy_rpl", "accuracy_total"]
 OF_RUN += ["flops_subtotal", "flops_total"]
-BESIDE = ["classes", "split", "peak_memory", "processor", "device", "started", "clock", "record", "times"]
+BESIDE = ["classes", "split", "accuracy_own", "peak_memory", "processor", "device", "started", "clock", "record", "times"]
 TIMES = ["seconds_subtotal", "seconds_total", "measured_subtotal", "measured_total", "with_first_use"]
 TIMES += ["efficiency_subtotal", "efficiency_total", "efficiency_measured"]
 COLUMNS = [*RunSpec.model_fields, *OF_SOURCE, *OF_SPLIT, *OF_RUN, *BESIDE, *TIMES]
 TOGETHER = [*(name for name in RunSpec.model_fields if name not in ("regime", "seed")), "carries", "by", "folds"]
 FOUND = ["treatment", "control", "measure", "estimate", "low", "high", "n", "images", "processors", "spread", "share"]
-OF_POINTS = ["few", "loss_ruled_out", "probability", "within", "gains"]
+OF_POINTS = ["few", "loss_ruled_out", "probability", "within", "gains", "image_low", "image_high", "worse", "better"]
 LONG = [*TOGETHER, *FOUND, *OF_POINTS, "seeds", "by_fold", "judged"]
 
 
 def table(records: Iterable[Record], clocks: times.Clocks, clock_of: Mapping[str, str] = {}) -> pd.DataFrame:
     """A row a record: its spec, source, split and environment as far as they are compared; number of `classes`; the
-    `split`'s checksum; `processor`, the model of processor or GPU (all where a run moved); peak memory in bytes; T in seconds (`with_first_use`, too) and As by the clock of device `clock`,
+    `split`'s checksum; `processor`, the model of processor or GPU (all where a run moved); `accuracy_own`, at the size
+    last trained at; peak memory in bytes; T in seconds (`with_first_use`, too) and As by the clock of device `clock`,
     nan and "" without one, and as `measured` in the run; the record itself and its `times.Times` or None. `clock_of`
     names, by the device of records, another device whose clock is used."""
     rows = [_row(one, times.seconds(one, clocks, clock_of.get(one.environment.device, ""))) for one in records]
@@ -67,7 +68,7 @@ def _row(one: Record, clocked: times.Times | None) -> dict:
     for holder, names in ((one.source, OF_SOURCE), (one.split, OF_SPLIT), (one, OF_RUN)):
         row |= {name: getattr(holder, name) for name in names}
     row |= {"classes": len(one.source.classes), "split": one.split.checksum}
-    row["peak_memory"] = max(phase.peak_memory for phase in one.phases)
+    row |= {"accuracy_own": one.phases[-1].accuracy_own, "peak_memory": max(phase.peak_memory for phase in one.phases)}
     row |= {"processor": " and ".join([model, *dict.fromkeys(moved)]), "device": place.device, "started": place.started}
     row |= {"clock": clocked.device if clocked else "", "record": one, "times": clocked}
     row["with_first_use"] = clocked.with_first_use if clocked else math.nan
@@ -140,8 +141,8 @@ def compare(
     Returns columns LONG: what the pairs share; `estimate`, `low`, `high` in points, or ratios treatment / control
     (geometric means), low and high of T by the clock being its range over takes; n folds; distinct `images` judged;
     `spread` of the folds' points or logarithms. Of points the `loss_ruled_out` (the lower end), the `probability` of
-    losing more than MARGIN, of a change `within` it, and that it `gains` more, in grey where folds are `few`. Of each
-    fold seed, value, images judged.
+    losing more than MARGIN, of a change `within` it, and that it `gains` more, in grey where folds are `few`; for these
+    images only an interval and flips (`by_image`). Of each fold seed, value, images judged.
     """
     rows = []
     for names, cell in pairs(table, treatments, control).groupby([*TOGETHER, "regime"], sort=False):
@@ -170,7 +171,8 @@ def _measured(cell: pd.DataFrame, measure: str) -> dict:
     row |= {"seeds": tuple(cell["seed"]), "judged": judged}
     found = posterior(values, share, image)
     if in_points:
-        return row | {"by_fold": tuple(values)} | _of_points(found)
+        these = by_image(cell, POINTS[measure]) if measure != "points_own" else {}
+        return row | {"by_fold": tuple(values)} | _of_points(found) | these
     ends = np.exp(_over_takes(cell) if measure == "time" else (found.mean, *found.interval()))
     return row | {"by_fold": tuple(np.exp(values))} | dict(zip(("estimate", "low", "high"), ends, strict=True))
 
@@ -187,6 +189,25 @@ def _over_takes(cell: pd.DataFrame) -> tuple[float, float, float]:
     both = [(one.takes, other.takes) for one, other in zip(cell["times"], cell["times_control"], strict=True)]
     logs = pd.DataFrame([{take: math.log(a[take] / b[take]) for take in a.keys() & b.keys()} for a, b in both]).mean()
     return logs.median(), logs.min(), logs.max()
+
+
+def by_image(cell: pd.DataFrame, stage: str) -> dict[str, float]:
+    """For these images only: the interval of the mean change, in points, and the flips, counted over pairs.
+
+    An image's change is its mean over the pairs that judge it; the standard error is at least one image. With one pair
+    an image this is Wald's interval of McNemar's table.
+    """
+    changes: dict[str, list[int]] = {}
+    for one, other in zip(cell["record"], cell["record_control"], strict=True):
+        was = dict(zip(other.predictions.image, getattr(other.predictions, stage), strict=True))
+        now = zip(one.predictions.image, one.predictions.truth, getattr(one.predictions, stage), strict=True)
+        for image, truth, guess in now:
+            changes.setdefault(image, []).append((guess == truth) - (was[image] == truth))
+    every = [change for each in changes.values() for change in each]
+    means = [sum(each) / len(each) for each in changes.values()]
+    error = max(float(np.std(means, ddof=1)) / math.sqrt(len(means)), 1 / len(means))
+    low, high = Posterior(100 * float(np.mean(means)), 100 * error, len(means) - 1).interval()
+    return {"image_low": low, "image_high": high, "worse": every.count(-1), "better": every.count(1)}
 
 
 def primary(comparisons: pd.DataFrame, treatment: str = "gradual", control: str = CONTROL) -> pd.DataFrame:

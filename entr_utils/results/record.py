@@ -3,6 +3,7 @@
 No sentence is stored and nothing is parsed back out of text. What follows from other fields is recomputed on reading.
 """
 
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -107,7 +108,7 @@ class Predictions(Row):
 
 
 class Environment(Row):
-    """Where a run began."""
+    """Where a run began; `at_once`: how many notebooks the command made at once."""
 
     device: str
     processor: str
@@ -119,6 +120,7 @@ class Environment(Row):
     commit: str
     started: str
     load: float
+    at_once: int = 1
 
 
 class Attempt(Row):
@@ -236,7 +238,8 @@ def read(path: Path) -> Record:
 
 def put_aside(path: Path, reason: str) -> None:
     """Keep a record that does not count any more under another name."""
-    os.replace(path, path.with_name(f"{path.name}.aside"))
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        os.replace(path, path.with_name(f"{path.name}.aside"))
     print(f"  {reason} - it is kept as {path.name}.aside and the run made again")
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from entr_utils.data.catalog import placed
 from entr_utils.results.compare import CONTROL, TOGETHER, compare
 from entr_utils.results.record import Record
 from entr_utils.settings import CONFLICT, DIALS, NARROW, PAPER_DATASETS, PAPER_NETWORKS, PAPER_REGIMES, PROFILES, PROTOCOL, Cell
@@ -103,7 +104,7 @@ def cells(study: Study, **given: Any) -> list[Cell]:
         for dataset, network, arm in product(study.datasets, study.networks, study.arms):
             fields = {"seeds": (seed,), "profile": study.profile, **given, **arm}
             rotated = study.regimes[turn:] + study.regimes[:turn]
-            found += [Cell(dataset, network, regime, **fields) for regime in rotated]
+            found += [Cell(network=network, regime=regime, **fields | placed(dataset)) for regime in rotated]
     return found
 
 

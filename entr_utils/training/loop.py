@@ -118,7 +118,7 @@ def train(run: Run, keep: str = "") -> record.Record:
     Raises UserError where the loss is not a number or a batch does not fit the memory; then nothing is written. Raises
     Stopped on an interrupt.
     """
-    name, device = run.path.stem, machine.device_id()
+    name, device = run.path.stem, machine.device()
     with lock(run.path.parent / ".locks" / name, f"waiting: another process makes {name}"):
         keep = keep if run.spec.seed == run.cell.seeds[0] else ""
         if done := run.finished():
@@ -126,9 +126,9 @@ def train(run: Run, keep: str = "") -> record.Record:
             if keep and not export.path_of(run, keep).exists():
                 print(f"keep: {name} was trained before, without it; move {run.path} away to train it again")
             return done
-        if device == "cpu":
+        if device.type == "cpu":
             return _train(run, keep)
-        with lock(cache_folder() / "locks" / f"gpu-{device}", "waiting: another run has the GPU"):
+        with lock(cache_folder() / "locks" / f"gpu-{machine.device_id()}", "waiting: another run has the GPU"):
             return _train(run, keep)
 
 

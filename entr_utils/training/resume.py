@@ -9,10 +9,12 @@ import hashlib
 import io
 import json
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from entr_utils.training.run import Run
@@ -64,9 +66,8 @@ class Store:
     def save(self, state: dict) -> None:
         """Write a checkpoint whole. Where that fails a line is printed, and training goes on with local files."""
         content = pack(state, self.key, self.epochs)
-        try:  # a drive that was unmounted leaves an empty folder or none: nothing may be written in its place
-            if self.path != self.local and (not self.file_system or file_system(self.path.parent) != self.file_system):
-                raise UserError(f"{self.path}: cannot be written (the folder or what was mounted there is gone)")
+        try:
+            self._check_mount()
             write_whole(self.path, *content)
         except UserError as error:
             print(f"checkpoint: {error}; training goes on")
@@ -74,6 +75,11 @@ class Store:
                 self.path = self.local
                 self.save(state)
         self.last = time.monotonic()
+
+    def _check_mount(self) -> None:
+        """A drive that was unmounted leaves an empty folder or none: nothing may be written in its place."""
+        if self.path != self.local and (not self.file_system or file_system(self.path.parent) != self.file_system):
+            raise UserError(f"{self.path}: cannot be written (the folder or what was mounted there is gone)")
 
     def remove(self) -> None:
         """The run is over: the checkpoints have done their work."""
@@ -125,15 +131,16 @@ def read(path: Path, key: str) -> dict:
 
 
 def state_of(learner: Any) -> dict:
-    """Network, optimiser, loss scaling and torch's random states (a run draws from no others: `regimes.base.chance` has
-    its own), in types that can be read without executing anything."""
-    scaler = getattr(learner, "scaler", None)
+    """Network, optimiser, loss scaling and every random state, in types that can be read without executing anything."""
+    scaler, (kind, keys, *rest) = getattr(learner, "scaler", None), np.random.get_state()  # noqa: NPY002
     return {
         "network": learner.model.state_dict(),
         "optimiser": learner.opt.state_dict(),
         "scaler": scaler.state_dict() if scaler else {},
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "python": random.getstate(),
+        "numpy": [kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
     }
 
 
@@ -148,3 +155,6 @@ def put_back(learner: Any, state: dict) -> None:
         torch.cuda.set_rng_state(state["cuda"])
     elif torch.cuda.is_available() or state["cuda"] is not None:
         print("the checkpoint is of another kind of device: the run goes on, its random numbers will differ")
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002

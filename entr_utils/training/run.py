@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from entr_utils import networks
-from entr_utils.data import catalog, split, store
-from entr_utils.data.download import download_ucm
+from entr_utils.data import catalog, split, standard, store
 from entr_utils.machine import device_model, precision
 from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.base import BatchSpec
@@ -176,7 +175,7 @@ def prepare(cell: Cell) -> list[Run]:
     """
     began, cell = time.perf_counter(), cell.checked()
     if catalog.status(cell.dataset, cell.data, cell.classes)[0] == "downloadable":
-        download_ucm(Path(cell.data))
+        standard.fetch(cell.dataset, Path(cell.data))
     found = store.load(cell)
     runs = []
     for spec in specs(cell):
@@ -226,7 +225,7 @@ def plan_of(spec: RunSpec, n_train: int) -> tuple[tuple[Block, ...], float]:
     regime = parse(spec.regime)
     share = _share(regime, spec, n_train)
     plan = make_plan(regime, first_steps(spec.phases, n_train, spec.size, spec.batch, spec.seed, share))
-    check_sizes(plan, PROFILES[spec.profile].smallest, spec.regime, spec.size)
+    check_sizes(plan, PROFILES[spec.profile].least(spec.network), spec.regime, spec.size)
     return plan, share
 
 

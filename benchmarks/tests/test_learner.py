@@ -1,0 +1,32 @@
+"""The study of GrowImages in a Learner: its budget by hand, a tiny run, differences by hand."""
+
+import pytest
+
+from benchmarks import learner
+from entr_utils.settings import Cell
+
+
+def test_the_short_arm_has_the_pixels_of_gradual():
+    """Of 11 epochs gradual sees .4^2 x 1/7 + .6^2 x 4/21 + .8^2 / 3 + 1 / 3 = .638: 7 epochs, one of them frozen."""
+    assert learner.short_epochs(10) == 6
+
+
+def test_a_tiny_run_grows_and_is_judged():
+    cell = Cell("bees", "resnet18", profile="tiny", precision="float32").checked()
+    row = learner.run(cell, "gradual", 0, epochs=1)
+    assert 0 <= row["accuracy"] <= 1
+    assert row["n_train"] + row["n_val"] == 132
+    assert [size for size, _, _ in row["sizes"]] == sorted({size for size, _, _ in row["sizes"]})
+
+
+def test_differences_are_paired_by_fold():
+    accuracies = {("gradual", 0): 0.5, ("gradual", 1): 0.7, ("no_increase", 0): 0.6, ("no_increase", 1): 0.6}
+    accuracies |= {("gradual", 2): 0.9, ("short", 0): 0.1}
+    rows = [
+        {"dataset": "bees", "arm": arm, "seed": seed, "accuracy": value, "n_val": 10, "n_train": 90}
+        for (arm, seed), value in accuracies.items()
+    ]
+    found = learner.differences(rows, "bees", "gradual", "no_increase")
+    assert (found["n"], found["points"]) == (2, pytest.approx(0))
+    assert found["low"] < 0 < found["high"]
+    assert learner.differences(rows, "bees", "gradual", "short") == {"n": 1}

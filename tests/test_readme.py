@@ -1,0 +1,44 @@
+"""The README's first screen: short, and every number in it follows from committed records."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from entr_utils.report import tables, words
+
+README = (ROOT / "README.md").read_text()
+FIRST, REST = README.split("\n## ", 1)
+PROSE = re.sub(r"(?s)```.*?```", "", "\n".join(line for line in FIRST.splitlines() if not line.startswith(("|", "!"))))
+SAID = re.sub(r"\]\(.*?\)|`[^`]*`", "", PROSE)  # without addresses and code
+NUMBER = r"(?<![\w.])[-+]?(?:\d*\.)?\d+"
+
+
+@pytest.fixture(scope="module")
+def shown():
+    profile, records, table = tables.read(ROOT / "results")
+    return profile, records, table, tables.compared(table)
+
+
+def test_the_first_screen_is_short():
+    assert len(FIRST.splitlines()) <= 45
+    assert len(re.findall(r"[^\W\d_][\w'-]*", SAID)) <= 180
+    assert len(re.findall(NUMBER, SAID)) <= 15
+    assert len(README.splitlines()) <= 160
+    assert len(README.split()) <= 1500
+
+
+def test_the_table_is_that_of_the_records(shown):
+    profile, _, table, compared = shown
+    wanted = tables.first_screen(compared, table, ROOT / "results" / profile).data
+    assert wanted.replace("](", f"](results/{profile}/") in README, wanted
+    assert f"results/{profile}/first_screen.png" in FIRST
+
+
+def test_the_numbers_of_the_answer_are_those_of_the_records(shown):
+    _, records, _, compared = shown
+    (answer,) = re.findall(r"(?s)\*\*(.*?)\*\*", FIRST)
+    known = re.findall(NUMBER, words.answer(compared, records).data)
+    known += [str(n) for n in compared["n"]]
+    assert re.findall(NUMBER, answer)
+    assert {float(one) for one in re.findall(NUMBER, answer)} <= {float(one) for one in known}
