@@ -253,6 +253,14 @@ def test_probabilities_of_few_folds_are_in_brackets_and_one_fold_has_none():
     assert not risk(compare.FEW).startswith("(")
 
 
+def test_the_three_probabilities_add_up_and_flips_are_counted(tmp_path):
+    for row in rows(tables.details(shown_of(by_hand.matrix(4, ("steel",)), tmp_path)[0])):
+        shares = [row[name] for name in ("costs more than a point", "stays within a point", "gains more")]
+        assert sum(float(one.strip("%")) for one in shares) == pytest.approx(100, abs=1)
+        worse, better = map(int, row["predictions worse, better"].split(", "))
+        assert worse + better > 0
+
+
 def test_only_a_notebook_that_is_there_is_linked(tmp_path):
     compared, table = shown_of(by_hand.matrix(1, datasets=("steel",)))
     name = f"{Cell('steel', 'resnet18', GRADUAL).name}.ipynb"

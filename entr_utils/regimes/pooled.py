@@ -1,7 +1,7 @@
 """Small images and small filters on some batches, one network (after Poulos, Nouri & Moshovos 2019, 1910.06548)."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -65,53 +65,37 @@ class Pooled(Regime):
     def forward(self, network: "Network", inputs: "Tensor", spec: BatchSpec) -> "Tensor":
         if spec.mode != MODE:
             return network(inputs)
-        from torch.func import functional_call
-        from torch.nn.functional import avg_pool2d
+        from torch import nn
+        from torch.nn.modules.batchnorm import _BatchNorm
 
-        filters = wide(network)
-        pooled = {f"{name}.weight": avg_pool2d(one.weight, 2, stride=1) for name, one in filters.items()}
-        with _padded([*filters.values()]), _normalised_by_itself(network):
-            return functional_call(network, pooled, (inputs,))
-
-
-def wide(network: "nn.Module") -> dict[str, "nn.Conv2d"]:
-    """The convolutions that are pooled, by name: those with filters larger than 1 x 1."""
-    from torch import nn
-
-    parts = network.named_modules()
-    return {name: part for name, part in parts if isinstance(part, nn.Conv2d) and part.kernel_size[0] > 1}
+        parts = [*network.modules()]
+        by_itself = {"training": True, "track_running_stats": False}  # the batch's statistics; its own stay
+        changes: list[tuple[nn.Module, dict]] = [(part, by_itself) for part in parts if isinstance(part, _BatchNorm)]
+        pooled = [part for part in parts if isinstance(part, nn.Conv2d) and part.kernel_size[0] > 1]
+        changes += [(one, {"forward": _small(one, i % 2)}) for i, one in enumerate(pooled)]
+        with _changed(changes):
+            return network(inputs)
 
 
-@contextlib.contextmanager
-def _padded(convolutions: "list[nn.Conv2d]") -> Iterator[None]:
-    """Convolutions pad p pixels on one side and p - 1 on the other, in turn, as filters smaller by one need it."""
-    from torch.nn.functional import pad
+def _small(one: "nn.Conv2d", before: int) -> "Callable[[Tensor], Tensor]":
+    """What a convolution does with its filter averaged over windows of 2 x 2: it pads a row and a column less, after
+    the image or `before` it."""
+    from torch.nn.functional import avg_pool2d, conv2d, pad
 
-    before, hooks = [one.padding for one in convolutions], []
-    for i, (one, full) in enumerate(zip(convolutions, before, strict=True)):
-        rows, columns = int(full[0]), int(full[1])
-        sides = (columns - 1, columns, rows - 1, rows) if i % 2 else (columns, columns - 1, rows, rows - 1)
-        hooks.append(one.register_forward_pre_hook(lambda _, given, sides=sides: (pad(given[0], sides),)))
-        one.padding = (0, 0)
-    try:
-        yield
-    finally:
-        for one, full, hook in zip(convolutions, before, hooks, strict=True):
-            hook.remove()
-            one.padding = full
+    rows, columns = (int(each) for each in one.padding)
+    sides = (columns - before, columns - 1 + before, rows - before, rows - 1 + before)
+    return lambda maps: conv2d(pad(maps, sides), avg_pool2d(one.weight, 2, stride=1), one.bias, one.stride)
 
 
 @contextlib.contextmanager
-def _normalised_by_itself(network: "nn.Module") -> Iterator[None]:
-    """Batch-norm takes the statistics of the batch in hand and keeps its own, frozen or not."""
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
-    before = [(norm.training, norm.track_running_stats) for norm in norms]
-    for norm in norms:
-        norm.training, norm.track_running_stats = True, False
+def _changed(parts: "list[tuple[nn.Module, dict]]") -> Iterator[None]:
+    """Parts of a network with other attributes for a while."""
+    before = [dict(vars(part)) for part, _ in parts]
+    for part, other in parts:
+        vars(part).update(other)
     try:
         yield
     finally:
-        for norm, usual in zip(norms, before, strict=True):
-            norm.training, norm.track_running_stats = usual
+        for (part, _), usual in zip(parts, before, strict=True):
+            vars(part).clear()
+            vars(part).update(usual)

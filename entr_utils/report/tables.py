@@ -105,6 +105,19 @@ def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path
     return markdown(header, rows)
 
 
+def details(compared: pd.DataFrame) -> Markdown:
+    """A row a comparison: how probable it is that accuracy falls by more than the margin, stays within it, or gains
+    more; the interval for these images only, and how many predictions got worse and better."""
+    rows = []
+    for points in (found["points"] for found in by_measure(compared)):
+        row = [points["dataset"], points["network"], label(points["treatment"]), points["n"]]
+        row += [f"{points[name]:.0%}" if points["n"] > 1 else "" for name in ("probability", "within", "gains")]
+        row.append(f"{points['image_low']:+.1f} to {points['image_high']:+.1f}")
+        rows.append([*row, f"{points['worse']:.0f}, {points['better']:.0f}"])
+    header = "dataset | network | regime | folds | costs more than a point | stays within a point | gains more | "
+    return markdown(header + "these images only, points | predictions worse, better", rows)
+
+
 def _minutes(table: pd.DataFrame, took: dict) -> str:
     """Means of the control and of the regime over the folds of a row of T."""
     column, note = ("seconds_total", "") if took["measure"] == "time" else ("measured_total", ", as measured")

@@ -66,8 +66,9 @@ class Store:
     def save(self, state: dict) -> None:
         """Write a checkpoint whole. Where that fails a line is printed, and training goes on with local files."""
         content = pack(state, self.key, self.epochs)
-        try:
-            self._check_mount()
+        try:  # a drive that was unmounted leaves an empty folder or none: nothing may be written in its place
+            if self.path != self.local and (not self.file_system or file_system(self.path.parent) != self.file_system):
+                raise UserError(f"{self.path}: cannot be written (the folder or what was mounted there is gone)")
             write_whole(self.path, *content)
         except UserError as error:
             print(f"checkpoint: {error}; training goes on")
@@ -75,11 +76,6 @@ class Store:
                 self.path = self.local
                 self.save(state)
         self.last = time.monotonic()
-
-    def _check_mount(self) -> None:
-        """A drive that was unmounted leaves an empty folder or none: nothing may be written in its place."""
-        if self.path != self.local and (not self.file_system or file_system(self.path.parent) != self.file_system):
-            raise UserError(f"{self.path}: cannot be written (the folder or what was mounted there is gone)")
 
     def remove(self) -> None:
         """The run is over: the checkpoints have done their work."""
