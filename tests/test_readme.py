@@ -37,7 +37,7 @@ def test_the_table_is_that_of_the_records(shown):
 
 def test_the_numbers_of_the_answer_are_those_of_the_records(shown):
     _, records, _, compared = shown
-    (answer,) = re.findall(r"(?s)\*\*(.*?)\*\*", FIRST)
+    answer = re.findall(r"(?s)\*\*(.*?)\*\*", FIRST)[0]
     known = re.findall(NUMBER, words.answer(compared, records).data)
     known += [str(n) for n in compared["n"]]
     assert re.findall(NUMBER, answer)
