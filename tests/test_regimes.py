@@ -311,7 +311,7 @@ def test_results_and_regimes_need_no_torch():
 
 def test_the_readme_shows_a_regime_that_works(own_regime):
     """`own_regime` takes what the README registers out again."""
-    code = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    code = "@register" + (ROOT / "README.md").read_text().partition("```python\n@register")[2].partition("```")[0]
     exec(code, {"register": register, "dataclass": dataclass, "Regime": Regime, "Step": Step, "BatchSpec": BatchSpec})
     sizes = [spec.size for _, spec in steps(plan("late_growth:share=0.8"))]
     assert sizes == [200] * 140 + [250] * 70
