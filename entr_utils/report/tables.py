@@ -86,6 +86,11 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(["dataset", "treatment"], key=lambda names: names.map(seen), kind="stable")
 
 
+def in_comparison(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the regimes that are compared, and of their control: other studies may share a profile's records."""
+    return table[table["regime"].isin({*compared["treatment"], compare.CONTROL})]
+
+
 def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path = "") -> Markdown:
     """A row a comparison: folds, T in minutes, accuracy and the loss ruled out in points, the risk of losing a point.
     Rendered notebooks in `folder` are linked, by their names alone."""
@@ -124,7 +129,8 @@ def _minutes(table: pd.DataFrame, took: dict) -> str:
     runs = table[(table[compare.TOGETHER] == [took[name] for name in compare.TOGETHER]).all(axis=1)]
     runs = runs[runs["seed"].isin(took["seeds"])]
     before, after = (runs[runs["regime"] == took[name]][column].mean() / 60 for name in ("control", "treatment"))
-    return f"{before:.1f} -> {after:.1f} (x {took['estimate']:.2f}{note})"
+    digits = 1 if before >= 1 else 2
+    return f"{before:.{digits}f} -> {after:.{digits}f} (x {took['estimate']:.2f}{note})"
 
 
 def contrasts(study: str, table: pd.DataFrame) -> Markdown:
