@@ -217,8 +217,7 @@ def _place(task: Task) -> str:
     from entr_utils.training import resume
 
     for kept in map(resume.Store, task.missing()):
-        epoch = max(resume.about(path).get("epoch", 0) for path in (kept.path, kept.local))
-        return f"{kept.local.stem} will go on after epoch {epoch} of {kept.epochs}"
+        return f"{kept.local.stem} will go on after epoch {kept.reached} of {kept.epochs}"
     return "it will be drawn"
 
 

@@ -6,6 +6,7 @@ No sentence is stored and nothing is parsed back out of text. What follows from 
 import contextlib
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -209,9 +210,9 @@ def _derived(dumped: dict) -> dict[str, float]:
     }
 
 
-def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all: its file is the only sign that a run is done."""
-    write_json(record.model_dump(mode="json"), path)
+def write(record: Record, path: Path, put: Callable[[object, Path], None] = write_json) -> None:
+    """Write a record whole or not at all, as `put` does: its file is the only sign that a run is done."""
+    put(record.model_dump(mode="json"), path)
 
 
 def read(path: Path) -> Record:

@@ -133,7 +133,7 @@ def train(run: Run, keep: str = "") -> record.Record:
 
 
 def _train(run: Run, keep: str) -> record.Record:
-    checkpoints, begun = resume.Store(run), file_system(run.path.parent)
+    name, checkpoints, begun = run.path.stem, resume.Store(run), file_system(run.path.parent)
     state = checkpoints.newest()
     books, flops = set_up(run)
     torch.manual_seed(run.spec.seed)  # the same augmentation and dropout for every regime
@@ -146,8 +146,7 @@ def _train(run: Run, keep: str) -> record.Record:
         with learner.no_bar(), learner.no_logging():
             learner.fit(len(run.epochs), start_epoch=state["epoch"] if state else 0)
     except KeyboardInterrupt:
-        epoch = resume.about(checkpoints.path).get("epoch", 0)
-        raise Stopped(f"stopped: run this again, {run.path.stem} goes on after epoch {epoch}") from None
+        raise Stopped(f"stopped: run this again, {name} goes on after epoch {checkpoints.reached}") from None
     finally:
         books.progress.close()
     if follow.refusal:
@@ -156,7 +155,7 @@ def _train(run: Run, keep: str) -> record.Record:
         raise follow.refusal
     books.test(books.batches.augment)
     made = _record(run, books, flops)
-    keep_json(made.model_dump(mode="json"), run.path, begun)
+    record.write(made, run.path, partial(keep_json, begun=begun))
     checkpoints.remove()
     if keep:
         print(f"kept {export.keep(books.network, run, keep)}")

@@ -41,6 +41,11 @@ class Store:
         away = is_away(file_system(self.path.parent)) or on_drive(self.path)
         return float(os.environ.get(SECONDS) or (EVERY_ON_A_MOUNT if away else EVERY))
 
+    @property
+    def reached(self) -> int:
+        """The epoch after which the run would go on, by what checkpoints say of themselves; 0 without one."""
+        return max(about(path).get("epoch", 0) for path in (self.path, self.local))
+
     def newest(self) -> dict | None:
         """The state with most epochs done of those that can be read, or None; a line names what it goes on from.
 
