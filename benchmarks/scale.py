@@ -7,7 +7,6 @@ import io
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from PIL import Image
 from benchmarks import loops
 from benchmarks.turns import figures, in_turns, judged
 from entr_utils.data import store, synthetic
+from entr_utils.machine import of_kernel
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import cost, first_steps, make_plan
 from entr_utils.settings import PROFILES
@@ -101,8 +101,7 @@ def imagenet(steps: dict[str, float], loaded: list[dict]) -> list[dict]:
 
 def anonymous() -> float:
     """GiB of this process's memory that no file stands behind (RssAnon)."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines["RssAnon"].split()[0]) / 2**20
+    return int(of_kernel("/proc/self/status", "RssAnon").split()[0]) / 2**20
 
 
 def _ms(load: Callable[[], None], batches: int) -> float:

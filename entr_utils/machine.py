@@ -19,7 +19,7 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _kernel(path: str, name: str) -> str:
+def of_kernel(path: str, name: str) -> str:
     """The first value of a name in a file of the kernel's, "name: value" by line; "" where there is none."""
     with contextlib.suppress(OSError):
         lines = (line.partition(":") for line in Path(path).read_text().splitlines())
@@ -29,7 +29,7 @@ def _kernel(path: str, name: str) -> str:
 
 def processor() -> str:
     """The processor's name as the kernel gives it."""
-    return _kernel("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+    return of_kernel("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def device_model() -> str:
@@ -67,7 +67,7 @@ def precision(wanted: str = "") -> str:
         return wanted
     if on_gpu:
         return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
-    flags = _kernel("/proc/cpuinfo", "flags").split()
+    flags = of_kernel("/proc/cpuinfo", "flags").split()
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
@@ -134,7 +134,7 @@ def peak_memory() -> int:
     """Largest memory so far in bytes: the device's on CUDA; on a CPU the process's, as Linux counts it."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    peak = _kernel("/proc/self/status", "VmHWM")  # "1234 kB"
+    peak = of_kernel("/proc/self/status", "VmHWM")  # "1234 kB"
     return int(peak.split()[0]) * 1024 if peak else psutil.Process().memory_info().rss
 
 
