@@ -33,10 +33,7 @@ def without_locks(folder: Path) -> bool:
     mount = max(mounts, key=lambda one: len(one.mountpoint))
     kind, options = mount.fstype, {*mount.opts.split(",")}
     local = kind == "9p" or (kind.startswith("fuse.") and kind not in FUSE)
-    if (
-        local := local
-        or bool({*LOCAL.get(kind, "").split()} & options)
-        or (kind == "lustre" and "flock" not in options)
-    ):
+    local |= not options.isdisjoint(LOCAL.get(kind, "").split()) or (kind == "lustre" and "flock" not in options)
+    if local:
         print(f"{folder}: {kind} has no locks between hosts; leases of {SECONDS:.0f} s stand in", flush=True)
     return local
