@@ -62,6 +62,7 @@ def execute(
             raise (Refused if reason.startswith("UserError: ") else RuntimeError)(f"{reason} (log: {kept})")
         made = json.loads((folder / "output.ipynb").read_text())
     made["metadata"]["entr"] = {"keys": sorted(keys)}
+    made["metadata"]["papermill"]["output_path"] = output.name  # not that of a temporary folder
     write_whole(output, (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
     kept.unlink(missing_ok=True)
 
