@@ -111,8 +111,8 @@ def _count(
         return "not run", OPEN
     least, cells = found.loc[found["by"].idxmin()], found.groupby(names).agg({"by": "min", "yes": "all", "no": "any"})
     opposite = ", ".join(" ".join(np.atleast_1d(name)) for name in cells.index[cells["no"]]) or "none"
-    ours = f"by the means in {(cells['by'] > 0).sum()} of {len(cells)}, by intervals in {cells['yes'].sum()}; by "
-    ours += f"intervals against it: {opposite}; closest to that: {least['estimate']:.2f} (n = {least['n']})"
+    ours = f"the mean agrees in {(cells['by'] > 0).sum()} of {len(cells)}, the whole interval in {cells['yes'].sum()}; "
+    ours += f"the whole interval disagrees in: {opposite}; weakest: {least['estimate']:.2f} (n = {least['n']})"
     return ours, counted(cells["yes"].sum(), cells["no"].sum(), wanted, of, exactly)
 
 
