@@ -72,14 +72,10 @@ def submit(cells: Iterable[Cell], chosen: str, partition: str, minutes: int, mos
         print(f"  {len(todo)} of {len(work.cells)} notebooks to be made, {len(todo) - len(lost)} are submitted already")
         if lost:
             at_once = min(most or len(lost), len(lost))
-            asked: dict[str, Any] = {
-                "time": minutes,
-                "signal_delay_s": min(NOTICE, 5 * minutes),
-                "array_parallelism": at_once,
-            }
-            asked |= {"partition": partition or None, "gpus_per_node": gpus or None, "job_name": "entr"}
             executor = submitit.SlurmExecutor(folder / ".slurm", max_num_timeout=REQUEUES)
-            executor.update_parameters(**asked)
+            notice, where = min(NOTICE, 5 * minutes), {"partition": partition or None, "gpus_per_node": gpus or None}
+            about = {"time": minutes, "signal_delay_s": notice, "array_parallelism": at_once, "job_name": "entr"}
+            executor.update_parameters(**about, **where)
             try:
                 with redirect_stderr(io.StringIO()), executor.batch():
                     jobs = [executor.submit(Job(task.cell, chosen, at_once)) for task in lost]

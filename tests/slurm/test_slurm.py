@@ -20,7 +20,6 @@ import pytest
 from conftest import ROOT
 
 from entr_utils import regimes
-from entr_utils.regimes.base import Regime, Step, register
 from entr_utils.results import record
 
 DAWDLING = '''
@@ -50,17 +49,7 @@ class Dawdling(Regime):
 '''
 
 
-@register
-@dataclass(frozen=True)
-class Dawdling(Regime):
-    """That of DAWDLING, to read its records with."""
-
-    seconds: float = 3.0
-    fails: int = 0
-    waits: int = 0
-
-    def spec(self, step: Step):
-        return step.at(1.0)
+exec(DAWDLING, {})  # registered here, too: its records are read
 
 
 @pytest.fixture(scope="module", autouse=True)
