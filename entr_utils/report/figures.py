@@ -68,8 +68,8 @@ def legend(figure: Figure, texts: Iterable[str], line: str = "") -> Figure:
 def schedule(items: Sequence, images: int) -> Figure:
     """Figure 3: pixels over the images trained on, a panel for each of the paper's regimes and those of `items`, runs
     or records that are alike but for regime and seed; `images` are those of the training set."""
-    usual, spec = dict(zip(PAPER_REGIMES, PAPER_REGIMES, strict=True)), items[0].spec
-    shown = order((usual | {parse(one.spec.regime).name: one.spec.regime for one in items}).values())
+    texts, spec = {one.spec.regime for one in items}, items[0].spec
+    shown = order(texts.union({*PAPER_REGIMES}.difference(parse(text).name for text in texts)))
     figure, axes = new(8, 0.7 + 0.7 * len(shown), rows=len(shown), sharex=True, sharey=True)
     for axis, text in zip(axes, shown, strict=True):
         share = next((one.share for one in items if one.spec.regime == text), 1.0)
