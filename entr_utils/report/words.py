@@ -170,11 +170,16 @@ def advice(compared: pd.DataFrame, table: pd.DataFrame) -> tuple[str, str]:
     return ("use" if kept else "open" if faster else "slow"), best["treatment"]
 
 
+def _by(took: dict) -> str:
+    """How the time of a comparison is known."""
+    return "by the clock" if took["measure"] == "time" else "as measured"
+
+
 def verdict(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
     """For images of one's own: every number that the advice rests on, then the advice."""
     lines = [
         f"{label(took['treatment']).capitalize()} took x {interval(took, 2, '')} of the control's time "
-        f"({'by the clock' if took['measure'] == 'time' else 'as measured'}) and changed accuracy by "
+        f"({_by(took)}) and changed accuracy by "
         f"{interval(points)} points (n = {points['n']}, {points['images']} images judged)."
         for took, points in ((rows["T"], rows["points"]) for rows in by_measure(compared))
     ]
@@ -200,8 +205,8 @@ def what_pays(study: str, table: pd.DataFrame) -> Markdown:
         for which, one in (("fastest", fastest), ("most accurate", best)):
             took, points = one["T"], interval(one["points"])
             lines.append(
-                f"{dataset}: {label(took['treatment'])} was {which}, x {took['estimate']:.2f} of the control's time, "
-                f"{points} points."
+                f"{dataset}: {label(took['treatment'])} was {which}, x {took['estimate']:.2f} of the control's time "
+                f"({_by(took)}), {points} points."
             )
         names = each(label(one["T"]["treatment"]) for one in pays) or "none"
         others = each(label(one["T"]["treatment"]) for one in found if one not in pays) or "none"
