@@ -9,7 +9,7 @@ from entr_utils.regimes.plan import Work
 from entr_utils.results import times
 from entr_utils.util import Damaged
 
-SETTING = ("A device", "resnet18", "float32", "two")
+SETTING = ("A device", "resnet18", "float32")
 WORK = (
     Work("resize", "SGDR", 90, 100, stored=250),
     Work("step", "SGDR", 20, 100, "head", 8, stored=100),
@@ -23,7 +23,7 @@ SECONDS |= {"tta 250": 0.1}
 
 def write(folder, *seconds: dict, device: str = "A device", first: float = 2.0) -> times.Clocks:
     """The clock of a device with a take for each dictionary of seconds by key, read again."""
-    place = dict(zip(("network", "precision", "augmentation"), SETTING[1:], strict=True)) | {"spread": {}, "rounds": 7}
+    place = dict(zip(("network", "precision"), SETTING[1:], strict=True)) | {"spread": {}, "rounds": 7}
     takes = [
         place | {"taken": f"2026-01-0{number}", "seconds": by_key, "first": dict.fromkeys(by_key, first)}
         for number, by_key in enumerate(seconds, 1)
@@ -82,8 +82,8 @@ def test_a_take_without_all_keys_is_left_out(tmp_path):
     assert times.missing(WORK, clocks, *SETTING) == ()
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_another_device_network_precision_or_augmentation_is_another_clock(tmp_path, place):
+@pytest.mark.parametrize("place", range(3))
+def test_another_device_network_or_precision_is_another_clock(tmp_path, place):
     clocks, other = write(tmp_path, SECONDS), list(SETTING)
     other[place] = "another"
     assert times.of_work(WORK, clocks, *other) is None
@@ -105,7 +105,7 @@ def test_another_device_has_to_be_named(tmp_path):
     assert times.seconds(record, clocks, by_hand.DEVICE).device == by_hand.DEVICE
 
 
-@pytest.mark.parametrize("lost", ["network", "precision", "augmentation", "taken", "seconds", "first"])
+@pytest.mark.parametrize("lost", ["network", "precision", "taken", "seconds", "first"])
 def test_a_take_that_lost_a_field_is_damaged(tmp_path, lost):
     write(tmp_path, SECONDS)
     (path,) = (tmp_path / "clocks").glob("*.json")

@@ -38,7 +38,7 @@ class Study:
     seeds: tuple[int, ...]
     contrasts: tuple[Contrast, ...]
     networks: tuple[str, ...] = ("resnet18",)
-    arms: tuple[dict[str, str], ...] = ({},)
+    arms: tuple[dict[str, Any], ...] = ({},)
 
 
 def against_full(treatments: Iterable[str], question: str) -> tuple[Contrast, ...]:
@@ -81,11 +81,15 @@ SHAPE = against_full(CONFLICTING[1:], "by shape or by texture")
 OTHER = GROWING + LESS + against_full(METHODS, "another method")
 SCRATCH = GROWING + LESS + against_full(FROM_SCRATCH, "another method")
 SCRATCH += tuple(Contrast(text, cut, "the method, or only doing less") for text, cut in CUT.items())
+KNOWN_GROUPS = ({"groups": "known"}, {"groups": "known-by-image"})
+RATES = ({"lr": 1e-2}, {"lr": 5e-2})  # bees have 2e-2
 STEEL, TEN, FIVE = ("steel",), tuple(range(10)), tuple(range(5))
 ALL = (
     Study("paper", "the paper, 250 px", "paper", PAPER_DATASETS, PAPER_REGIMES, TEN, GROWING, PAPER_NETWORKS),
     Study("compact", "the paper, 128 px", "compact", PAPER_DATASETS, (*PAPER_REGIMES, "short"), TEN, GROWING + LESS),
     Study("controls", "other explanations", "compact", ("bees",), SMALL, FIVE, LESS + LAST_SMALL),
+    Study("rates", "another learning rate", "compact", ("bees",), SMALL[:2], (0, 1), GROWING[:1], arms=RATES),
+    Study("leakage", "steel by physical sample", "compact", STEEL, SMALL[:2], FIVE, GROWING[:1], arms=KNOWN_GROUPS),
     Study("mechanism", "what is learnt when", "mechanism", STEEL, APART, FIVE, TAKEN_APART, arms=DRAWN),
     Study("conflict", "shape or texture", "mechanism", STEEL, CONFLICTING, FIVE, SHAPE, arms=IN_CONFLICT),
     Study("methods_pretrained", "methods, from weights", "compact", ("bees", "steel"), PRETRAINED, FIVE, OTHER),

@@ -15,7 +15,7 @@ from entr_utils.results.record import Record
 from entr_utils.util import Damaged, read_json
 
 LATE = ("RPL", "TTA")  # phases after the sub-total
-Clocks = dict[tuple[str, ...], list[dict]]  # takes by device, network, precision, augmentation
+Clocks = dict[tuple[str, ...], list[dict]]  # takes by device, network, precision
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def read_clocks(results: str | Path) -> Clocks:
         raw = read_json(path)
         try:
             for take in raw["takes"]:
-                setting = (raw["device"], take["network"], take["precision"], take["augmentation"])
+                setting = (raw["device"], take["network"], take["precision"])
                 others = found.setdefault(setting, [])
                 named = f"{take['taken']} {len(others)}"  # two may be of one second
                 others.append({"taken": named, "seconds": take["seconds"], "first": take["first"]})
@@ -55,7 +55,7 @@ def missing(work: Sequence[Work], clocks: Clocks, *setting: str) -> tuple[str, .
 
 
 def of_work(work: Sequence[Work], clocks: Clocks, *setting: str) -> Times | None:
-    """T of some work, done or planned; None where no take has all its keys. `setting`: the four names of `Clocks`."""
+    """T of some work, done or planned; None where no take has all its keys. `setting`: the three names of `Clocks`."""
     keys, phases = {one.key for one in work}, dict.fromkeys(one.phase for one in work)
     takes = [take for take in clocks.get(setting, ()) if keys <= take["seconds"].keys()]
     if not takes:
@@ -79,4 +79,4 @@ def seconds(record: Record, clocks: Clocks, device: str = "") -> Times | None:
     """T of a record by the clock of its device, or of another that the caller names; None as in `of_work`."""
     spec = record.spec
     device = device or record.environment.device
-    return of_work(record.work, clocks, device, spec.network, spec.precision, spec.augmentation)
+    return of_work(record.work, clocks, device, spec.network, spec.precision)

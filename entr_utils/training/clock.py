@@ -1,9 +1,10 @@
 """The clock of a machine: seconds of a training step of every kind, measured side by side and quiet. Torch alone.
 
 A run on a shared machine is timed with whatever else the machine does, so T is plan x clock instead. A clock measures
-every kind of work in turn: one untimed step, then a block of at least a second and five steps (fewer where steps are
-long), synchronised at its ends. The order rotates; the first of eight rounds is thrown away. A round in which other
-processes used more than 5% of a core is thrown away, too, and tried three times; then nothing is written.
+every kind of work in turn: one untimed step, then a block of a second and at least five steps (fewer where steps are
+long), or of thirty steps, synchronised at its ends. The order rotates; the first of eight rounds is thrown away. A
+round in which other processes used more than 5% of a core is thrown away, too, and tried three times; then nothing is
+written.
 """
 
 import contextlib
@@ -27,7 +28,8 @@ from entr_utils.training import interpolate, step
 from entr_utils.util import Progress, UserError, cache_folder, lock, now, read_json, slug, write_json
 
 ROUNDS, TRIES = 8, 3
-BLOCK_SECONDS, BLOCK_STEPS, LONGEST_BLOCK = 1.0, 5, 2.0
+BLOCK_SECONDS, LONGEST_BLOCK = 1.0, 2.0
+BLOCK_STEPS, ENOUGH_STEPS = 5, 30
 QUIET = 0.05  # cores that other processes may use
 SETTLE = 60.0  # seconds in which trainings of ours come to their pause
 POOL = 4  # batches of random images that a step takes its own from
@@ -112,11 +114,12 @@ def _block(piece: Piece) -> float:
     """Mean seconds of a piece: one untimed where pieces are short, then a block."""
     if _seconds(piece) > BLOCK_SECONDS:
         return _seconds(piece)
-    pieces, began = 0, time.perf_counter()
-    while (passed := time.perf_counter() - began) < BLOCK_SECONDS or (pieces < BLOCK_STEPS and passed < LONGEST_BLOCK):
+    pieces, passed, began = 0, 0.0, time.perf_counter()
+    while pieces < ENOUGH_STEPS and passed < (LONGEST_BLOCK if pieces < BLOCK_STEPS else BLOCK_SECONDS):
         piece()
-        machine.synchronise()
         pieces += 1
+        passed = time.perf_counter() - began
+    machine.synchronise()
     return (time.perf_counter() - began) / pieces
 
 

@@ -45,25 +45,27 @@ def ensure(runs: Iterable[Run], results: str) -> None:
         print(f"T stays unknown: {error}", flush=True)
 
 
-def setting(cell: Cell) -> tuple[str, str, str, str]:
-    """What decides which clock a checked cell's runs are timed by: device, network, precision, augmentation."""
+def setting(cell: Cell) -> tuple[str, str, str]:
+    """What decides which clock a checked cell's runs are timed by: device, network, precision."""
     spec = draft(cell)
-    return device_model(), spec.network, spec.precision, spec.augmentation
+    return device_model(), spec.network, spec.precision
 
 
 def take(needs: Iterable[Need], results: str, again: bool = False, patience: float = clock.SETTLE) -> int:
-    """How many takes were added: one for each network, precision and augmentation of which something is missing.
+    """How many takes were added: one for each network and precision of which something is missing.
+
+    What an augmentation draws does not matter: its resampling takes the same time.
 
     `patience`: seconds in which others may come to rest.
     """
-    groups: dict[tuple[str, str, str], tuple[list[Work], dict[str, Regime]]] = {}
+    groups: dict[tuple[str, str], tuple[list[Work], dict[str, Regime], str]] = {}
     for spec, works in needs:
-        wanted, regimes = groups.setdefault((spec.network, spec.precision, spec.augmentation), ([], {}))
+        wanted, regimes, _ = groups.setdefault((spec.network, spec.precision), ([], {}, spec.augmentation))
         wanted += works
         regimes |= {work.mode: parse(spec.regime) for work in works if work.mode}
     clocks, taken = times.read_clocks(Path(results)), 0
-    for which, (works, regimes) in groups.items():
+    for which, (works, regimes, augmentation) in groups.items():
         if again or times.missing(works, clocks, device_model(), *which):
-            clock.keep(clock.take(works, regimes, *which, patience=patience), results)
+            clock.keep(clock.take(works, regimes, *which, augmentation, patience=patience), results)
             taken += 1
     return taken

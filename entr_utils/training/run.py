@@ -112,7 +112,7 @@ class Run:
 
 
 def _by_clock(spec: RunSpec, work: tuple[Work, ...], results: str) -> float | None:
-    clocks, setting = times.read_clocks(results), (spec.network, spec.precision, spec.augmentation)
+    clocks, setting = times.read_clocks(results), (spec.network, spec.precision)
     found = times.of_work(work, clocks, device_model(), *setting)
     return found.total if found else None
 

@@ -1,0 +1,104 @@
+"""Studies on one GPU, several runs at once, without a network: the clocks first, while it is quiet; then fold by fold.
+
+    python -m benchmarks.many STUDIES="paper compact" DATA=folder WEIGHTS=path RESULTS=folder JOBS=8 MINUTES=9 TAKES=3
+
+T comes from the clock, so runs may share a GPU; they train a GPU's lock apart, each process with a cache of its own.
+What is done after MINUTES stays, the same command goes on.
+"""
+
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+
+from entr_utils import cli
+from entr_utils.results.studies import STUDIES, cells
+from entr_utils.settings import Cell
+from entr_utils.util import AT_ONCE, UserError, cache_folder, minutes
+
+KNOWN = {"STUDIES": str, "NETWORKS": str, "DATASETS": str, "JOBS": int, "MINUTES": float, "TAKES": int}
+KNOWN |= dict.fromkeys(("DATA", "WEIGHTS", "RESULTS", "PRECISION"), str)
+
+
+def asked(given: dict[str, str]) -> list[Cell]:
+    """The runs of STUDIES in their order, with one of NETWORKS (resnet18, or what a study names) and DATASETS."""
+    found = []
+    for name in given["STUDIES"].split():
+        study = STUDIES[name]
+        networks = [one for one in study.networks if one in given.get("NETWORKS", "resnet18 resnet18-narrow").split()]
+        datasets = [one for one in study.datasets if one in given.get("DATASETS", " ".join(study.datasets)).split()]
+        places = {key.lower(): value for key, value in given.items() if key in cli.PLACES}
+        found += cells(replace(study, networks=tuple(networks), datasets=tuple(datasets)), **places)
+    return found
+
+
+def take_clocks(runs: Iterable[Cell], results: str, takes: int) -> None:
+    """As many takes as there should be of what these runs need; a busy machine leaves a line."""
+    from entr_utils.training.clocks import take_for
+
+    alike = {replace(cell, seeds=(0,)): None for cell in runs}
+    for i in range(takes):
+        try:
+            take_for(alike, results, again=i > 0)
+        except UserError as error:
+            print(error, flush=True)
+
+
+def own_cache(shared: Path) -> None:
+    """A cache of this process's own, with the images that are decoded in the shared one."""
+    os.environ["ENTR_CACHE"] = str(shared / "of" / str(os.getpid()))
+    for path in shared.glob("*.np*"):
+        Path(os.environ["ENTR_CACHE"]).mkdir(parents=True, exist_ok=True)
+        os.link(path, Path(os.environ["ENTR_CACHE"], path.name))
+    for path in shared.glob("*.json"):
+        shutil.copy(path, os.environ["ENTR_CACHE"])
+
+
+def train(cell: Cell) -> str:
+    """A line on a run."""
+    from entr_utils.training import loop
+    from entr_utils.training.run import prepare
+
+    began = time.perf_counter()
+    try:
+        record = loop.train(prepare(cell)[0])
+    except Exception:
+        return f"{cell.profile} {cell.name} {cell.seeds[0]}: {traceback.format_exc()}"
+    passed = time.perf_counter() - began
+    about = f"{record.accuracy_total:.3f}, T {record.seconds_total:.1f} of {passed:.1f} s"
+    return f"{cell.profile} {record.spec.name}: {about}"
+
+
+def command(words: Sequence[str]) -> int:
+    """Take the clocks, decode the images, train."""
+    from entr_utils.data import store
+
+    given = cli.read(words, KNOWN)
+    began, runs, jobs = time.monotonic(), asked(given), int(given.get("JOBS", 8))
+    take_clocks(runs, given.get("RESULTS", "results"), int(given.get("TAKES", 0)))
+    for cell in {replace(cell, seeds=(0,), regime="no_increase").checked(): None for cell in runs}:
+        store.load(cell)
+    print(f"clocks and images: {minutes(time.monotonic() - began)}", flush=True)
+    os.environ[AT_ONCE] = str(jobs)
+    spawned = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, spawned, own_cache, (cache_folder(),))
+    waiting = [pool.submit(train, cell) for cell in runs]
+    left = 60 * float(given.get("MINUTES", 1e6)) - (time.monotonic() - began)
+    try:
+        for i, one in enumerate(as_completed(waiting, timeout=max(1.0, left)), 1):
+            print(f"{i} of {len(waiting)}, {time.monotonic() - began:.0f} s: {one.result()}", flush=True)
+    except TimeoutError:
+        print("out of time", flush=True)
+        for process in multiprocessing.active_children():
+            process.kill()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command(sys.argv[1:]))
