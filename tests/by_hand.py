@@ -171,7 +171,7 @@ def clocks(
         for place in sorted(set(map(_place, loaded))):
             here = [one for one in loaded if _place(one) == place]
             works = {work.key: work for one in here for work in one.work}.values()
-            row: Row = dict(zip(("network", "precision", "augmentation"), place, strict=True))
+            row: Row = dict(zip(("network", "precision"), place, strict=True))
             row |= {"taken": f"2026-02-0{1 + number}T00:00:00+00:00", "rounds": 7}
             row |= {"seconds": {one.key: factor(one) * seconds_of(one) for one in works}}
             rows.append(row | {name: {one.key: value for one in works} for name, value in BESIDE.items()})
@@ -181,8 +181,8 @@ def clocks(
     return read_clocks(folder)
 
 
-def _place(one: Record) -> tuple[str, str, str]:
-    return one.spec.network, one.spec.precision, one.spec.augmentation
+def _place(one: Record) -> tuple[str, str]:
+    return one.spec.network, one.spec.precision
 
 
 def seconds_of(work: Work) -> float:

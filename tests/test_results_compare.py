@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from entr_utils.results import compare
+from entr_utils.results import compare, times
 from entr_utils.results.compare import Posterior, combined, expected_resolution, posterior
 
 CONTROL, GRADUAL = "no_increase", "gradual"
@@ -67,7 +67,7 @@ def test_without_a_clock_there_is_no_time_but_the_measured_one():
 def test_the_clock_of_another_device_is_named(tmp_path):
     record = by_hand.record(device="Old, 2 threads")
     clocks = by_hand.clocks(tmp_path, [record])
-    (row,) = compare.table([record], clocks, {"Old, 2 threads": by_hand.DEVICE}).to_dict("records")
+    (row,) = compare.table([record], clocks, times.by_one([record], clocks)).to_dict("records")
     assert (row["clock"], row["device"]) == (by_hand.DEVICE, "Old, 2 threads")
     assert row["seconds_total"] > 0
 

@@ -98,11 +98,21 @@ def test_a_record_is_timed_by_its_device(tmp_path):
     assert set(times.seconds(record, clocks).phases) == {"SGDR", "CLRS", "CMult", "RPL", "TTA"}
 
 
-def test_another_device_has_to_be_named(tmp_path):
+def test_the_clock_of_another_device_has_to_be_asked_for(tmp_path):
     record = by_hand.record(device="No clock, 2 threads")
     clocks = by_hand.clocks(tmp_path, [record])
     assert times.seconds(record, clocks) is None
-    assert times.seconds(record, clocks, by_hand.DEVICE).device == by_hand.DEVICE
+    assert times.seconds(record, clocks, times.by_one([record], clocks)).device == by_hand.DEVICE
+
+
+def test_all_are_timed_by_the_clock_of_the_device_that_most_ran_on(tmp_path):
+    """Of three devices the one with most records has no clock; of the others the one with more records counts."""
+    devices = ["A", "B", "B", "C", "C", "C"]
+    loaded = [by_hand.record(seed=seed, device=device) for seed, device in enumerate(devices)]
+    for device in "AB":
+        clocks = by_hand.clocks(tmp_path, loaded, device=device)
+    by = times.by_one(loaded, clocks)
+    assert {times.seconds(one, clocks, by).device for one in loaded} == {"B"}
 
 
 @pytest.mark.parametrize("lost", ["network", "precision", "taken", "seconds", "first"])

@@ -61,16 +61,14 @@ def by_measure(compared: pd.DataFrame) -> list[dict[str, dict]]:
 def read(results: str | Path, profile: str = "") -> tuple[str, list[Record], pd.DataFrame]:
     """A profile, its records and their table; "" takes the first of PROFILES that has records.
 
-    T of a device without a clock is by the first clock there is; the table's column `clock` names it.
+    All T of a network and precision are by one clock (`times.by_one`); the table's column `clock` names it.
     """
     found = {name: record.load(Path(results, name)) for name in ([profile] if profile else PROFILES)}
     profile = next(filter(found.get, found), next(iter(found)))
     place = {name: i for i, name in enumerate(PAPER_DATASETS)}
     records = sorted(found[profile], key=lambda one: (place.get(one.spec.dataset, len(place)), rank(one.spec.regime)))
     clocks = times.read_clocks(results)
-    devices = sorted({setting[0] for setting in clocks})
-    lacking = {one.environment.device for one in records}.difference(devices)
-    return profile, records, compare.table(records, clocks, dict.fromkeys(lacking, "".join(devices[:1])))
+    return profile, records, compare.table(records, clocks, times.by_one(records, clocks))
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
@@ -87,8 +85,9 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_comparison(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the regimes that are compared, and of their control: other studies may share a profile's records."""
-    return table[table["regime"].isin({*compared["treatment"], compare.CONTROL})]
+    """The runs that are compared, and those of their control: other studies may share a profile's records."""
+    alike, wanted = (pd.MultiIndex.from_frame(one[compare.TOGETHER]) for one in (table, compared))
+    return table[alike.isin(wanted) & table["regime"].isin({*compared["treatment"], compare.CONTROL})]
 
 
 def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path = "") -> Markdown:
@@ -129,20 +128,38 @@ def _minutes(table: pd.DataFrame, took: dict) -> str:
     runs = table[(table[compare.TOGETHER] == [took[name] for name in compare.TOGETHER]).all(axis=1)]
     runs = runs[runs["seed"].isin(took["seeds"])]
     before, after = (runs[runs["regime"] == took[name]][column].mean() / 60 for name in ("control", "treatment"))
-    digits = 1 if before >= 1 else 2
-    return f"{before:.{digits}f} -> {after:.{digits}f} (x {took['estimate']:.2f}{note})"
+    return f"{_number(before)} -> {_number(after)} (x {took['estimate']:.2f}{note})"
+
+
+def machines(table: pd.DataFrame, clocks: times.Clocks) -> Markdown:
+    """A row a clock that can time these runs: T of each regime against the control's, the mean over comparisons, and
+    the range over takes."""
+    records, rows = [*table["record"]], []
+    regimes = [text for text in dict.fromkeys(table["regime"]) if text != compare.CONTROL]
+    owns = {(one.environment.device, one.spec.network, one.spec.precision) for one in records}
+    for setting in sorted(clocks):
+        by: dict[times.Setting, times.Setting] = {own: setting for own in owns if own[1] == setting[1]}
+        found = compare.compare(compare.table(records, clocks, by), regimes, measures=("time",))
+        parts = [found[(found["treatment"] == text) & (found["network"] == setting[1])] for text in regimes]
+        cells = [f"x {one['estimate'].mean():.2f} [{one['low'].min():.2f}, {one['high'].max():.2f}]" for one in parts]
+        if not all(one.empty for one in parts):
+            rows.append([*setting, *(cell if len(one) else "" for cell, one in zip(cells, parts, strict=True))])
+    return markdown(" | ".join(["machine", "network", "precision", *map(label, regimes)]), rows)
 
 
 def contrasts(study: str, table: pd.DataFrame) -> Markdown:
     """A row for each contrast of a study that these runs have, of whatever profile, with the question it answers."""
-    asked, rows = studies.STUDIES[study], []
-    here = replace(asked, profile=table["profile"].iloc[0], datasets=tuple(table["dataset"])) if len(table) else asked
+    asked, rows, seen = studies.STUDIES[study], [], (*dict.fromkeys(table["dataset"]),)
+    own = asked.datasets if {*asked.datasets} & {*seen} else seen
+    here = replace(asked, profile=table["profile"].iloc[0], datasets=own) if len(table) else asked
     for found in by_measure(studies.answers(here, table)):
         points = found["points"]
-        row = [points["question"], points["dataset"], points["network"], points["carries"], label(points["treatment"])]
-        row += [label(points["control"]), points["n"], f"{found['T']['estimate']:.2f}"]
+        differs = [f"{name} {points[name] or 'as usual'}" for name in studies.apart(asked)]
+        row = [points["question"], points["dataset"], points["network"], points["carries"] or ", ".join(differs)]
+        row += [label(points["treatment"]), label(points["control"]), points["n"]]
+        row.append(_number(found.get("time", {"estimate": np.nan})["estimate"], 2))
         rows.append([*row, f"{found['flops']['estimate']:.2f}", interval(points)])
-    return markdown("question | dataset | network | detail | regime | against | folds | T | FLOPs | points", rows)
+    return markdown("question | dataset | network | condition | regime | against | folds | T | FLOPs | points", rows)
 
 
 def side_by_side(study: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -152,7 +169,8 @@ def side_by_side(study: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     for column, values in (wanted | {"regime": asked.regimes}).items():
         table = table[table[column].isin(values)]
     others = [regime for regime in asked.regimes if regime != compare.CONTROL]
-    return table, studies.most(compare.compare(table, others))
+    compared = studies.most(compare.compare(table, others))
+    return in_comparison(table, compared), compared
 
 
 def methods(study: str, table: pd.DataFrame) -> Markdown:
@@ -162,14 +180,15 @@ def methods(study: str, table: pd.DataFrame) -> Markdown:
     against = {
         (rows["points"]["dataset"], rows["points"]["treatment"]): rows["points"] for rows in by_measure(compared)
     }
-    header = "dataset | method | runs | accuracy | points against full size | loss ruled out | T in minutes | "
+    header = "dataset | method | runs | folds | accuracy | points against full size | loss ruled out | T in minutes | "
     header += "with first use | FLOPs | parameters | peak memory | As | its source reports"
     rows = []
     for (dataset, regime), cell in runs.groupby(["dataset", "regime"], sort=False):
         mean, points = cell.mean(numeric_only=True), against.get((dataset, regime))
-        row = [dataset, label(regime), len(cell), f"{mean['accuracy_total']:.3f}", interval(points) if points else ""]
+        row = [dataset, label(regime), len(cell), points["n"] if points else "", f"{mean['accuracy_total']:.3f}"]
+        row += [interval(points) if points else ""]
         row += [f"{max(0, -points['low']):.1f}" if points and points["n"] > 1 else ""]
-        row += [_number(mean[name] / 60, 1) for name in ("seconds_total", "with_first_use")]
+        row += [_number(mean[name] / 60) for name in ("seconds_total", "with_first_use")]
         row += [f"{mean['flops_total']:.1e}", f"{mean['parameters'] / 1e6:.1f} M"]
         row += [f"{mean['peak_memory'] / 2**30:.2f} GiB", _number(mean["efficiency_total"], 2), parse(regime).claim]
         rows.append(row)
@@ -209,8 +228,9 @@ def outcome(table: pd.DataFrame) -> Markdown:
     return markdown("part | runs | accuracy | from, to | T in s by the clock | T in s as measured | As | FLOPs", rows)
 
 
-def _number(value: float, digits: int) -> str:
-    return "no clock" if np.isnan(value) else f"{value:.{digits}f}"
+def _number(value: float, digits: int = 0) -> str:
+    """To so many digits, or to as many as a small value needs."""
+    return "no clock" if np.isnan(value) else f"{value:.{digits or (1 if value >= 1 else 2 if value >= 0.1 else 3)}f}"
 
 
 def folds(runs: Sequence) -> Markdown:

@@ -192,8 +192,8 @@ def verdict(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
 def what_pays(study: str, table: pd.DataFrame) -> Markdown:
     """Of the regimes of a study: how much has run, and for each dataset the fastest, the most accurate, and which are
     shown to save time without losing MARGIN."""
-    runs, compared = side_by_side(study, table)
-    done, of = progress(STUDIES[study], runs["record"])
+    _, compared = side_by_side(study, table)
+    done, of = progress(STUDIES[study], table["record"])
     if compared.empty:
         return Markdown(f"No record yet to compare: {done} of {of} runs are done (`make study STUDY={study}`).")
     lines = [f"{done} of {of} runs are done."]

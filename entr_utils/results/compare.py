@@ -50,13 +50,15 @@ OF_POINTS = ["few", "loss_ruled_out", "probability", "within", "gains", "image_l
 LONG = [*TOGETHER, *FOUND, *OF_POINTS, "seeds", "by_fold", "judged"]
 
 
-def table(records: Iterable[Record], clocks: times.Clocks, clock_of: Mapping[str, str] = {}) -> pd.DataFrame:
+def table(
+    records: Iterable[Record], clocks: times.Clocks, by: Mapping[times.Setting, times.Setting] = {}
+) -> pd.DataFrame:
     """A row a record: its spec, source, split and environment as far as they are compared; number of `classes`; the
     `split`'s checksum; `processor`, the model of processor or GPU (all where a run moved); `accuracy_own`, at the size
     last trained at; peak memory in bytes; T in seconds (`with_first_use`, too) and As by the clock of device `clock`,
-    nan and "" without one, and as `measured` in the run; the record itself and its `times.Times` or None. `clock_of`
-    names, by the device of records, another device whose clock is used."""
-    rows = [_row(one, times.seconds(one, clocks, clock_of.get(one.environment.device, ""))) for one in records]
+    nan and "" without one, and as `measured` in the run; the record itself and its `times.Times` or None. `by`: as
+    in `times.seconds`."""
+    rows = [_row(one, times.seconds(one, clocks, by)) for one in records]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

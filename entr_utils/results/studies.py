@@ -95,6 +95,7 @@ ALL = (
     Study("methods_pretrained", "methods, from weights", "compact", ("bees", "steel"), PRETRAINED, FIVE, OTHER),
     Study("methods_scratch", "methods, from scratch", "scratch", ("ucm",), WITH_CUTS, TEN, SCRATCH, (NARROW,)),
 )
+PLACE = ("profile", "dataset", "carries", "network")
 STUDIES = {study.name: study for study in ALL}
 
 
@@ -129,15 +130,19 @@ def progress(study: Study, records: Iterable[Record]) -> tuple[int, int]:
 
 
 def answers(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """`compare` of the contrasts of a study in its own runs of a `compare.table`, with a column question."""
+    """`compare` of the contrasts of a study in its own runs of a `compare.table`, with a column question; `most` of
+    each of its arms."""
     runs = table[(table["profile"] == study.profile) & table["dataset"].isin(study.datasets)]
     parts = [compare(runs, [one.treatment], one.against).assign(question=one.question) for one in study.contrasts]
-    return pd.concat(parts, ignore_index=True)
+    return most(pd.concat(parts, ignore_index=True), [*PLACE, *apart(study)])
 
 
-def most(
-    comparisons: pd.DataFrame, place: Sequence[str] = ("profile", "dataset", "carries", "network", "groups")
-) -> pd.DataFrame:
+def apart(study: Study) -> list[str]:
+    """The fields of a `RunSpec` that tell the arms of a study apart."""
+    return sorted({name for arm in study.arms for name in arm} & {*TOGETHER})
+
+
+def most(comparisons: pd.DataFrame, place: Sequence[str] = PLACE) -> pd.DataFrame:
     """Of each place the comparisons under the conditions that have most folds, of as many the newest protocol: nothing
     of the choice depends on what came out."""
     folds = comparisons.groupby(TOGETHER)["n"].transform("sum")

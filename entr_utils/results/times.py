@@ -5,7 +5,8 @@ over them says how well the clock repeats itself, not what another machine would
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,8 @@ from entr_utils.results.record import Record
 from entr_utils.util import Damaged, read_json
 
 LATE = ("RPL", "TTA")  # phases after the sub-total
-Clocks = dict[tuple[str, ...], list[dict]]  # takes by device, network, precision
+Setting = tuple[str, ...]  # device, network, precision
+Clocks = dict[Setting, list[dict]]  # takes
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,18 @@ def of_work(work: Sequence[Work], clocks: Clocks, *setting: str) -> Times | None
     )
 
 
-def seconds(record: Record, clocks: Clocks, device: str = "") -> Times | None:
-    """T of a record by the clock of its device, or of another that the caller names; None as in `of_work`."""
-    spec = record.spec
-    device = device or record.environment.device
-    return of_work(record.work, clocks, device, spec.network, spec.precision)
+def seconds(record: Record, clocks: Clocks, by: Mapping[Setting, Setting] = {}) -> Times | None:
+    """T of a record by the clock of its setting, or of the one that `by` puts in its place; None as in `of_work`."""
+    own = (record.environment.device, record.spec.network, record.spec.precision)
+    return of_work(record.work, clocks, *by.get(own, own))
+
+
+def by_one(records: Iterable[Record], clocks: Clocks) -> dict[Setting, Setting]:
+    """By setting of records, the clock that all of the same network and precision are timed by: that of the device most
+    of them ran on, of those that have one."""
+    ran: Counter[Setting] = Counter()
+    ran.update((one.environment.device, one.spec.network, one.spec.precision) for one in records)
+    best: dict[Setting, Setting] = {}
+    for setting in sorted(clocks, key=lambda setting: ran[setting]):
+        best[setting[1:]] = setting
+    return {setting: best[setting[1:]] for setting in ran if setting[1:] in best}
