@@ -109,7 +109,7 @@ endif
 #: PARTITION  of the cluster
 #: TIME       minutes after which a job is stopped and goes on in another (60)
 #: IMAGES     of look: a folder with one sub-folder a class, or an archive of one
-#: STUDY      paper compact controls mechanism conflict methods_pretrained methods_scratch
+#: STUDY      paper compact controls rates leakage mechanism conflict methods_pretrained methods_scratch
 #: RECORD     a record's file
 #: REGIME     a regime's name
 #: REPO       owner/name on GitHub

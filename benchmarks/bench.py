@@ -15,7 +15,7 @@ from entr_utils import cli
 from entr_utils.notebook import ROOT, execute
 from entr_utils.util import UserError, one_of, read_json, write_json
 
-PARTS = ("ceiling", "versus", "growth", "precision", "scale", "clock")
+PARTS = ("ceiling", "versus", "grown", "growth", "precision", "scale", "clock")
 
 
 def parts_of(given: cli.Given, allowed: Iterable[str]) -> list[str]:

@@ -28,6 +28,10 @@ SHOWN = {  # part -> section -> columns; MS and RATIO are put in
         "set up, s: {prepared:.1f}",
         "accuracy": ACCURACY,
     },
+    "grown": {
+        "learner": "binds: {binds} | px: {size} | images: {images} | batches: {regime} | ms an image: MS | "
+        "to full size: RATIO",
+    },
     "growth": {
         "images": "images: {images} | ms an image: MS | to the fewest: RATIO",
         "places": "images on the: {place} | images: {images} | px: {size} | ms an image: MS | to the device's: RATIO",

@@ -1,8 +1,12 @@
 """The study of GrowImages in a Learner: its budget by hand, a tiny run, differences by hand."""
 
+import json
+import re
+
 import pytest
 
 from benchmarks import learner
+from entr_utils.notebook import ROOT
 from entr_utils.settings import Cell
 
 
@@ -30,3 +34,13 @@ def test_differences_are_paired_by_fold():
     assert (found["n"], found["points"]) == (2, pytest.approx(0))
     assert found["low"] < 0 < found["high"]
     assert learner.differences(rows, "bees", "gradual", "short") == {"n": 1}
+
+
+def test_the_readme_says_what_was_measured():
+    """Its two changes and their intervals, in its order: bees, then steel."""
+    text = re.search(r"(?s)In fastai's own recipe(.*?)\(\[records\]", (ROOT / "README.md").read_text())
+    runs = json.loads((ROOT / "results" / "learner.json").read_text())["runs"]
+    found = [learner.differences(runs, name, "gradual", "no_increase") for name in ("bees", "steel")]
+    wanted = [f"{one[name]:+.1f}" for one in found for name in ("points", "low", "high")]
+    assert text
+    assert re.findall(r"[-+]\d+\.\d", text[1]) == wanted

@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 import torch
 
-from benchmarks import ceiling, growth, loops, precision, scale, small, versus, ways
+from benchmarks import ceiling, grown, growth, loops, precision, scale, small, versus, ways
 from entr_utils.data import store
 from entr_utils.notebook import KERNEL_ENVIRONMENT
 
@@ -50,6 +50,13 @@ class TestLoop:
         assert parts == pytest.approx(row["loop_ms"])
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
         assert [check["measured"] for check in row["judged"]] == [row["ratio"]]
+
+    @pytest.mark.parametrize("case", grown.CASES)
+    def test_a_learner_grows_beside_full_size(self, case, monkeypatch):
+        monkeypatch.setitem(grown.CASES, case, (32, grown.CASES[case][1]))
+        rows = grown.rows(case, images=32, rounds=1)
+        assert [(row["regime"], row["binds"]) for row in rows] == [(one, case) for one in (grown.FULL, *grown.REGIMES)]
+        assert rows[0]["ratio"] == 1
 
     def test_more_images_are_compared_with_the_fewest(self):
         rows = growth.by_count((16, 32), 32, rounds=1)

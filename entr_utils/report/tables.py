@@ -91,17 +91,19 @@ def in_comparison(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path = "") -> Markdown:
-    """A row a comparison: folds, T in minutes, accuracy and the loss ruled out in points, the risk of losing a point.
+    """A row a comparison: folds, T in seconds, accuracy and the loss ruled out in points, the risk of losing a point.
     Rendered notebooks in `folder` are linked, by their names alone."""
-    header = "dataset | network | regime | folds | images judged | T in minutes (ratio) | points of accuracy | "
-    header += "loss ruled out (expected) | costs more than a point | "
+    header = (
+        "dataset | network | regime | folds | images judged | T: seconds of the control x ratio | points of accuracy | "
+    )
+    header += "loss ruled out (at best) | chance of losing over a point | "
     rows = []
     for found in by_measure(compared):
         points = found["points"]
         expected = compare.expected_resolution([points["spread"]], points["n"], points["share"])
         probable = "({:.0%})" if points["few"] else "{:.0%}"
         row = [points["dataset"], points["network"], label(points["treatment"]), points["n"], points["images"]]
-        row += [_minutes(table, found["T"]), interval(points)]
+        row += [_seconds(table, found["T"]), interval(points)]
         row += [f"{max(0, -points['low']):.1f} ({expected:.1f})", probable.format(points["probability"])]
         row = row if points["n"] > 1 else [*row[:-2], "", ""]  # one fold rules nothing out
         name = f"{Cell(points['dataset'], points['network'], points['treatment']).name}.ipynb"
@@ -122,13 +124,12 @@ def details(compared: pd.DataFrame) -> Markdown:
     return markdown(header + "these images only, points | predictions worse, better", rows)
 
 
-def _minutes(table: pd.DataFrame, took: dict) -> str:
-    """Means of the control and of the regime over the folds of a row of T."""
+def _seconds(table: pd.DataFrame, took: dict) -> str:
+    """Mean of the control over the folds of a row of T, and the ratio."""
     column, note = ("seconds_total", "") if took["measure"] == "time" else ("measured_total", ", as measured")
     runs = table[(table[compare.TOGETHER] == [took[name] for name in compare.TOGETHER]).all(axis=1)]
-    runs = runs[runs["seed"].isin(took["seeds"])]
-    before, after = (runs[runs["regime"] == took[name]][column].mean() / 60 for name in ("control", "treatment"))
-    return f"{_number(before)} -> {_number(after)} (x {took['estimate']:.2f}{note})"
+    runs = runs[runs["seed"].isin(took["seeds"]) & (runs["regime"] == took["control"])]
+    return f"{runs[column].mean():.1f} x {took['estimate']:.2f}{note}"
 
 
 def machines(table: pd.DataFrame, clocks: times.Clocks) -> Markdown:
@@ -180,7 +181,7 @@ def methods(study: str, table: pd.DataFrame) -> Markdown:
     against = {
         (rows["points"]["dataset"], rows["points"]["treatment"]): rows["points"] for rows in by_measure(compared)
     }
-    header = "dataset | method | runs | folds | accuracy | points against full size | loss ruled out | T in minutes | "
+    header = "dataset | method | runs | folds | accuracy | points against full size | loss ruled out | T in seconds | "
     header += "with first use | FLOPs | parameters | peak memory | As | its source reports"
     rows = []
     for (dataset, regime), cell in runs.groupby(["dataset", "regime"], sort=False):
@@ -188,7 +189,7 @@ def methods(study: str, table: pd.DataFrame) -> Markdown:
         row = [dataset, label(regime), len(cell), points["n"] if points else "", f"{mean['accuracy_total']:.3f}"]
         row += [interval(points) if points else ""]
         row += [f"{max(0, -points['low']):.1f}" if points and points["n"] > 1 else ""]
-        row += [_number(mean[name] / 60) for name in ("seconds_total", "with_first_use")]
+        row += [_number(mean[name], 1) for name in ("seconds_total", "with_first_use")]
         row += [f"{mean['flops_total']:.1e}", f"{mean['parameters'] / 1e6:.1f} M"]
         row += [f"{mean['peak_memory'] / 2**30:.2f} GiB", _number(mean["efficiency_total"], 2), parse(regime).claim]
         rows.append(row)
@@ -228,9 +229,8 @@ def outcome(table: pd.DataFrame) -> Markdown:
     return markdown("part | runs | accuracy | from, to | T in s by the clock | T in s as measured | As | FLOPs", rows)
 
 
-def _number(value: float, digits: int = 0) -> str:
-    """To so many digits, or to as many as a small value needs."""
-    return "no clock" if np.isnan(value) else f"{value:.{digits or (1 if value >= 1 else 2 if value >= 0.1 else 3)}f}"
+def _number(value: float, digits: int) -> str:
+    return "no clock" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def folds(runs: Sequence) -> Markdown:
