@@ -139,13 +139,16 @@ def test_another_split_of_the_same_seed_is_no_pair():
 
 
 def test_threads_make_no_other_model(tmp_path):
-    """Accuracies pair; seconds do not, since threads have clocks of their own."""
+    """Accuracies pair; seconds by clocks of their own do not, and by one clock they do."""
     loaded = [by_hand.record(device="Abacus, 4 threads"), by_hand.record(GRADUAL, device="Abacus, 8 threads")]
     by_hand.clocks(tmp_path, loaded, device="Abacus, 4 threads")
     clocks = by_hand.clocks(tmp_path, loaded, device="Abacus, 8 threads")
-    measures = set(compare.compare(compare.table(loaded, clocks), [GRADUAL])["measure"])
+    measures = set(compare.compare(compare.table(loaded, clocks, {}), [GRADUAL])["measure"])
     assert {"points", "time_measured", "flops"} <= measures
     assert not {"time", "efficiency", "efficiency_subtotal"} & measures
+    by_one = compare.table(loaded, clocks)
+    assert len(set(by_one["clock"])) == 1
+    assert "time" in set(compare.compare(by_one, [GRADUAL])["measure"])
 
 
 def test_pairs_of_several_models_are_pooled():
@@ -324,8 +327,8 @@ def test_efficiency_by_the_clock_has_the_folds_interval(tmp_path):
 
 def test_a_measure_is_of_the_pairs_that_have_it(tmp_path):
     loaded = [*pairs_of([0.8], [0.8]), *(by_hand.record(regime, 1, device="B") for regime in (CONTROL, GRADUAL))]
-    assert found(*loaded, folder=tmp_path)["n"] == 2
-    assert found(*loaded, folder=tmp_path, measure="time")["n"] == 1
+    long = compare.compare(compare.table(loaded, by_hand.clocks(tmp_path, loaded), {}), [GRADUAL])
+    assert long.set_index("measure")["n"][["points", "time"]].to_list() == [2, 1]
 
 
 def test_flips_and_their_interval_by_hand():

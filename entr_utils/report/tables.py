@@ -61,14 +61,13 @@ def by_measure(compared: pd.DataFrame) -> list[dict[str, dict]]:
 def read(results: str | Path, profile: str = "") -> tuple[str, list[Record], pd.DataFrame]:
     """A profile, its records and their table; "" takes the first of PROFILES that has records.
 
-    All T of a network and precision are by one clock (`times.by_one`); the table's column `clock` names it.
+    All T of a network are by one clock; the table's column `clock` names it.
     """
     found = {name: record.load(Path(results, name)) for name in ([profile] if profile else PROFILES)}
     profile = next(filter(found.get, found), next(iter(found)))
     place = {name: i for i, name in enumerate(PAPER_DATASETS)}
     records = sorted(found[profile], key=lambda one: (place.get(one.spec.dataset, len(place)), rank(one.spec.regime)))
-    clocks = times.read_clocks(results)
-    return profile, records, compare.table(records, clocks, times.by_one(records, clocks))
+    return profile, records, compare.table(records, times.read_clocks(results))
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
@@ -175,14 +174,13 @@ def side_by_side(study: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
 
 
 def methods(study: str, table: pd.DataFrame) -> Markdown:
-    """A row for each dataset and regime of a study: means over its runs, points against the control over its folds, and
-    what the regime's own source reports."""
+    """A row for each dataset and regime of a study: means over its runs, points against the control over its folds."""
     runs, compared = side_by_side(study, table)
     against = {
         (rows["points"]["dataset"], rows["points"]["treatment"]): rows["points"] for rows in by_measure(compared)
     }
     header = "dataset | method | runs | folds | accuracy | points against full size | loss ruled out | T in seconds | "
-    header += "with first use | FLOPs | parameters | peak memory | As | its source reports"
+    header += "with first use | FLOPs | parameters | peak memory | As"
     rows = []
     for (dataset, regime), cell in runs.groupby(["dataset", "regime"], sort=False):
         mean, points = cell.mean(numeric_only=True), against.get((dataset, regime))
@@ -191,9 +189,15 @@ def methods(study: str, table: pd.DataFrame) -> Markdown:
         row += [f"{max(0, -points['low']):.1f}" if points and points["n"] > 1 else ""]
         row += [_number(mean[name], 1) for name in ("seconds_total", "with_first_use")]
         row += [f"{mean['flops_total']:.1e}", f"{mean['parameters'] / 1e6:.1f} M"]
-        row += [f"{mean['peak_memory'] / 2**30:.2f} GiB", _number(mean["efficiency_total"], 2), parse(regime).claim]
+        row += [f"{mean['peak_memory'] / 2**30:.2f} GiB", _number(mean["efficiency_total"], 2)]
         rows.append(row)
     return markdown(header, rows)
+
+
+def sources(study: str) -> Markdown:
+    """What the sources of a study's regimes report, in their own settings."""
+    claims = {parse(text).name.replace("_", " "): parse(text).claim for text in studies.STUDIES[study].regimes}
+    return markdown("method | its source reports", [(name, claim) for name, claim in claims.items() if claim])
 
 
 def shapes(table: pd.DataFrame) -> Markdown:

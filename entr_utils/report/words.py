@@ -97,7 +97,7 @@ def stand_ins(records: Sequence[Record]) -> Markdown:
         f"Images of {replaced} are stand-ins: the paper's were never published." if replaced else "",
         "No pretrained weights were used, so nothing was frozen." if "none" in weights else "",
         *(f"Weights {name}: {note}." for name, note in weights.items() if name not in ("none", "imagenet")),
-        "Training ran on a CPU; the paper used a Colab GPU." if cpus else "",
+        f"{len(cpus)} of {len(records)} runs were on a CPU; the paper used a Colab GPU." if cpus else "",
         f"Runs of protocol {old} are never compared with those of protocol {PROTOCOL}, today's." if old else "",
     ]
     return listing(lines)

@@ -51,14 +51,16 @@ LONG = [*TOGETHER, *FOUND, *OF_POINTS, "seeds", "by_fold", "judged"]
 
 
 def table(
-    records: Iterable[Record], clocks: times.Clocks, by: Mapping[times.Setting, times.Setting] = {}
+    records: Iterable[Record], clocks: times.Clocks, by: Mapping[times.Setting, times.Setting] | None = None
 ) -> pd.DataFrame:
     """A row a record: its spec, source, split and environment as far as they are compared; number of `classes`; the
     `split`'s checksum; `processor`, the model of processor or GPU (all where a run moved); `accuracy_own`, at the size
     last trained at; peak memory in bytes; T in seconds (`with_first_use`, too) and As by the clock of device `clock`,
     nan and "" without one, and as `measured` in the run; the record itself and its `times.Times` or None. `by`: as
-    in `times.seconds`."""
-    rows = [_row(one, times.seconds(one, clocks, by)) for one in records]
+    in `times.seconds`; by default all are timed by one clock (`times.by_one`)."""
+    records = [*records]
+    chosen = times.by_one(records, clocks) if by is None else by
+    rows = [_row(one, times.seconds(one, clocks, chosen)) for one in records]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -164,7 +166,10 @@ def _measured(cell: pd.DataFrame, measure: str) -> dict:
         return {}
     treatment, control = (cell[name].to_numpy(float) for name in (column, f"{column}_control"))
     ratio = np.where(treatment * control > 0, treatment, math.nan) / control  # an accuracy of 0 has none
-    values = 100 * (treatment - control) if in_points else np.log(ratio)
+    values, takes = 100 * (treatment - control) if in_points else np.log(ratio), pd.DataFrame()
+    if measure == "time":
+        takes = _by_take(cell)
+        values = takes.median(axis=1).to_numpy()
     share = 0.0 if cell["by"].iloc[0] == "official" else float((cell["n_val"] / cell["n_train"]).mean())
     image = 100 / cell["n_val"].min() if in_points else 0.0
     judged = tuple(record.predictions.image for record in cell["record"])
@@ -175,7 +180,8 @@ def _measured(cell: pd.DataFrame, measure: str) -> dict:
     if in_points:
         these = by_image(cell, POINTS[measure]) if measure != "points_own" else {}
         return row | {"by_fold": tuple(values)} | _of_points(found) | these
-    ends = np.exp(_over_takes(cell) if measure == "time" else (found.mean, *found.interval()))
+    means = takes.mean()
+    ends = np.exp((means.median(), means.min(), means.max()) if len(takes) else (found.mean, *found.interval()))
     return row | {"by_fold": tuple(np.exp(values))} | dict(zip(("estimate", "low", "high"), ends, strict=True))
 
 
@@ -186,11 +192,10 @@ def _of_points(found: Posterior) -> dict[str, float]:
     return shown | {"probability": loses, "within": kept - loses, "gains": 1 - kept}
 
 
-def _over_takes(cell: pd.DataFrame) -> tuple[float, float, float]:
-    """Median, least and largest of the takes, each the mean over pairs of the logarithm of the ratio of T."""
+def _by_take(cell: pd.DataFrame) -> pd.DataFrame:
+    """A row a pair, a column a take: the logarithm of the ratio of T."""
     both = [(one.takes, other.takes) for one, other in zip(cell["times"], cell["times_control"], strict=True)]
-    logs = pd.DataFrame([{take: math.log(a[take] / b[take]) for take in a.keys() & b.keys()} for a, b in both]).mean()
-    return logs.median(), logs.min(), logs.max()
+    return pd.DataFrame([{take: math.log(a[take] / b[take]) for take in a.keys() & b.keys()} for a, b in both])
 
 
 def by_image(cell: pd.DataFrame, stage: str) -> dict[str, float]:

@@ -84,11 +84,9 @@ def seconds(record: Record, clocks: Clocks, by: Mapping[Setting, Setting] = {}) 
 
 
 def by_one(records: Iterable[Record], clocks: Clocks) -> dict[Setting, Setting]:
-    """By setting of records, the clock that all of the same network and precision are timed by: that of the device most
-    of them ran on, of those that have one."""
+    """By setting of records, the one clock that all of a network are timed by: that of the device, and in the precision,
+    that most of them ran in, of those that have one."""
     ran: Counter[Setting] = Counter()
     ran.update((one.environment.device, one.spec.network, one.spec.precision) for one in records)
-    best: dict[Setting, Setting] = {}
-    for setting in sorted(clocks, key=lambda setting: ran[setting]):
-        best[setting[1:]] = setting
-    return {setting: best[setting[1:]] for setting in ran if setting[1:] in best}
+    best = {setting[1]: setting for setting in sorted(clocks, key=lambda setting: ran[setting])}
+    return {setting: best[setting[1]] for setting in ran if setting[1] in best}
