@@ -175,7 +175,7 @@ def test_where_locks_do_not_reach_other_hosts_leases_stand_in(kind, tmp_path, mo
 def test_two_hosts_that_are_killed_at_random_lose_nothing_and_make_nothing_twice(tmp_path):
     """Twenty times, while they work; once with locks, once with leases."""
     processes = {}
-    for asked in ("", "0.5"):
+    for asked in ("", "2"):  # a shorter lease ends on a busy machine
         (tmp_path / f"lease{asked}").mkdir()
         words = [sys.executable, str(ROOT / "tests" / "two_hosts.py"), str(tmp_path / f"lease{asked}"), "20"]
         usual = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "ENTR_LEASE": asked}

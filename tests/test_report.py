@@ -89,6 +89,18 @@ def test_a_device_without_a_clock_borrows_one_and_the_table_names_it(tmp_path):
     assert {row["clock"] for row in rows(tables.environments(table))} == {by_hand.DEVICE}
 
 
+def test_every_machine_with_a_clock_has_its_ratio(tmp_path):
+    """On B all work takes the same time an image, whatever its size, so growing saves less; C has no clock of it."""
+    loaded = by_hand.matrix(2)
+    for device, takes in ((by_hand.DEVICE, [lambda work: 1.0]), ("B", [lambda work: 1 / by_hand.seconds_of(work)])):
+        clocks = by_hand.clocks(tmp_path, loaded, takes, device)
+    by_hand.clocks(tmp_path, [by_hand.record(network="resnet34")], device="C")
+    first, second = rows(tables.machines(table_of(loaded), clocks))
+    assert (first["regime"], second["regime"]) == PAPER_REGIMES[1:]
+    (_, here), (_, there) = [*first.items()][1:]
+    assert numbers(here)[0] < numbers(there)[0]
+
+
 @pytest.mark.parametrize("regime", ["gradual", "short", "slope", "slope:least=0.5"])
 def test_the_first_screen_compares_whatever_ran(own_regime, regime):
     assert set(shown_of([by_hand.record(), by_hand.record(regime)])[0]["treatment"]) == {regime}
@@ -242,7 +254,7 @@ def test_the_first_screen_has_a_row_a_dataset_and_regime(tmp_path):
     assert ratio == round(found["T"]["estimate"], 2)
     ends = numbers(shown[0]["points of accuracy"])
     assert ends == [round(found["points"][name], 1) + 0.0 for name in ("estimate", "low", "high")]
-    ruled_out, expected = numbers(shown[0]["loss ruled out (at best)"])
+    ruled_out, expected = numbers(shown[0]["loss ruled out (if equal)"])
     assert ruled_out == round(max(0.0, -found["points"]["low"]), 1)
     assert expected > 0
     assert numbers(shown[0]["chance of losing over a point"]) == [round(100 * found["points"]["probability"])]

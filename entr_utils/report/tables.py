@@ -95,7 +95,7 @@ def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path
     header = (
         "dataset | network | regime | folds | images judged | T: seconds of the control x ratio | points of accuracy | "
     )
-    header += "loss ruled out (at best) | chance of losing over a point | "
+    header += "loss ruled out (if equal) | chance of losing over a point | "
     rows = []
     for found in by_measure(compared):
         points = found["points"]
@@ -132,9 +132,9 @@ def _seconds(table: pd.DataFrame, took: dict) -> str:
 
 
 def machines(table: pd.DataFrame, clocks: times.Clocks) -> Markdown:
-    """A row a clock that can time these runs: T of each regime against the control's, the mean over comparisons, and
-    the range over takes."""
-    records, rows = [*table["record"]], []
+    """A row a regime, a column a clock that can time these runs: T against the control's, the mean over comparisons,
+    and the range over takes."""
+    records, columns = [*table["record"]], {}
     regimes = [text for text in dict.fromkeys(table["regime"]) if text != compare.CONTROL]
     owns = {(one.environment.device, one.spec.network, one.spec.precision) for one in records}
     for setting in sorted(clocks):
@@ -143,8 +143,8 @@ def machines(table: pd.DataFrame, clocks: times.Clocks) -> Markdown:
         parts = [found[(found["treatment"] == text) & (found["network"] == setting[1])] for text in regimes]
         cells = [f"x {one['estimate'].mean():.2f} [{one['low'].min():.2f}, {one['high'].max():.2f}]" for one in parts]
         if not all(one.empty for one in parts):
-            rows.append([*setting, *(cell if len(one) else "" for cell, one in zip(cells, parts, strict=True))])
-    return markdown(" | ".join(["machine", "network", "precision", *map(label, regimes)]), rows)
+            columns[", ".join(setting)] = [cell if len(one) else "" for cell, one in zip(cells, parts, strict=True)]
+    return markdown(" | ".join(["regime", *columns]), zip(map(label, regimes), *columns.values(), strict=True))
 
 
 def contrasts(study: str, table: pd.DataFrame) -> Markdown:
