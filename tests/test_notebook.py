@@ -11,7 +11,7 @@ import pytest
 from data_by_hand import files_below, refused
 
 from entr_utils import notebook
-from entr_utils.notebook import Refused, execute, keys_shown
+from entr_utils.notebook import ROOT, Refused, execute, keys_shown
 
 
 def source(folder: Path, *cells: str, parameters: str = "number = 1") -> Path:
@@ -116,3 +116,10 @@ def test_a_process_whose_parent_is_gone_does_nothing(tmp_path):
     late = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""})
     assert (late.returncode, late.stderr) == (1, "")
     assert files_below(tmp_path) == ["source.ipynb"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_source_has_names_for_its_cells_and_no_outputs(path):
+    cells = json.loads(path.read_text())["cells"]
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
