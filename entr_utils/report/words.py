@@ -22,7 +22,7 @@ ADVICE = {
     "poor": "**Nothing is recommended**: full size hardly beats naming the largest class, so add images first.",
     "unclocked": "**Nothing is recommended without a clock**: run this again, or `make clock`, on a quiet machine.",
     "slow": "**Train at full size**: no regime here saved time without losing {margin:g} point.",
-    "open": "**Grow while you try things out; train the final model at full size**: it may cost {margin:g} point.",
+    "open": "**Grow while you try things out; train the final model at full size**: it may cost over {margin:g} point.",
     "use": "**Use {regime}**: it is the fastest that is shown to lose less than {margin:g} point.",
 }
 PASTE = """In fastai, `epochs` being all of them, the frozen ones included:
