@@ -1,6 +1,7 @@
 """The README's first screen: short, and every number in it follows from committed records."""
 
 import re
+import subprocess
 
 import pytest
 from conftest import ROOT
@@ -47,3 +48,14 @@ def test_the_numbers_of_the_answer_are_those_of_the_records():
         known += re.findall(NUMBER, tables.machines(tables.in_comparison(table, compared), clocks).data)
     assert re.findall(NUMBER, answer)
     assert {float(one) for one in re.findall(NUMBER, answer)} <= {float(one) for one in known}
+
+
+@pytest.mark.parametrize("page", ["README.md", "results/README.md", "docs/SCALE.md", "results/LOG.md"])
+def test_what_a_page_links_to_is_in_the_repository(page):
+    """What git ignores is on the writer's disk alone."""
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    if not kept:
+        pytest.skip("no checkout of git's")
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    paths = [str((ROOT / page).parent.joinpath(link).resolve().relative_to(ROOT)) for link in links]
+    assert [path for path in paths if not any(one == path or one.startswith(f"{path}/") for one in kept)] == []
