@@ -92,9 +92,9 @@ def in_comparison(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
 def first_screen(compared: pd.DataFrame, table: pd.DataFrame, folder: str | Path = "") -> Markdown:
     """A row a comparison: folds, T in seconds, accuracy and the loss ruled out in points, the risk of losing a point.
     Rendered notebooks in `folder` are linked, by their names alone."""
-    header = (
-        "dataset | network | regime | folds | images judged | T: seconds of the control x ratio | points of accuracy | "
-    )
+    clock = ", ".join(filter(None, dict.fromkeys(table["clock"]))) or "as measured"
+    header = f"dataset | network | regime | folds | images judged | T: seconds of the control x ratio ({clock}) | "
+    header += "points of accuracy | "
     header += "loss ruled out (if equal) | chance of losing over a point | "
     rows = []
     for found in by_measure(compared):
