@@ -10,7 +10,7 @@ from entr_utils.grow import GrowImages
 from entr_utils.training.books import Seconds
 
 CASES = {"loader": (64, True), "computing": (160, False)}  # what binds: pixels, whether the body is frozen
-IMAGES, ROUNDS = 64, 3
+IMAGES, ROUNDS = 224, 3  # seven steps an epoch: gradual shows all of its sizes
 FULL, REGIMES = "full size", ("gradual", "stepwise")
 
 

@@ -11,7 +11,7 @@ from IPython.display import Markdown
 from entr_utils.report.tables import markdown
 from entr_utils.util import minutes
 
-MS, RATIO = "{median:.1f} ({low:.1f} to {high:.1f})", "{ratio:.2f} ({ratio_low:.2f} to {ratio_high:.2f})"
+MS, RATIO = "{median:.3g} ({low:.3g} to {high:.3g})", "{ratio:.2f} ({ratio_low:.2f} to {ratio_high:.2f})"
 ACCURACY = "ways: {ways} | seeds: {seeds} | images judged: {judged_images} | chance: {chance:.2f} | "
 ACCURACY += (
     "first: {first:.3f} | second: {second:.3f} | difference in points: {points:+.1f} ({low:+.1f} to {high:+.1f})"
