@@ -120,7 +120,7 @@ def test_every_part_has_its_tables():
         assert "Abacus" in shown
         assert "launching" not in shown  # not measured here
         assert "{" not in shown
-    assert "3.0 (2.0 to 4.0)" in tables.show(known, "growth").data
+    assert "3 (2 to 4)" in tables.show(known, "growth").data
     assert "PARTS=clock" in tables.show({}, "clock").data  # not measured
     known["ceiling"]["result"]["loop"] = [one | {"launch_share": 0.95} for one in known["ceiling"]["result"]["loop"]]
     assert "95%" in tables.show(known, "ceiling").data
