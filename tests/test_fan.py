@@ -175,13 +175,13 @@ def test_where_locks_do_not_reach_other_hosts_leases_stand_in(kind, tmp_path, mo
 def test_two_hosts_that_are_killed_at_random_lose_nothing_and_make_nothing_twice(tmp_path):
     """Twenty times, while they work; once with locks, once with leases."""
     processes = {}
-    for asked in ("", "2"):  # a shorter lease ends on a busy machine
+    for asked in ("", "1"):  # a shorter lease ends on a busy machine, a longer one takes minutes
         (tmp_path / f"lease{asked}").mkdir()
         words = [sys.executable, str(ROOT / "tests" / "two_hosts.py"), str(tmp_path / f"lease{asked}"), "20"]
         usual = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "ENTR_LEASE": asked}
         processes[tmp_path / f"lease{asked}"] = subprocess.Popen(words, env=usual, stdout=subprocess.DEVNULL)
     for folder, process in processes.items():
-        assert process.wait(120) == 0
+        assert process.wait(400) == 0
         assert json.loads((folder / "result.json").read_text()) == {"kills": 20, "codes": [0, 0]}
         made = (folder / "log").read_text().splitlines()
         assert sorted(made) == sorted(f"made {path.name}" for path in folder.rglob("*-s[01]-*.json"))
