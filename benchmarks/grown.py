@@ -7,7 +7,6 @@ from pathlib import Path
 from benchmarks import versus, ways
 from benchmarks.turns import figures, in_turns
 from entr_utils.grow import GrowImages
-from entr_utils.training.books import Seconds
 
 CASES = {"loader": (64, True), "computing": (160, False)}  # what binds: pixels, whether the body is frozen
 IMAGES, ROUNDS = 224, 3  # seven steps an epoch: gradual shows all of its sizes
@@ -27,16 +26,8 @@ def rows(case: str, images: int = IMAGES, rounds: int = ROUNDS) -> list[dict]:
         way = ways.Fastai(Path(name, str(size)), size, ways.BATCH)
         if frozen:
             way.learner.freeze()
-        actions = {FULL: partial(epoch, way, ())}
-        actions |= {regime: partial(epoch, way, (GrowImages(regime),)) for regime in REGIMES}
+        actions = {FULL: partial(ways.ms_an_image, way)}
+        actions |= {regime: partial(ways.ms_an_image, way, GrowImages(regime)) for regime in REGIMES}
         found = in_turns(actions, rounds, skipped=1)
     about = {"binds": case, "size": size, "images": images}
     return [about | {"regime": regime} | figures(values, found[FULL]) for regime, values in found.items()]
-
-
-def epoch(way: ways.Fastai, callbacks: tuple) -> float:
-    """Milliseconds of an image."""
-    clock = Seconds()
-    clock.start()
-    way.train(1, ways.LR, *callbacks)
-    return 1e3 * clock.stop("epoch") / way.images

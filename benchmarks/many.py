@@ -2,13 +2,12 @@
 
     python -m benchmarks.many STUDIES="paper compact" DATA=folder WEIGHTS=path RESULTS=folder JOBS=8 MINUTES=9 TAKES=3
 
-T comes from the clock, so runs may share a GPU; they train a GPU's lock apart, each process with a cache of its own.
-What is done after MINUTES stays, the same command goes on.
+T comes from the clock, so runs may share a GPU. Each process has a cache of its own, and with it a GPU lock of its own.
+After MINUTES all stop; what is done stays, and the same command goes on.
 """
 
 import multiprocessing
 import os
-import shutil
 import sys
 import time
 import traceback
@@ -22,8 +21,7 @@ from entr_utils.results.studies import STUDIES, cells
 from entr_utils.settings import Cell
 from entr_utils.util import AT_ONCE, UserError, cache_folder, minutes
 
-KNOWN = {"STUDIES": str, "NETWORKS": str, "DATASETS": str, "JOBS": int, "MINUTES": float, "TAKES": int}
-KNOWN |= dict.fromkeys(("DATA", "WEIGHTS", "RESULTS", "PRECISION"), str)
+KNOWN = ("STUDIES", "NETWORKS", "DATASETS", "JOBS", "MINUTES", "TAKES", "DATA", "WEIGHTS", "RESULTS", "PRECISION")
 
 
 def asked(given: dict[str, str]) -> list[Cell]:
@@ -52,12 +50,11 @@ def take_clocks(runs: Iterable[Cell], results: str, takes: int) -> None:
 
 def own_cache(shared: Path) -> None:
     """A cache of this process's own, with the images that are decoded in the shared one."""
-    os.environ["ENTR_CACHE"] = str(shared / "of" / str(os.getpid()))
-    for path in shared.glob("*.np*"):
-        Path(os.environ["ENTR_CACHE"]).mkdir(parents=True, exist_ok=True)
-        os.link(path, Path(os.environ["ENTR_CACHE"], path.name))
-    for path in shared.glob("*.json"):
-        shutil.copy(path, os.environ["ENTR_CACHE"])
+    own = shared / "of" / str(os.getpid())
+    own.mkdir(parents=True)
+    for path in (*shared.glob("*.npy"), *shared.glob("*.json")):
+        os.link(path, own / path.name)
+    os.environ["ENTR_CACHE"] = str(own)
 
 
 def train(cell: Cell) -> str:
