@@ -63,7 +63,7 @@ def run(cell: Cell, arm: str, seed: int, epochs: int = EPOCHS) -> dict:
         learn.fine_tune(epochs, freeze_epochs=FROZEN, cbs=grow)
         right = float(learn.validate()[1])
     row = {"dataset": cell.dataset, "arm": arm, "seed": seed, "epochs": epochs, "accuracy": right}
-    row |= {"n_train": len(fold.training), "n_val": len(fold.validation), "contents": images.contents}
+    row |= {"n_train": len(fold.training), "n_val": len(fold.validation), "contents": images.source.contents}
     return row | {"seconds": time.perf_counter() - began, "sizes": grow[0].sizes if grow else []}
 
 

@@ -49,7 +49,7 @@ def probe(cell: Cell) -> dict:
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
             model.fit(seen[fold.training], images.labels[fold.training])
             by_size[size].append(model.score(seen[fold.validation], images.labels[fold.validation]))
-    return {"images": images.title, "contents": images.contents, "accuracy": by_size}
+    return {"images": images.source.title, "contents": images.source.contents, "accuracy": by_size}
 
 
 def command(words: Sequence[str]) -> int:

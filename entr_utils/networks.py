@@ -1,7 +1,4 @@
-"""The networks: a torchvision ResNet body, the course's head, weights from ImageNet, a file, or none.
-
-Also the learning rates, one literal per dataset x network x weights, the same for all regimes.
-"""
+"""The networks: a torchvision ResNet body, the course's head, weights from ImageNet, a file, or none; their rates."""
 
 import hashlib
 import pickle
@@ -28,8 +25,8 @@ KNOWN_WEIGHTS = {
         "so its frozen features may favour small images",
 }  # fmt: skip
 
-# Learning rates of the head, chosen once with fastai's range test on the control (no_increase, seed 0) from training
-# images alone: the suggestion, rounded down to 1, 2 or 5. Keys: (dataset, network, `weights_label`).
+# Chosen once with fastai's range test on the control (no_increase, seed 0) from training images alone: the suggestion,
+# rounded down to 1, 2 or 5. Keys: (dataset, network, `weights_label`).
 LEARNING_RATES = {
     ("steel", "resnet18", "resnet18-standin.pt"): 1e-2,
     ("ucm", "resnet18", "resnet18-standin.pt"): 2e-2,
@@ -42,7 +39,7 @@ DEMO_WEIGHTS = Path(__file__).with_name("demo-weights.pt")  # made by `training.
 
 
 def learning_rate(dataset: str, network: str, weights: str) -> float:
-    """The literal for this dataset, network and weights label, or the default."""
+    """The literal for these, weights by their label, or the default."""
     return LEARNING_RATES.get((dataset, network, weights), OTHER_LR.get(weights, PRETRAINED_LR))
 
 
@@ -52,14 +49,10 @@ def weights_label(weights: str) -> str:
 
 
 def weights_file(network: str, weights: str) -> Path | None:
-    """The checkpoint to load, downloaded where it is ImageNet's (torchvision's of 2018); None for weights="none".
-
-    Raises UserError naming the file where it cannot be downloaded.
-    """
-    if weights == "none":
-        return None
+    """The checkpoint to load, None for weights="none"; ImageNet's (torchvision's of 2018) is downloaded, or raises
+    Missing with its name."""
     if weights != "imagenet":
-        return DEMO_WEIGHTS if weights == "demo" else Path(weights)
+        return {"none": None, "demo": DEMO_WEIGHTS}.get(weights, Path(weights))
     url = torchvision.models.get_model_weights(network)["IMAGENET1K_V1"].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.exists():
@@ -73,7 +66,7 @@ def weights_file(network: str, weights: str) -> Path | None:
 
 
 def weights_sha256(network: str, weights: str) -> str:
-    """Checksum of the checkpoint's file, or "none". Raises UserError where it cannot be read."""
+    """sha256 of the checkpoint's file, or "none". Raises UserError where it cannot be read."""
     path = weights_file(network, weights)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest() if path else "none"
@@ -97,7 +90,7 @@ class NarrowResNet(torchvision.models.ResNet):
 
 
 def make_resnet(network: str) -> Any:
-    """A whole ResNet with fresh weights, by its name."""
+    """A whole ResNet with fresh weights."""
     if network != SMALL_STEM:
         return NarrowResNet() if network == NARROW else torchvision.models.get_model(network)
     resnet: Any = torchvision.models.get_model("resnet18")
@@ -146,7 +139,7 @@ class ConcatPool(nn.Module):
         return torch.cat(both, 1).flatten(1)
 
 
-def make_head(channels: int, classes: int, dropout: float = DROPOUT) -> nn.Sequential:
+def make_head(channels: int, classes: int) -> nn.Sequential:
     """Concat pooling, then twice batch-norm, dropout and a linear layer, with 512 units between (fast.ai 0.7).
 
     Initial values are fastai's: its batch-norm begins with a bias of .001.
@@ -154,31 +147,22 @@ def make_head(channels: int, classes: int, dropout: float = DROPOUT) -> nn.Seque
     first, second = nn.BatchNorm1d(2 * channels), nn.BatchNorm1d(512)
     for norm in (first, second):
         nn.init.constant_(norm.bias, 1e-3)
-    inner = nn.Linear(2 * channels, 512, bias=False)
-    last = nn.Linear(512, classes, bias=False)
-    drops = (nn.Dropout(dropout), nn.Dropout(dropout))
+    inner, last = nn.Linear(2 * channels, 512, bias=False), nn.Linear(512, classes, bias=False)
+    drops = nn.Dropout(DROPOUT), nn.Dropout(DROPOUT)
     return nn.Sequential(ConcatPool(), first, drops[0], inner, nn.ReLU(inplace=True), second, drops[1], last)
 
 
 def build(network: str, weights: str, classes: int, precision: str) -> Network:
-    """A network with `classes` outputs; a fresh head from torch's current random state.
-
-    Raises UserError where the checkpoint does not fit.
-    """
+    """A network with a fresh head from torch's random state. Raises UserError where the checkpoint does not fit."""
     resnet = make_resnet(network)
     if path := weights_file(network, weights):
         _load_body(resnet, path)
-    body = nn.Sequential(*list(resnet.children())[:-2])  # without pooling and fc
-    return Network(body, make_head(resnet.fc.in_features, classes), DTYPES[precision]).to(
-        memory_format=torch.channels_last
-    )
+    body, head = list(resnet.children())[:-2], make_head(resnet.fc.in_features, classes)  # without pooling and fc
+    return Network(nn.Sequential(*body), head, DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
 def _load_body(resnet: nn.Module, path: Path) -> None:
-    """Load all but the fc layer; numbers only (weights_only), so a checkpoint cannot carry code.
-
-    Raises UserError where the file is no state dict, or has other names, other shapes, NaN or infinity.
-    """
+    """Load all but the fc layer. Raises UserError on other names, other shapes, NaN or infinity."""
     state = {name: value for name, value in _read_state(path).items() if not name.startswith("fc.")}
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
@@ -193,7 +177,7 @@ def _load_body(resnet: nn.Module, path: Path) -> None:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors by name, floating-point ones as float32."""
+    """A checkpoint's tensors by name, floating-point ones as float32. Numbers only: nothing in the file is executed."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol: nothing that helps
             state = torch.load(path, map_location="cpu", weights_only=True)

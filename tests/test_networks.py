@@ -39,14 +39,14 @@ def test_the_head_begins_as_fastais(seed):
     from fastai.vision.learner import create_head
 
     torch.manual_seed(seed)
-    ours = networks.make_head(64, 5, 0.4)
+    ours = networks.make_head(64, 5)
     torch.manual_seed(seed)
-    theirs = create_head(64, 5, ps=[0.4, 0.4])
+    theirs = create_head(64, 5, ps=[0.5, 0.5])
     values = [list(head.state_dict().values()) for head in (ours, theirs)]
     assert all(map(torch.equal, *values))
     assert len(values[0]) == len(values[1]) == 12
     drops = [[layer.p for layer in head.modules() if isinstance(layer, nn.Dropout)] for head in (ours, theirs)]
-    assert drops == [[0.4, 0.4]] * 2
+    assert drops == [[0.5, 0.5]] * 2
     maps = torch.randn(2, 64, 3, 3)
     assert torch.equal(ours.eval()(maps), theirs.eval()(maps))
 
@@ -203,11 +203,8 @@ def test_names_of_weights_and_learning_rates():
     """One literal for a dataset, network and weights; a default by whether there are weights at all."""
     labels = [networks.weights_label(name) for name in ("imagenet", "none", "/some/where/resnet18-standin.pt")]
     assert labels == ["imagenet", "none", "resnet18-standin.pt"]
-    assert networks.weights_file("resnet18", "none") is None
-    for where, rate in networks.LEARNING_RATES.items():
-        assert networks.learning_rate(*where) == rate
-    assert networks.learning_rate("own", "resnet50", "imagenet") == 0.01
-    assert networks.learning_rate("own", "resnet50", "none") == 0.005
+    rates = [networks.learning_rate("ucm", "resnet18", label) for label in labels]
+    assert rates == [0.01, 0.005, 0.02]
 
 
 def test_the_narrow_network_has_a_quarter_of_the_channels_of_a_resnet18():

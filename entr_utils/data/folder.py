@@ -3,18 +3,18 @@
 In this order: folders called train and test (or val; SIDES) are a split, and what is in them classes; else one goes
 down while a single folder holds all images; else the top folders are the classes, and images count for them at any
 depth. Hidden things, LITTER and SIDECARS are passed over in silence; all else that is not used is left out with a
-reason. What is an image is seen by its suffix or, where that is unknown, by how the file begins; nothing is decoded.
+reason. What is an image is seen by its suffix or, where that is unknown, by its header; nothing is decoded.
 """
 
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from entr_utils.data.pixels import FORMATS, looks_like_one
+from entr_utils.data.pixels import FORMATS, UnreadableImage, header
 from entr_utils.util import UserError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".avif", ".jfif", ".jpe", ".jfi")
@@ -44,9 +44,9 @@ class Found:
 
     root: Path
     files: dict[str, Path]
-    sides: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    reading: tuple[str, ...] = ()
+    sides: dict[str, str]
+    left_out: dict[str, str]
+    reading: tuple[str, ...]
 
 
 def look_at(folder: Path, classes: str = "") -> Found:
@@ -56,10 +56,10 @@ def look_at(folder: Path, classes: str = "") -> Found:
     class's files is an image, or two classes have names that look the same or are no text.
     """
     every, inner = dict(_walk(folder)), int(classes == "inner")
-    above = _down(_images(every))
+    above = _down([place for place, reason in every.items() if not reason])
     root, n = folder.joinpath(*above), len(above)
     below = {place[n:]: reason for place, reason in every.items() if place[:n] == above}
-    images = _images(below)
+    images = [place for place, reason in below.items() if not reason]
     sides, side_at, at = _layout(root, images, inner)
     side = {place: sides.get(place[side_at]) if sides else "train" for place in below if len(place) > at + 1}
     held = {one: {place[at] for place in images if side.get(place) == one} for one in ("train", "test", "val")}
@@ -85,8 +85,8 @@ def look_at(folder: Path, classes: str = "") -> Found:
 
 
 def _walk(folder: Path, above: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Everything below a folder but hidden things, LITTER and SIDECARS, and the reason that it is left out, or
-    nothing; of a folder without anything itself."""
+    """All that lies below a folder but hidden things, LITTER and SIDECARS, and the reason to leave it out, or nothing;
+    a folder with nothing in it is named itself."""
     try:
         with os.scandir(folder) as listed:
             entries = [one for one in listed if one.name[0] != "." and one.name.rstrip("\r").lower() not in LITTER]
@@ -108,13 +108,10 @@ def _unfit(path: Path) -> str:
     if (suffix := path.suffix.lower()) in (*IMAGE_SUFFIXES, *RAW):
         return "a camera's raw file" if suffix in RAW else ""
     try:
-        return "" if path.is_file() and looks_like_one(path) else f"not a {', '.join(FORMATS)} image"
-    except OSError as error:
-        return str(error.strerror)
-
-
-def _images(places: Mapping[Place, str]) -> list[Place]:
-    return [place for place, reason in places.items() if not reason]
+        header(path)
+    except UnreadableImage as error:
+        return error.reason
+    return ""
 
 
 def _down(images: Sequence[Place], above: Place = ()) -> Place:
@@ -212,10 +209,8 @@ def class_of(name: str) -> str:
 
 
 def check_classes(folder: Path, names: Iterable[str], unreadable: Mapping[str, str]) -> None:
-    """Raises UserError where images of these names have fewer than two classes, or a class has a single one or none.
-
-    `unreadable`: the reason of each image that cannot be read, by name.
-    """
+    """Raises UserError where images of these names have fewer than two classes, or a class has a single one or none:
+    all of it may be in `unreadable`, reasons by name."""
     counts = Counter(map(class_of, names))
     counts.update(dict.fromkeys(map(class_of, unreadable), 0))
     few = [name for name, count in counts.items() if count < 2]
