@@ -91,7 +91,7 @@ def command(words: Sequence[str]) -> int:
                 done = {(row["dataset"], row["arm"], row["seed"]) for row in known["runs"]}
                 if (cell.dataset, arm, seed) not in done:
                     row = run(cell, arm, seed) | {"environment": machine.environment()}
-                    known["runs"].append(row | {"weights": networks.weights_label(cell.weights)})
+                    known["runs"].append(row | {"weights": Path(cell.weights).name})
                     write_json(known, path)
                     print(f"  {cell.dataset}, {arm}, fold {seed}: {row['accuracy']:.3f}", flush=True)
     for cell in cells:

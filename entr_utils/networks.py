@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
-from entr_utils.settings import DROPOUT, NAMED_WEIGHTS, NARROW, SMALL_STEM
+from entr_utils.settings import DROPOUT, NARROW, SMALL_STEM
 from entr_utils.util import Missing, UserError
-
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 # What is known about weights files met so far, by checksum: it belongs in every caption.
 KNOWN_WEIGHTS = {
@@ -26,7 +24,7 @@ KNOWN_WEIGHTS = {
 }  # fmt: skip
 
 # Chosen once with fastai's range test on the control (no_increase, seed 0) from training images alone: the suggestion,
-# rounded down to 1, 2 or 5. Keys: (dataset, network, `weights_label`).
+# rounded down to 1, 2 or 5. Keys: (dataset, network, weights without their folder).
 LEARNING_RATES = {
     ("steel", "resnet18", "resnet18-standin.pt"): 1e-2,
     ("ucm", "resnet18", "resnet18-standin.pt"): 2e-2,
@@ -39,13 +37,8 @@ DEMO_WEIGHTS = Path(__file__).with_name("demo-weights.pt")  # made by `training.
 
 
 def learning_rate(dataset: str, network: str, weights: str) -> float:
-    """The literal for these, weights by their label, or the default."""
+    """The literal for these, weights without their folder, or the default."""
     return LEARNING_RATES.get((dataset, network, weights), OTHER_LR.get(weights, PRETRAINED_LR))
-
-
-def weights_label(weights: str) -> str:
-    """What captions call the weights: imagenet, none, demo, or a checkpoint's file name without its folder."""
-    return weights if weights in NAMED_WEIGHTS else Path(weights).name
 
 
 def weights_file(network: str, weights: str) -> Path | None:
@@ -158,13 +151,26 @@ def build(network: str, weights: str, classes: int, precision: str) -> Network:
     if path := weights_file(network, weights):
         _load_body(resnet, path)
     body, head = list(resnet.children())[:-2], make_head(resnet.fc.in_features, classes)  # without pooling and fc
-    return Network(nn.Sequential(*body), head, DTYPES[precision]).to(memory_format=torch.channels_last)
+    return Network(nn.Sequential(*body), head, getattr(torch, precision)).to(memory_format=torch.channels_last)
 
 
 def _load_body(resnet: nn.Module, path: Path) -> None:
-    """Load all but the fc layer. Raises UserError on other names, other shapes, NaN or infinity."""
-    state = {name: value for name, value in _read_state(path).items() if not name.startswith("fc.")}
-    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    """Load all but the fc layer of a checkpoint: numbers only, nothing in it is executed.
+
+    Raises UserError where the file is no state dict, or has other names, other shapes, NaN or infinity.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol: nothing that helps
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(found, dict) or not all(map(_is_plain, found.values())):
+            raise TypeError("not tensors by name")
+    except pickle.UnpicklingError as error:  # torch's own text says how to load it all the same
+        raise _unfit(path, "not tensors alone; code and other objects are never loaded") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        reason = str(error).partition("\n")[0] if isinstance(error, TypeError) else "damaged or cut short"
+        raise _unfit(path, reason) from error
+    state = {str(name): value for name, value in found.items() if not str(name).startswith("fc.")}
+    broken = [name for name, value in state.items() if not value.float().isfinite().all()]
     if broken:
         raise _unfit(path, f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}")
     try:
@@ -174,21 +180,6 @@ def _load_body(resnet: nn.Module, path: Path) -> None:
     missing = [name for name in missing if not name.startswith("fc.")]
     if missing or unexpected:
         raise _unfit(path, f"not this network's: {len(missing)} tensors missing, {len(unexpected)} unknown")
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors by name, floating-point ones as float32. Numbers only: nothing in the file is executed."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol: nothing that helps
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
-            raise TypeError("not tensors by name")
-        return {str(name): value.float() if value.is_floating_point() else value for name, value in state.items()}
-    except pickle.UnpicklingError as error:  # torch's own text says how to load it all the same
-        raise _unfit(path, "not tensors alone; code and other objects are never loaded") from error
-    except Exception as error:  # torch raises many types for a damaged file
-        reason = str(error).partition("\n")[0] if isinstance(error, TypeError) else "damaged or cut short"
-        raise _unfit(path, reason) from error
 
 
 def _is_plain(value: object) -> bool:

@@ -33,21 +33,16 @@ def folds(found, seeds=range(10)) -> list[split.Split]:
 
 
 def test_ten_seeds_judge_every_image_once_and_each_class_evenly():
+    """One seed is one split; the next ten are shuffled anew."""
     found = images()
-    parts = folds(found)
+    parts, later = folds(found), [tuple(part.validation) for part in folds(found, range(10, 20))]
+    assert {tuple(part.validation) for part in parts}.isdisjoint(later)
+    assert {*later} == {tuple(part.validation) for part in folds(images(), range(10, 20))}
     assert sorted(i for part in parts for i in part.validation) == list(range(len(found.labels)))
     judged = np.array([np.bincount(found.labels[part.validation], minlength=4) for part in parts])
     assert (judged[:, :2] == [10, 4]).all()
     assert np.ptp(judged[:, 2:], 0).tolist() == [1, 1]
     assert [(part.by, part.folds, part.groups, part.kept) for part in parts] == [("fold", 10, 0, ())] * 10
-
-
-def test_one_seed_is_one_split_and_the_next_ten_are_shuffled_anew():
-    found = images()
-    first, again, later = ([tuple(part.validation) for part in folds(found, range(n, n + 10))] for n in (0, 0, 10))
-    assert first == again
-    assert {*first}.isdisjoint(later)
-    assert sorted(i for part in later for i in part) == list(range(len(found.labels)))
 
 
 @pytest.mark.parametrize(("counts", "expected"), [((5, 4), 5), ((3, 2), 3), ((30, 2), 10)])

@@ -75,16 +75,12 @@ def fetch(archive: Archive, folder: Path) -> None:
 
 def _cifar_as_files(folder: Path) -> None:
     """CIFAR-10's pickled arrays, whose checksum was right, as PNG files beside them."""
-
-    def read(name: str) -> list[dict]:
-        found = sorted(folder.glob(f"cifar-10-batches-py/{name}"))
-        return [pickle.loads(path.read_bytes(), encoding="latin1") for path in found]
-
-    for side, name in (("train", "data_batch_*"), ("test", "test_batch")):
-        images = np.concatenate([part["data"] for part in read(name)]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        labels = np.concatenate([part["labels"] for part in read(name)])
-        classes = np.array(read("batches.meta")[0]["label_names"])
-        for i, label in enumerate(track(classes[labels], f"writing {side} images, once")):
+    paths = sorted(folder.glob("cifar-10-batches-py/*batch*"))  # batches.meta, data_batch_1 to 5, test_batch
+    meta, *train, test = (pickle.loads(path.read_bytes(), encoding="latin1") for path in paths)
+    for side, parts in (("train", train), ("test", [test])):
+        images = np.concatenate([part["data"] for part in parts]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        labels = [meta["label_names"][label] for part in parts for label in part["labels"]]
+        for i, label in enumerate(track(labels, f"writing {side} images, once")):
             path = folder / "files" / side / label / f"{i:05}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images[i]).save(path)

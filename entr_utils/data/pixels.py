@@ -3,9 +3,8 @@
 Only the kinds of FORMATS are decoded, by what is in a file, whatever it is called: other decoders of Pillow start
 programs. They become upright RGB: what is transparent is laid on white; of several pages or frames the first; turned as
 EXIF asks, where that can be read. Files of more than 8 bits share one `brightness`, that of their folder; 8 bits stay
-as they are. More than MAX_PIXELS are refused: a decompression bomb, or a mosaic to be cut into tiles.
-
-Whatever reads a file raises UnreadableImage where it cannot be decoded, UserError where it is the machine that cannot.
+as they are. More than MAX_PIXELS are refused: a decompression bomb, or a mosaic to be cut into tiles. What reads a file
+raises UnreadableImage where it cannot be decoded, UserError where it is the machine that cannot.
 """
 
 import contextlib
@@ -159,19 +158,17 @@ def brightness(paths: Mapping[str, Path]) -> Brightness | None:
     return (0.0, usual[0]) if usual else (least, max(most, least + 1))
 
 
-SQUARES: dict[str, Callable] = {"crop": ImageOps.fit, "pad": ImageOps.pad, "squash": Image.Image.resize}
-
-
 def decode(paths: Mapping[str, Path], room: np.ndarray, light: Brightness | None = None, square: str = "crop") -> dict:
     """Fill `room`, (len(paths), size, size, 3) uint8, with the readable images made square, one after the other.
 
     `light` is of files of more than 8 bits (`brightness`). "crop" takes the middle, "pad" adds black, "squash" changes
     the proportions; bicubic with antialiasing. Returns the reason of each image that is left out, by its name.
     """
-    rows, make = iter(room), SQUARES[square]
+    squares: dict[str, Callable] = {"crop": ImageOps.fit, "pad": ImageOps.pad, "squash": Image.Image.resize}
+    rows = iter(room)
 
     def put(path: Path) -> None:
         image = open_image(path, light or ALL_16_BITS)
-        next(rows)[:] = np.asarray(make(image, room.shape[1:3], Image.Resampling.BICUBIC))
+        next(rows)[:] = np.asarray(squares[square](image, room.shape[1:3], Image.Resampling.BICUBIC))
 
     return read_each(paths, put, "decoding images, once")[1]

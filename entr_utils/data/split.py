@@ -1,7 +1,4 @@
-"""Who is trained on and who is judged: the split that images come with, else folds of a stratified split. No torch.
-
-Groups and identical files are kept whole.
-"""
+"""Who is trained on and who is judged: the split that images come with, else stratified folds of groups. No torch."""
 
 import warnings
 from collections import Counter, defaultdict

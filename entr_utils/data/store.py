@@ -1,4 +1,4 @@
-"""Images decoded once: one checked array in the cache; placed, resized and shown from there.
+"""Images decoded once into a checked array of the cache; placed, resized and shown from there.
 
 Then T measures training, not JPEG decoding, which on two CPU cores would hide what the image size changes.
 """
@@ -54,11 +54,6 @@ def load(cell: Cell) -> Images:
     return _load(Cell(**{name: getattr(cell, name) for name in decide}), checksum(catalog.seen(cell)))
 
 
-@lru_cache(maxsize=8)  # one answer for all regimes, networks and seeds, until a file changes
-def _load(cell: Cell, seen: str) -> Images:
-    return _drawn(how) if (how := catalog.drawn_as(cell)) else _read(cell)
-
-
 def _drawn(how: dict) -> Images:
     look, scale, classes, each = how["look"], how["scale"], how["classes"], how["per_class"]
     stem = f"synthetic{synthetic.VERSION}-{look}-{scale}-{classes}x{each}-{how['size']}"
@@ -80,7 +75,10 @@ def _drawn(how: dict) -> Images:
     return Images(names, {}, sides, {}, pixels=pixels, source=source)
 
 
-def _read(cell: Cell) -> Images:
+@lru_cache(maxsize=8)  # one answer for all regimes, networks and seeds, until a file changes
+def _load(cell: Cell, seen: str) -> Images:
+    if how := catalog.drawn_as(cell):
+        return _drawn(how)
     read, square = catalog.found(cell), cell.square or "crop"
     groups_file = catalog.groups_file(cell, read.root)
     check_classes(read.root, read.files, {})

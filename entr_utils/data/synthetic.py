@@ -33,10 +33,8 @@ AMBIGUOUS = 0.05  # share of images that show any class's patterns: no network c
 def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both", seed: int = 0) -> np.ndarray:
     """(classes x per_class, size, size, 3) uint8 images, ordered by class; image i depends on (seed, i) alone.
 
-    Args:
-        look: of LOOKS.
-        scale: what carries the class, one of `settings.DIALS`; "conflict": coarse of the class, fine of another
-            (`texture_of`), without the AMBIGUOUS.
+    `look` is of LOOKS, `scale` of `settings.DIALS`, or "conflict": coarse of the class, fine of another (`texture_of`),
+    without the AMBIGUOUS.
     """
     pixels = np.empty((classes * per_class, size, size, 3), np.uint8)
     for i in track(range(len(pixels)), "drawing images, once"):

@@ -117,7 +117,7 @@ def planned(cell: Cell, images: int) -> tuple[RunSpec, tuple[Work, ...]]:
 
 def draft(cell: Cell) -> RunSpec:
     """The specification of a checked cell's first run as far as it is known without images and weights."""
-    profile, label = PROFILES[cell.profile], networks.weights_label(cell.weights)
+    profile, label = PROFILES[cell.profile], Path(cell.weights).name
     turned = cell.orientations or catalog.dataset(cell.dataset).orientations
     return RunSpec(
         dataset=cell.dataset,
