@@ -93,10 +93,7 @@ def make_resnet(network: str) -> Any:
 
 
 class Network(nn.Module):
-    """Body and head in one precision, with what trains set per stage.
-
-    forward: (n, 3, s, s) float32 to (n, classes) float32 logits.
-    """
+    """Body and head in one precision: (n, 3, s, s) float32 to (n, classes) float32 logits."""
 
     def __init__(self, body: nn.Sequential, head: nn.Sequential, dtype: torch.dtype):
         super().__init__()
@@ -133,10 +130,8 @@ class ConcatPool(nn.Module):
 
 
 def make_head(channels: int, classes: int) -> nn.Sequential:
-    """Concat pooling, then twice batch-norm, dropout and a linear layer, with 512 units between (fast.ai 0.7).
-
-    Initial values are fastai's: its batch-norm begins with a bias of .001.
-    """
+    """Concat pooling, then twice batch-norm, dropout and a linear layer, with 512 units between (fast.ai 0.7); initial
+    values are fastai's, whose batch-norm begins with a bias of .001."""
     first, second = nn.BatchNorm1d(2 * channels), nn.BatchNorm1d(512)
     for norm in (first, second):
         nn.init.constant_(norm.bias, 1e-3)
@@ -155,10 +150,8 @@ def build(network: str, weights: str, classes: int, precision: str) -> Network:
 
 
 def _load_body(resnet: nn.Module, path: Path) -> None:
-    """Load all but the fc layer of a checkpoint: numbers only, nothing in it is executed.
-
-    Raises UserError where the file is no state dict, or has other names, other shapes, NaN or infinity.
-    """
+    """Load all but the fc layer; nothing in the file is executed. Raises UserError where it is no state dict of finite
+    numbers, or has other names or shapes."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol: nothing that helps
             found = torch.load(path, map_location="cpu", weights_only=True)

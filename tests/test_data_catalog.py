@@ -73,13 +73,6 @@ def test_images_that_are_missing_have_no_fingerprint(tmp_path):
     refused(lambda: catalog.fingerprint(own(photos(tmp_path / "mine"), groups="known")), tmp_path / "mine_groups.csv")
 
 
-def test_own_folder_is_the_folder(tmp_path):
-    folder = photos(tmp_path / "photos")
-    assert catalog.own_folder(str(folder)) == folder
-    folder = photos(tmp_path / "one", ("heath",))  # a single class is no wrapping
-    assert catalog.own_folder(str(folder)) == folder
-
-
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
 def test_own_folder_unpacks_an_archive_once(suffix, tmp_path, monkeypatch):
     """As desktops make them: the folder in a folder, and their litter beside it."""

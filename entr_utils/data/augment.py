@@ -92,7 +92,7 @@ def grid(homographies: Tensor, size: int) -> Tensor:
 
 
 def make_augment(augmentation: str) -> Augment:
-    """(n, s, s, 3) uint8 and a strength to (n, 3, s, s) float32, normalised, channels-last; see `draw`.
+    """A function of (n, s, s, 3) uint8 and a strength to (n, 3, s, s) float32, normalised, channels-last; see `draw`.
 
     `augmentation`: "two" or "eight" orientations; "two only", "eight only": without zoom and warp. Draws from
     torch's global random state on the CPU, whatever the device. Bilinear, reflected at the border.

@@ -116,10 +116,8 @@ def _from(url: str, path: Path, md5: str) -> None:
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack a .zip or .tar(.*) into the folder `target`, new and whole; nothing is ever written outside it.
-
-    Raises UserError where the archive is damaged, of another kind, or unpacks to more than it should (SMALL_ENOUGH).
-    """
+    """Unpack a .zip or .tar(.*) into the folder `target`, whole; nothing is ever written outside it. Raises UserError
+    where it is damaged, of another kind, or unpacks to more than it should (SMALL_ENOUGH)."""
     partial, text = target.with_name(f"{target.name}.unpacking"), f"unpacking {archive.name}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -172,8 +170,7 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
     """Make the public stand-in for Steel from UHCSDB's files: `data/steel/<class>/` and `data/steel_groups.csv`.
 
     `folder` holds microstructures.sqlite and, anywhere below, the micrographs it names (645 x 522 pixels). Their info
-    bar is cut off, the physical sample of each is its group, images of other classes than the seven are left out.
-    Returns the folder. Raises UserError where files are missing or damaged.
+    bar is cut off, the physical sample of each is its group. Raises UserError where files are missing or damaged.
     """
     folder, steel = Path(folder), Path(data) / "steel"
     database, partial = folder / "microstructures.sqlite", steel.with_name("steel.importing")

@@ -50,11 +50,8 @@ class Found:
 
 
 def look_at(folder: Path, classes: str = "") -> Found:
-    """What `folder` holds; with `classes` "inner" the folders in its top folders are classes. Nothing is decoded.
-
-    Raises UserError where a folder cannot be read, there are fewer than two classes, a split lacks a side, none of a
-    class's files is an image, or two classes have names that look the same or are no text.
-    """
+    """What `folder` holds; with `classes` "inner" the folders in its top folders are classes. Raises UserError where it
+    cannot be read or used."""
     every, inner = dict(_walk(folder)), int(classes == "inner")
     above = _down([place for place, reason in every.items() if not reason])
     root, n = folder.joinpath(*above), len(above)

@@ -16,11 +16,8 @@ SHOWN, FEW, UNEQUAL = 40, 10, 10  # classes listed; images that are few; times a
 
 
 def lines(images: str, classes: str = "", groups: str = "") -> Iterator[str]:
-    """What is found in the folder or archive `images`: classes, sides, groups, sizes, copies, what is left out, and
-    what always naming the largest class would score. Arguments as in `settings.Cell`.
-
-    Raises UserError, after what there is to show, where it cannot be trained on.
-    """
+    """What is found in the folder or archive `images`, arguments as in `settings.Cell`. Raises UserError, after what
+    there is to show, where it cannot be trained on."""
     if isinstance(images, str) and images.startswith("synthetic"):
         yield f"{images}: images will be drawn by formula."
         return

@@ -44,10 +44,8 @@ class Images(split.Listed):
 
 
 def load(cell: Cell) -> Images:
-    """The images of a checked cell, downloaded and decoded where they are not yet; what cannot be read is left out.
-
-    Raises UserError where there are none, or too few that can be read.
-    """
+    """The images of a checked cell that can be read, downloaded and decoded where they are not yet. Raises UserError
+    where there are too few."""
     if catalog.lacks(cell):
         fetch(ARCHIVES[cell.dataset], catalog.class_folder(cell.dataset, cell.data))
     decide = ("dataset", "data", "size", "groups", "profile", "classes", "square")
@@ -124,8 +122,8 @@ def _checksum(hashes: Mapping[str, bytes]) -> str:
 def cached(name: str, n: int, size: int, fill: Callable[[np.ndarray], dict | None]) -> tuple[np.ndarray, dict]:
     """The (n, size, size, 3) uint8 array `name` of the cache, read-only and memory-mapped, and what `fill` found.
 
-    `fill` fills it, where it is not there or damaged, and returns a dictionary of JSON's types. Beside <name>.npy lies
-    <name>.json with what was found and one sha256 over both. Raises UserError where it does not fit the disk.
+    `fill` fills it, where it is not there or damaged, and returns a dictionary of JSON's types, which lies beside it
+    with one sha256 over both. Raises UserError where it does not fit the disk.
     """
     array, notes = cache_folder() / f"{name}.npy", cache_folder() / f"{name}.json"
     if not n:  # cannot be mapped
