@@ -119,33 +119,27 @@ def _down(images: Sequence[Place], above: Place = ()) -> Place:
     return _down(images, (*above, *only)) if len(only) == 1 and any(len(place) > 2 for place in inside) else above
 
 
-def _layout(root: Path, images: Sequence[Place], inner: int) -> tuple[dict[str, str], int, int]:
-    """The side of each folder that is one, and at which place of a path the folders of sides and of classes are."""
-    if sides := _sides(root, images, 0):
-        train = next(top for top, side in sides.items() if side == "train")
-        return sides, 0, len(_down(images, (train,))) + inner
-    if images and all(len(place) > 2 and _side(place[1]) for place in images) and (sides := _sides(root, images, 1)):
-        return sides, 1, 2 * inner  # a split within each class
-    return {}, 0, inner
-
-
 def _side(name: str) -> str:
     """The side of a split that a folder's name means, or nothing."""
     return SIDES.get(re.sub(FILLERS, "", name.lower()), "")
 
 
-def _sides(root: Path, images: Iterable[Place], at: int) -> dict[str, str]:
-    """The side of each folder at a place that is one, where they are a split. Raises UserError without a train."""
-    tops = {place[at] for place in images if len(place) > at + 1}
-    sides = {top: side for top in sorted(tops) if (side := _side(top))}
-    if "train" in sides.values():  # alone it may be a class of vehicles
-        return sides if len({*sides.values()}) > 1 else {}
-    if len(tops) > 1 and (lone := [top for top in sides if top.lower() != "valid"]):
-        raise UserError(
-            f"{root}: {lone[0]} beside {some(tops - {lone[0]})} looks like one side of a split; needed: folders train "
-            "and test (or val), with a sub-folder for each class in both; if it is a class, give it another name"
-        )
-    return {}
+def _layout(root: Path, images: Sequence[Place], inner: int) -> tuple[dict[str, str], int, int]:
+    """The side of each folder that is one, and at which place of a path the folders of sides and of classes are."""
+    in_each_class = bool(images) and all(len(place) > 2 and _side(place[1]) for place in images)
+    for at in range(1 + in_each_class):
+        tops = {place[at] for place in images if len(place) > at + 1}
+        sides = {top: side for top in sorted(tops) if (side := _side(top))}
+        if train := next((top for top, side in sides.items() if side == "train"), ""):
+            if len({*sides.values()}) > 1:  # alone it may be a class of vehicles
+                return sides, at, 2 * inner if at else len(_down(images, (train,))) + inner
+        elif len(tops) > 1 and (lone := [top for top in sides if top.lower() != "valid"]):
+            raise UserError(
+                f"{root}: {lone[0]} beside {some(tops - {lone[0]})} looks like one side of a split; needed: folders "
+                "train and test (or val), with a sub-folder for each class in both; if it is a class, give it another "
+                "name"
+            )
+    return {}, 0, inner
 
 
 def _other_reading(images: Iterable[Place], at: int, inner: int) -> str:
