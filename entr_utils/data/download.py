@@ -184,11 +184,16 @@ def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
     except (sqlite3.DatabaseError, pd.errors.DatabaseError) as error:
         raise UserError(f"{database}: cannot be read ({error}); put UHCSDB's files (hdl 11256/940) there") from error
     rows = table[table["label"].isin(UHCSDB_CLASSES)]
-    rows = rows.assign(file=rows["label"] + "/" + rows["path"].map(lambda path: f"{Path(path).stem}.png"))
+    names = [Path(path).name for path in rows["path"]]
+    if (missing := sorted({*names} - {*found})) or not names:
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(names)} micrographs are missing: {missing[:1]} ...; add them"
+        )
+    rows = rows.assign(file=rows["label"] + "/" + [f"{Path(name).stem}.png" for name in names])
     shutil.rmtree(partial, ignore_errors=True)
-    for path, written in track(zip(rows["path"].map(Path), rows["file"], strict=True), "importing micrographs"):
+    for name, written in track(zip(names, rows["file"], strict=True), "importing micrographs"):
         (partial / written).parent.mkdir(parents=True, exist_ok=True)
-        image = open_image(found.get(path.name, folder / path)).convert("L")
+        image = open_image(found[name]).convert("L")
         image.crop((0, 0, image.width, min(image.height, UHCSDB_ROWS))).save(partial / written)
     rows[["file", "group"]].to_csv(Path(data) / "steel_groups.csv", index=False, lineterminator="\r\n")
     partial.rename(steel)
