@@ -96,7 +96,8 @@ def fetched(folder: Path, name: str) -> tuple[str, str]:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             md5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
-            download.download_ucm(folder / "data", (f"http://127.0.0.1:{server.server_port}/{name}",), md5)
+            url = f"http://127.0.0.1:{server.server_port}/{name}"
+            download.fetch(download.Archive((url,), md5, ""), folder / "data" / "ucm")
         finally:
             server.shutdown()
     return READ, name

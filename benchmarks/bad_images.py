@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.cases import LEFT_OUT, READ, Case, of_path
-from entr_utils.data.pixels import brightness, decode, header, is_deep, open_image
+from entr_utils.data.pixels import brightness, decode, open_image
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 MIDDLE, HALVES = ((16, 16),), ((8, 16), (24, 16))  # places (row, column) of an image of 32 x 32
@@ -17,8 +17,7 @@ def decoded(folder: Path, make, suffix: str = "tif", places: tuple = MIDDLE) -> 
     """Decode one image; the line is the colour of some places."""
     path, pixels = folder / f"x.{suffix}", np.empty((1, 32, 32, 3), np.uint8)
     make(path)
-    light = brightness([path]) if is_deep(header(path)[1]) else None
-    if reasons := decode({"x": path}, pixels, light):
+    if reasons := decode({"x": path}, pixels, brightness({"x": path})):
         return LEFT_OUT, reasons["x"]
     return READ, " over ".join(str(tuple(pixels[0][place].tolist())) for place in places)
 

@@ -101,8 +101,8 @@ def use(folder: Path) -> tuple[str, str]:
     """
     cell = Cell("own", data=str(folder / "photos"), profile="tiny")
     (first,), (again,) = prepare(cell), prepare(Cell("own", data=cell.data, profile="tiny", groups="none"))
-    source = first.source()
-    if not first.images.groups and again.source() != source:
+    source = first.images.source
+    if not first.images.groups and again.images.source != source:
         raise AssertionError("read from the cache, it is something else")
     texts = [f"{name}: {reason}" for name, reason in source.left_out.items()] + [" = ".join(c) for c in source.copies]
     happened = LEFT_OUT if source.n_left_out else REPORTED if source.n_copies else READ

@@ -63,7 +63,7 @@ def run(cell: Cell, arm: str, seed: int, epochs: int = EPOCHS) -> dict:
         learn.fine_tune(epochs, freeze_epochs=FROZEN, cbs=grow)
         right = float(learn.validate()[1])
     row = {"dataset": cell.dataset, "arm": arm, "seed": seed, "epochs": epochs, "accuracy": right}
-    row |= {"n_train": len(fold.training), "n_val": len(fold.validation), "contents": images.contents}
+    row |= {"n_train": len(fold.training), "n_val": len(fold.validation), "contents": images.source.contents}
     return row | {"seconds": time.perf_counter() - began, "sizes": grow[0].sizes if grow else []}
 
 
@@ -91,7 +91,7 @@ def command(words: Sequence[str]) -> int:
                 done = {(row["dataset"], row["arm"], row["seed"]) for row in known["runs"]}
                 if (cell.dataset, arm, seed) not in done:
                     row = run(cell, arm, seed) | {"environment": machine.environment()}
-                    known["runs"].append(row | {"weights": networks.weights_label(cell.weights)})
+                    known["runs"].append(row | {"weights": Path(cell.weights).name})
                     write_json(known, path)
                     print(f"  {cell.dataset}, {arm}, fold {seed}: {row['accuracy']:.3f}", flush=True)
     for cell in cells:

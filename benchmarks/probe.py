@@ -49,7 +49,7 @@ def probe(cell: Cell) -> dict:
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
             model.fit(seen[fold.training], images.labels[fold.training])
             by_size[size].append(model.score(seen[fold.validation], images.labels[fold.validation]))
-    return {"images": images.title, "contents": images.contents, "accuracy": by_size}
+    return {"images": images.source.title, "contents": images.source.contents, "accuracy": by_size}
 
 
 def command(words: Sequence[str]) -> int:
@@ -59,7 +59,7 @@ def command(words: Sequence[str]) -> int:
     found = {cell.dataset: probe(cell) for cell in cells}
     for name, row in found.items():
         print(name, *(f"{size} px {np.mean(values):.3f}" for size, values in row["accuracy"].items()), sep="  ")
-    weights = {"weights": networks.weights_label(cells[0].weights)}
+    weights = {"weights": Path(cells[0].weights).name}
     weights["sha256"] = networks.weights_sha256(cells[0].network, cells[0].weights)
     path = Path(cells[0].folder) / "probe.json"
     write_json({"environment": machine.environment(), **weights, "datasets": found}, path)

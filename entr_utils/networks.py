@@ -1,7 +1,4 @@
-"""The networks: a torchvision ResNet body, the course's head, weights from ImageNet, a file, or none.
-
-Also the learning rates, one literal per dataset x network x weights, the same for all regimes.
-"""
+"""The networks: a torchvision ResNet body, the course's head, weights from ImageNet, a file, or none; their rates."""
 
 import hashlib
 import pickle
@@ -15,10 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
-from entr_utils.settings import DROPOUT, NAMED_WEIGHTS, NARROW, SMALL_STEM
+from entr_utils.settings import DROPOUT, NARROW, SMALL_STEM
 from entr_utils.util import Missing, UserError
-
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 # What is known about weights files met so far, by checksum: it belongs in every caption.
 KNOWN_WEIGHTS = {
@@ -28,8 +23,8 @@ KNOWN_WEIGHTS = {
         "so its frozen features may favour small images",
 }  # fmt: skip
 
-# Learning rates of the head, chosen once with fastai's range test on the control (no_increase, seed 0) from training
-# images alone: the suggestion, rounded down to 1, 2 or 5. Keys: (dataset, network, `weights_label`).
+# Chosen once with fastai's range test on the control (no_increase, seed 0) from training images alone: the suggestion,
+# rounded down to 1, 2 or 5. Keys: (dataset, network, weights without their folder).
 LEARNING_RATES = {
     ("steel", "resnet18", "resnet18-standin.pt"): 1e-2,
     ("ucm", "resnet18", "resnet18-standin.pt"): 2e-2,
@@ -42,24 +37,15 @@ DEMO_WEIGHTS = Path(__file__).with_name("demo-weights.pt")  # made by `training.
 
 
 def learning_rate(dataset: str, network: str, weights: str) -> float:
-    """The literal for this dataset, network and weights label, or the default."""
+    """The literal for these, weights without their folder, or the default."""
     return LEARNING_RATES.get((dataset, network, weights), OTHER_LR.get(weights, PRETRAINED_LR))
 
 
-def weights_label(weights: str) -> str:
-    """What captions call the weights: imagenet, none, demo, or a checkpoint's file name without its folder."""
-    return weights if weights in NAMED_WEIGHTS else Path(weights).name
-
-
 def weights_file(network: str, weights: str) -> Path | None:
-    """The checkpoint to load, downloaded where it is ImageNet's (torchvision's of 2018); None for weights="none".
-
-    Raises UserError naming the file where it cannot be downloaded.
-    """
-    if weights == "none":
-        return None
+    """The checkpoint to load, None for weights="none"; ImageNet's (torchvision's of 2018) is downloaded, or raises
+    Missing with its name."""
     if weights != "imagenet":
-        return DEMO_WEIGHTS if weights == "demo" else Path(weights)
+        return {"none": None, "demo": DEMO_WEIGHTS}.get(weights, Path(weights))
     url = torchvision.models.get_model_weights(network)["IMAGENET1K_V1"].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.exists():
@@ -73,7 +59,7 @@ def weights_file(network: str, weights: str) -> Path | None:
 
 
 def weights_sha256(network: str, weights: str) -> str:
-    """Checksum of the checkpoint's file, or "none". Raises UserError where it cannot be read."""
+    """sha256 of the checkpoint's file, or "none". Raises UserError where it cannot be read."""
     path = weights_file(network, weights)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest() if path else "none"
@@ -97,7 +83,7 @@ class NarrowResNet(torchvision.models.ResNet):
 
 
 def make_resnet(network: str) -> Any:
-    """A whole ResNet with fresh weights, by its name."""
+    """A whole ResNet with fresh weights."""
     if network != SMALL_STEM:
         return NarrowResNet() if network == NARROW else torchvision.models.get_model(network)
     resnet: Any = torchvision.models.get_model("resnet18")
@@ -107,10 +93,7 @@ def make_resnet(network: str) -> Any:
 
 
 class Network(nn.Module):
-    """Body and head in one precision, with what trains set per stage.
-
-    forward: (n, 3, s, s) float32 to (n, classes) float32 logits.
-    """
+    """Body and head in one precision: (n, 3, s, s) float32 to (n, classes) float32 logits."""
 
     def __init__(self, body: nn.Sequential, head: nn.Sequential, dtype: torch.dtype):
         super().__init__()
@@ -146,41 +129,41 @@ class ConcatPool(nn.Module):
         return torch.cat(both, 1).flatten(1)
 
 
-def make_head(channels: int, classes: int, dropout: float = DROPOUT) -> nn.Sequential:
-    """Concat pooling, then twice batch-norm, dropout and a linear layer, with 512 units between (fast.ai 0.7).
-
-    Initial values are fastai's: its batch-norm begins with a bias of .001.
-    """
+def make_head(channels: int, classes: int) -> nn.Sequential:
+    """Concat pooling, then twice batch-norm, dropout and a linear layer, with 512 units between (fast.ai 0.7); initial
+    values are fastai's, whose batch-norm begins with a bias of .001."""
     first, second = nn.BatchNorm1d(2 * channels), nn.BatchNorm1d(512)
     for norm in (first, second):
         nn.init.constant_(norm.bias, 1e-3)
-    inner = nn.Linear(2 * channels, 512, bias=False)
-    last = nn.Linear(512, classes, bias=False)
-    drops = (nn.Dropout(dropout), nn.Dropout(dropout))
+    inner, last = nn.Linear(2 * channels, 512, bias=False), nn.Linear(512, classes, bias=False)
+    drops = nn.Dropout(DROPOUT), nn.Dropout(DROPOUT)
     return nn.Sequential(ConcatPool(), first, drops[0], inner, nn.ReLU(inplace=True), second, drops[1], last)
 
 
 def build(network: str, weights: str, classes: int, precision: str) -> Network:
-    """A network with `classes` outputs; a fresh head from torch's current random state.
-
-    Raises UserError where the checkpoint does not fit.
-    """
+    """A network with a fresh head from torch's random state. Raises UserError where the checkpoint does not fit."""
     resnet = make_resnet(network)
     if path := weights_file(network, weights):
         _load_body(resnet, path)
-    body = nn.Sequential(*list(resnet.children())[:-2])  # without pooling and fc
-    return Network(body, make_head(resnet.fc.in_features, classes), DTYPES[precision]).to(
-        memory_format=torch.channels_last
-    )
+    body, head = list(resnet.children())[:-2], make_head(resnet.fc.in_features, classes)  # without pooling and fc
+    return Network(nn.Sequential(*body), head, getattr(torch, precision)).to(memory_format=torch.channels_last)
 
 
 def _load_body(resnet: nn.Module, path: Path) -> None:
-    """Load all but the fc layer; numbers only (weights_only), so a checkpoint cannot carry code.
-
-    Raises UserError where the file is no state dict, or has other names, other shapes, NaN or infinity.
-    """
-    state = {name: value for name, value in _read_state(path).items() if not name.startswith("fc.")}
-    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    """Load all but the fc layer; nothing in the file is executed. Raises UserError where it is no state dict of finite
+    numbers, or has other names or shapes."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol: nothing that helps
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(found, dict) or not all(map(_is_plain, found.values())):
+            raise TypeError("not tensors by name")
+    except pickle.UnpicklingError as error:  # torch's own text says how to load it all the same
+        raise _unfit(path, "not tensors alone; code and other objects are never loaded") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        reason = str(error).partition("\n")[0] if isinstance(error, TypeError) else "damaged or cut short"
+        raise _unfit(path, reason) from error
+    state = {str(name): value for name, value in found.items() if not str(name).startswith("fc.")}
+    broken = [name for name, value in state.items() if not value.float().isfinite().all()]
     if broken:
         raise _unfit(path, f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}")
     try:
@@ -190,21 +173,6 @@ def _load_body(resnet: nn.Module, path: Path) -> None:
     missing = [name for name in missing if not name.startswith("fc.")]
     if missing or unexpected:
         raise _unfit(path, f"not this network's: {len(missing)} tensors missing, {len(unexpected)} unknown")
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors by name, floating-point ones as float32."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol: nothing that helps
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
-            raise TypeError("not tensors by name")
-        return {str(name): value.float() if value.is_floating_point() else value for name, value in state.items()}
-    except pickle.UnpicklingError as error:  # torch's own text says how to load it all the same
-        raise _unfit(path, "not tensors alone; code and other objects are never loaded") from error
-    except Exception as error:  # torch raises many types for a damaged file
-        reason = str(error).partition("\n")[0] if isinstance(error, TypeError) else "damaged or cut short"
-        raise _unfit(path, reason) from error
 
 
 def _is_plain(value: object) -> bool:

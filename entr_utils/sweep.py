@@ -165,14 +165,9 @@ def _prepare(wanted: dict[Cell, Seeds]) -> tuple[dict[Cell, list["Run"]], set[in
 
 def _fetch(cell: Cell) -> None:
     """Find, fetch and decode the images of a cell; what is found is printed. Raises UserError where that fails."""
-    from entr_utils.data import catalog, standard, store
+    from entr_utils.data import catalog, store
 
-    state, line = catalog.status(cell.dataset, cell.data, cell.classes)
-    if state == "missing":
-        raise Missing(line.partition(": ")[2])
-    print(f"  {line}", flush=True)
-    if state == "downloadable":
-        standard.fetch(cell.dataset, Path(cell.data))
+    print(f"  {catalog.described(cell)}", flush=True)
     store.load(cell)
 
 

@@ -1,15 +1,20 @@
-"""Photographs, archives and refusals for the tests of the data."""
+"""Photographs, archives, a server and refusals for the tests of the data."""
 
+import contextlib
 import io
 import tarfile
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from entr_utils.settings import Cell
 from entr_utils.util import UserError
 
 
@@ -20,6 +25,11 @@ def refused(call: Callable[[], object], *named: object) -> None:
     text = str(caught.value)
     assert "\n" not in text
     assert [one for one in map(str, named) if one not in text] == [], text
+
+
+def own(folder: object, **other) -> Cell:
+    """Of a folder of one's own, at 32 px."""
+    return Cell("own", data=str(folder), size=32, **other)
 
 
 def noise(size: tuple[int, int] = (40, 40), seed: int = 0) -> Image.Image:
@@ -49,6 +59,30 @@ def archive(path: Path, members: dict[str, bytes]) -> Path:
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return path
+
+
+@contextlib.contextmanager
+def serving(bodies: dict[str, bytes]) -> Iterator[Any]:
+    """A server on this machine that gives these by path, only 200 bytes of /breaks.zip; `asked` holds the paths."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = bodies.get(self.path, b"")
+            http.asked.append(self.path)
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[:200] if self.path == "/breaks.zip" else body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "127.0.0.1")
+        http.url, http.asked = f"http://127.0.0.1:{http.server_port}".__add__, []
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+        yield http
+        http.shutdown()
 
 
 def files_below(folder: Path) -> list[str]:

@@ -30,7 +30,7 @@ def test_normalise_by_hand():
 @pytest.mark.parametrize("size", [32, 51])
 def test_the_same_images_as_fastais(orientations, size):
     """From the same random state, which both leave at the same place."""
-    pixels, flips = noise(16, size), orientations == "eight"
+    pixels, flips = noise(64, size), orientations == "eight"
     transforms = setup_aug_tfms(
         aug_transforms(flip_vert=flips, max_rotate=0, max_lighting=0, max_zoom=1.1, max_warp=0.2)
     )
@@ -44,14 +44,6 @@ def test_the_same_images_as_fastais(orientations, size):
     assert (found - expected.as_subclass(torch.Tensor)).abs().max() < 1e-3
     assert torch.equal(torch.rand(1), next_number)
     assert found.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_the_eight_orientations_are_those_of_a_square():
-    """By where each reads one place; the second is left and right."""
-    corner = torch.tensor([[1.0], [0.5]])
-    places = {tuple((turn @ corner).flatten().tolist()) for turn in augment.EIGHT}
-    assert places == {(x, y) for a, b in ((1.0, 0.5), (0.5, 1.0)) for x in (a, -a) for y in (b, -b)}
-    assert (augment.EIGHT[1] @ corner).flatten().tolist() == [-1.0, 0.5]
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5, 0.0])

@@ -1,55 +1,31 @@
 """Which images there are, and what names them before any is read. No torch."""
 
 import os
-import subprocess
-import sys
 
 import pytest
-from data_by_hand import archive, files_below, noise, photos, refused
+from data_by_hand import archive, files_below, noise, own, photos, refused
 
 from entr_utils.data import catalog
 from entr_utils.settings import Cell
+from entr_utils.util import cache_folder
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENTR_CACHE", str(tmp_path / "cache"))
-
-
-def own(folder, **other) -> Cell:
-    return Cell("own", data=str(folder), size=32, **other)
-
-
-@pytest.mark.parametrize(
-    ("dataset", "data", "state", "named"),
-    [
-        ("ucm", "data", "downloadable", "data/ucm/"),
-        ("steel", "data", "missing", "import_uhcsdb"),
-        ("bees", "elsewhere", "missing", "elsewhere/bees/"),
-        ("flowers", "elsewhere", "missing", "elsewhere/flowers/"),
-        ("bees", "synthetic", "synthetic", "insects"),
-        ("ucm", "synthetic-fine", "synthetic", "aerial"),
-    ],
-)
-def test_status(dataset, data, state, named, tmp_path, monkeypatch):
+def test_what_there_is_in_a_line_and_a_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found, line = catalog.status(dataset, data)
-    assert found == state
-    assert named in line
-    assert "\n" not in line
-
-
-def test_status_of_what_is_found_counts_it(tmp_path):
     photos(tmp_path / "flowers", each=4)
-    state, line = catalog.status("flowers", str(tmp_path))
-    assert state == "found"
-    assert "12 images in 3 classes" in line
-    assert catalog.status("own", str(tmp_path / "flowers"))[0] == "found"
-    assert catalog.count(own(tmp_path / "flowers")) == 12
-    assert catalog.count(Cell("steel", data="synthetic", profile="tiny", size=40)) == 7 * 12
-    assert catalog.count(Cell("steel", data=str(tmp_path), size=40)) == 1460  # as many as the paper had, where none are
-    photos(tmp_path / "bees", ("one",))
-    refused(lambda: catalog.status("bees", str(tmp_path)), tmp_path / "bees")
+    for name, data, words, count in (
+        ("flowers", ".", "12 images in 3 classes", 12),
+        ("own", "flowers", "12 images in 3 classes", 12),
+        ("ucm", "data", "data/ucm/, will be downloaded (318 MB)", 2100),  # as many as the paper had, where none are
+        ("bees", "synthetic", "insects", 22 * 6),
+        ("ucm", "synthetic-fine", "aerial", 21 * 6),
+    ):
+        cell = Cell(name, data=data, profile="tiny", size=40)
+        assert words in catalog.described(cell)
+        assert catalog.count(cell) == count
+    for name, named in (("steel", "import_uhcsdb"), ("bees", "elsewhere/bees/"), ("roses", "elsewhere/roses/")):
+        refused(lambda name=name: catalog.described(Cell(name, data="elsewhere")), "missing", named)
+    assert catalog.count(Cell("steel", data="elsewhere")) == 1460
 
 
 def test_the_fingerprint_is_of_names_bytes_and_groups(tmp_path):
@@ -97,18 +73,6 @@ def test_images_that_are_missing_have_no_fingerprint(tmp_path):
     refused(lambda: catalog.fingerprint(own(photos(tmp_path / "mine"), groups="known")), tmp_path / "mine_groups.csv")
 
 
-def test_no_torch_is_needed():
-    code = "import sys; from entr_utils.data import catalog; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_own_folder_is_the_folder(tmp_path):
-    folder = photos(tmp_path / "photos")
-    assert catalog.own_folder(str(folder)) == folder
-    folder = photos(tmp_path / "one", ("heath",))  # a single class is no wrapping
-    assert catalog.own_folder(str(folder)) == folder
-
-
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
 def test_own_folder_unpacks_an_archive_once(suffix, tmp_path, monkeypatch):
     """As desktops make them: the folder in a folder, and their litter beside it."""
@@ -116,7 +80,7 @@ def test_own_folder_unpacks_an_archive_once(suffix, tmp_path, monkeypatch):
     members = {f"my photos/{name}": (folder / name).read_bytes() for name in files_below(folder)}
     path = archive(tmp_path / f"mine.2024{suffix}", {**members, "__MACOSX/my photos/._x": b"", ".DS_Store": b""})
     found = catalog.own_folder(str(path))
-    assert found.is_relative_to(tmp_path / "cache")
+    assert found.is_relative_to(cache_folder())
     assert [*catalog.found(own(path)).files] == files_below(folder)
     assert catalog.fingerprint(own(path)) == catalog.fingerprint(own(folder))
     with monkeypatch.context() as patch:

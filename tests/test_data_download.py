@@ -6,91 +6,57 @@ import hashlib
 import io
 import sqlite3
 import tarfile
-import threading
-import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_by_hand import archive, files_below, refused
+from data_by_hand import archive, files_below, refused, serving
 from PIL import Image
 
 from entr_utils.data import download
 from entr_utils.util import UserError
 
-UCM_FILES = [f"{name}/{name}{i:02d}.tif" for name in ("agricultural", "beach") for i in range(2)]
+FILES = [f"{name}/{name}{i:02d}.tif" for name in ("agricultural", "beach") for i in range(2)]
 
 
-@pytest.fixture(scope="module")
-def ucm_zip() -> bytes:
-    """UCMerced_LandUse.zip in small, and what else is in it."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as packed:
-        packed.writestr("UCMerced_LandUse/readme.txt", "about")
-        for name in UCM_FILES:
-            packed.writestr(f"UCMerced_LandUse/Images/{name}", np.random.default_rng(0).bytes(200))
-    return file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def server(ucm_zip):
-    """Serves ucm.zip, something else, a web page, and the first 200 bytes of a longer file; `asked` holds paths."""
-    page = b"<!DOCTYPE html><html><title>Sign in</title></html>"
-    bodies = {"/ucm.zip": ucm_zip, "/other.zip": b"something else", "/page.zip": page, "/breaks.zip": ucm_zip}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = bodies.get(self.path, b"")
-            http.asked.append(self.path)
-            self.send_response(200 if body else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[:200] if self.path == "/breaks.zip" else body)
-
-        def log_message(self, *arguments):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.url = f"http://127.0.0.1:{http.server_port}".__add__
-        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+@pytest.fixture
+def server(tmp_path):
+    """Serves an archive of FILES and more, something else, a web page, and the first 200 bytes of a longer file."""
+    members = {f"Land/Images/{name}": np.random.default_rng(0).bytes(200) for name in FILES}
+    path = archive(tmp_path / "x.zip", {"Land/readme.txt": b"about", **members})
+    page, content = b"<!DOCTYPE html><html><title>Sign in</title></html>", path.read_bytes()
+    path.unlink()
+    bodies = {"/ucm.zip": content, "/other.zip": b"something else", "/page.zip": page, "/breaks.zip": content}
+    with serving(bodies) as http:
+        http.md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         yield http
-        http.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def fetch(server, folder: Path, *paths: str) -> None:
+    download.fetch(download.Archive(tuple(map(server.url, paths)), server.md5, "Land/Images"), folder)
 
 
-def fetch(server, ucm_zip, data: Path, *paths: str) -> Path:
-    server.asked = []
-    md5 = hashlib.md5(ucm_zip, usedforsecurity=False).hexdigest()
-    return download.download_ucm(data, map(server.url, paths), md5)
-
-
-def test_ucm_is_downloaded_checked_and_unpacked(server, ucm_zip, tmp_path):
+def test_a_set_is_downloaded_checked_and_unpacked(server, tmp_path):
     """The class folders end in data/ucm/, nothing else stays, and what is there is not asked for again."""
-    for asked in (["/ucm.zip"], []):
-        assert fetch(server, ucm_zip, tmp_path / "data", "/ucm.zip") == tmp_path / "data" / "ucm"
-        assert files_below(tmp_path / "data") == [f"ucm/{name}" for name in UCM_FILES]
-        assert server.asked == asked
+    for _ in range(2):
+        fetch(server, tmp_path / "data" / "ucm", "/ucm.zip")
+        assert files_below(tmp_path / "data") == [f"ucm/{name}" for name in FILES]
+        assert server.asked == ["/ucm.zip"]
 
 
 @pytest.mark.parametrize("first", ["/nowhere.zip", "/other.zip", "/page.zip", "/breaks.zip"])
-def test_the_second_mirror_serves_where_the_first_does_not(first, server, ucm_zip, tmp_path):
-    assert files_below(fetch(server, ucm_zip, tmp_path, first, "/ucm.zip")) == UCM_FILES
+def test_the_second_mirror_serves_where_the_first_does_not(first, server, tmp_path):
+    fetch(server, tmp_path / "ucm", first, "/ucm.zip")
+    assert files_below(tmp_path) == [f"ucm/{name}" for name in FILES]
     assert server.asked == [first, "/ucm.zip"]
 
 
-def test_no_mirror_gives_it(server, ucm_zip, tmp_path):
+def test_no_mirror_gives_it(server, tmp_path):
     """Each is named, and where to put the images by hand; a web page is not kept."""
-    paths, by_hand = ("/nowhere.zip", "/page.zip", "/other.zip", "/breaks.zip"), tmp_path / "data" / "ucm"
-    refused(
-        lambda: fetch(server, ucm_zip, by_hand.parent, *paths), *map(server.url, paths), by_hand, "web page", "200 of"
-    )
-    refused(lambda: download.download_ucm(tmp_path / "data", ("http://127.0.0.1:9/x.zip",)), "127.0.0.1:9")
-    assert files_below(tmp_path / "data") == []
+    paths, folder = ("/nowhere.zip", "/page.zip", "/other.zip", "/breaks.zip"), tmp_path / "data" / "ucm"
+    refused(lambda: fetch(server, folder, *paths), *map(server.url, paths), folder, "web page", "200 of", "checksum")
+    refused(lambda: download.fetch(download.Archive(("http://127.0.0.1:9/x.zip",), "", ""), folder), "127.0.0.1:9")
+    assert files_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])

@@ -14,11 +14,6 @@ from entr_utils import cli
 from entr_utils.data import look, pixels
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENTR_CACHE", str(tmp_path / "cache"))
-
-
 def seen(*given: object) -> str:
     return "\n".join(look.lines(*map(str, given)))
 

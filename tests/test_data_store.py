@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_by_hand import noise, photos, refused
+from data_by_hand import noise, own, photos, refused
 from PIL import Image
 
 from entr_utils import util
@@ -25,10 +25,6 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def own(folder, **other) -> Cell:
-    return Cell("own", data=str(folder), size=32, **other)
-
-
 def test_images_of_a_folder(tmp_path):
     """What is left out has a reason and counts neither in the images nor in their checksum; copies are found."""
     folder, total = photos(tmp_path / "mine"), hashlib.sha256()
@@ -41,15 +37,28 @@ def test_images_of_a_folder(tmp_path):
     for _ in range(2):  # decoded, and from the cache
         found = store.load(own(folder))
         store._load.cache_clear()
-        assert found.classes == ["heath", "lake", "wood"]
+        assert found.classes == [*found.source.classes] == ["heath", "lake", "wood"]
         assert found.labels.tolist() == [0] * 8 + [1] * 8 + [2] * 9
         assert found.names[8] == "lake/00.png"
         assert (found.pixels.shape, found.pixels.flags.writeable) == ((25, 32, 32, 3), False)
-        assert {*found.left_out} == {"lake/a.jpg", "lake/b.jpg", "lake/c.pdf"}
-        assert [[found.names[i] for i in same] for same in found.copies] == [["heath/02.png", "wood/copy.png"]]
-        assert found.contents == total.hexdigest()
-        assert (found.kind, found.carries, found.stand_in, found.groups) == ("folder", "", False, None)
+        assert {*found.source.left_out} == {"lake/a.jpg", "lake/b.jpg", "lake/c.pdf"}
+        assert found.source.copies == (("heath/02.png", "wood/copy.png"),)
+        assert (found.source.n_left_out, found.source.n_copies, found.groups) == (3, 1, {})
+        assert found.source.contents == total.hexdigest()
+        assert (found.source.kind, found.source.carries, found.source.stand_in) == ("folder", "", False)
     assert (found.pixels[2] == found.pixels[-1]).all()
+
+
+def test_of_many_files_left_out_a_record_names_a_hundred(tmp_path, monkeypatch):
+    """And counts all; so it does with copies, which stay on one side nevertheless."""
+    folder = photos(tmp_path / "mine")
+    for i in range(7):
+        (folder / "lake" / f"{i}.pdf").touch()
+        (folder / "wood" / f"copy{i}.png").write_bytes((folder / "heath" / f"0{i}.png").read_bytes())
+    monkeypatch.setattr(store, "MOST_NAMED", 5)
+    found = store.load(own(folder))
+    assert ([*found.source.left_out], found.source.n_left_out) == ([f"lake/{i}.pdf" for i in range(5)], 7)
+    assert (len(found.source.copies), found.source.n_copies, len(found.copies)) == (5, 7, 7)
 
 
 def test_images_are_decoded_once_and_seen_to_have_changed(tmp_path, monkeypatch):
@@ -67,18 +76,11 @@ def test_images_are_decoded_once_and_seen_to_have_changed(tmp_path, monkeypatch)
         os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
     after = store.load(own(folder))
     assert (after.pixels[8] == before.pixels[9]).all()
-    assert after.contents != before.contents
-
-
-def test_files_that_were_added_or_mended_are_seen(tmp_path):
-    """By the same process: what is asked for again is looked at again."""
-    folder = photos(tmp_path / "mine", ("heath", "lake"))
-    (folder / "lake" / "x.png").write_bytes(b"words")
-    assert {*store.load(own(folder)).left_out} == {"lake/x.png"}
-    (folder / "lake" / "x.png").write_bytes((folder / "lake" / "00.png").read_bytes())
-    assert store.load(own(folder)).left_out == {}
-    photos(folder / "new", ("wood",))
-    assert store.load(own(folder)).classes == ["heath", "lake", "new"]
+    assert after.source.contents != before.source.contents
+    path.write_bytes(b"words")
+    assert {*store.load(own(folder)).source.left_out} == {"lake/00.png"}
+    photos(folder / "new", ("pond",))
+    assert store.load(own(folder)).classes == ["heath", "lake", "new", "wood"]
 
 
 def test_images_that_come_split_are_judged_as_they_come(tmp_path):
@@ -109,7 +111,7 @@ def test_brightness_is_of_the_folder_and_8_bits_stay(tmp_path, cache):
     for i, top in enumerate((4095, 2000)):
         Image.fromarray(ramp.clip(0, top)).save(folder / "lake" / f"deep{i}.tif")
     found = store.load(own(folder))
-    low, high = found.brightness
+    low, high = found.source.brightness
     assert low == pytest.approx(0, abs=20)
     assert high == pytest.approx(4095, abs=20)
     bright, dark = (found.pixels[found.names.index(f"lake/deep{i}.tif")][..., 0] for i in range(2))
@@ -118,7 +120,7 @@ def test_brightness_is_of_the_folder_and_8_bits_stay(tmp_path, cache):
     eight = [i for i, name in enumerate(found.names) if "deep" not in name]
     assert (found.pixels[eight] == before).all()
     assert any(f"-{low:g}-{high:g}." in path.name for path in cache.glob("*.npy"))
-    assert store.load(own(photos(tmp_path / "other"))).brightness is None
+    assert store.load(own(photos(tmp_path / "other"))).source.brightness is None
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
@@ -137,7 +139,7 @@ def test_a_damaged_cache_is_made_again(suffix, damage, tmp_path, cache, capsys):
         store._load.cache_clear()
         again = store.load(own(folder))
         assert (again.pixels == pixels).all()
-        assert again.left_out == whole.left_out
+        assert again.source == whole.source
         assert bool(capsys.readouterr().err) == (made_again and (damage, suffix) != ("gone", ".npy"))
 
 
@@ -189,23 +191,23 @@ def test_groups_beside_the_folder(tmp_path):
     (tmp_path / "steel_groups.csv").write_text("file,group\n" + "".join(rows) + "lake/00.png,1\nlake/01.png,2\nx/y,1\n")
     cell, every = Cell("steel", data=str(tmp_path), size=32), ("", "none", "known", "known-by-image")
     found = {groups: store.load(replace(cell, groups=groups)) for groups in every}
-    assert found[""].groups[:2] == ["0", "0"]
-    assert [*found[""].left_out] == ["x/y"]
-    assert found["none"].groups is found["known-by-image"].groups is None
+    assert [found[""].groups[name] for name in found[""].names[:2]] == ["0", "0"]
+    assert [*found[""].source.left_out] == ["x/y"]
+    assert found["none"].groups == found["known-by-image"].groups == {}
     assert found["known"].names == found["known-by-image"].names == [*found[""].names[:6], "lake/00.png", "lake/01.png"]
-    assert found["known"].groups == ["0", "0", "1", "1", "2", "2", "1", "2"]
+    assert [found["known"].groups[name] for name in found["known"].names] == ["0", "0", "1", "1", "2", "2", "1", "2"]
     assert found["known"].classes == ["heath", "lake"]
-    assert len(found["known"].left_out) == 24 - 8 + 1
-    assert all(one.stand_in for one in found.values())
+    assert len(found["known"].source.left_out) == 24 - 8 + 1
+    assert all(one.source.stand_in for one in found.values())
 
 
 def test_drawn_images():
     one = store.load(Cell("steel", data="synthetic-fine", profile="tiny").checked())
     assert (one.pixels.shape, one.names[13], one.classes[1]) == ((84, 40, 40, 3), "class 01/001", "class 01")
-    assert (one.kind, one.carries, one.stand_in) == ("formula", "fine", False)
+    assert (one.source.kind, one.source.carries, one.source.stand_in) == ("formula", "fine", False)
     assert one.labels.tolist() == np.repeat(range(7), 12).tolist()
-    assert one.contents == hashlib.sha256(np.array(one.pixels).tobytes()).hexdigest()
-    assert one.contents != store.load(Cell("steel", data="synthetic", profile="tiny").checked()).contents
+    assert one.source.contents == hashlib.sha256(np.array(one.pixels).tobytes()).hexdigest()
+    assert one.source.contents != store.load(Cell("steel", data="synthetic", profile="tiny").checked()).source.contents
 
 
 def test_images_in_conflict_are_judged_and_never_trained_on():

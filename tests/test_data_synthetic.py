@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from data_by_hand import refused
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -28,11 +27,6 @@ def test_images_are_drawn_from_the_seed(look):
 def test_every_profile_has_a_number_of_images_for_every_look():
     assert {*synthetic.PER_CLASS} == {*PROFILES}
     assert all({*counts} == {*CLASSES} and min(counts.values()) >= 6 for counts in synthetic.PER_CLASS.values())
-
-
-def test_unknown_looks_and_scales():
-    refused(lambda: synthetic.draw("flowers", 2, 1, 32), "flowers", *CLASSES)
-    refused(lambda: synthetic.draw("aerial", 2, 1, 32, "medium"), "medium", "coarse, fine, both, conflict")
 
 
 def features(photographs: np.ndarray) -> np.ndarray:

@@ -206,8 +206,8 @@ def test_the_verdict_shows_what_it_rests_on_before_its_advice(tmp_path, gained):
 def run_of(one: record.Record, forecast: float | None = 600.0) -> Any:
     """As much of a `training.run.Run` as is shown; done where `forecast` is 0."""
     split = SimpleNamespace(training=np.arange(90), validation=np.arange(10), by="fold")
-    source, images = one.source, SimpleNamespace(title="by hand", labels=np.zeros(100), reading=("<Down>",))
-    run = SimpleNamespace(spec=one.spec, split=split, images=images, share=1.0, source=lambda: source)
+    images = SimpleNamespace(source=one.source, labels=np.zeros(100), reading=("<Down>",))
+    run = SimpleNamespace(spec=one.spec, split=split, images=images, share=1.0)
     run.finished, run.forecast = lambda: one if forecast == 0 else None, lambda: forecast
     return run
 
@@ -440,7 +440,7 @@ def test_the_mechanism_has_a_panel_for_all_that_can_carry_a_class():
 
 def images_of(kind: str, classes=("$a_b$", "c", "d")) -> Any:
     labels, pixels = np.repeat(np.arange(len(classes)), 2), np.zeros((2 * len(classes), 8, 8, 3), np.uint8)
-    return SimpleNamespace(kind=kind, labels=labels, classes=[*classes], pixels=pixels)
+    return SimpleNamespace(source=SimpleNamespace(kind=kind), labels=labels, classes=[*classes], pixels=pixels)
 
 
 def test_pictures_of_a_thousand_classes_are_no_larger_than_those_of_a_page():
@@ -559,7 +559,8 @@ def test_shape_or_texture_is_counted_by_regime():
 
 def test_entropies_and_their_bounds():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, 3)
-    (row,) = rows(tables.entropies({"steel": SimpleNamespace(pixels=pixels, title="all values", labels=[0])}))
+    images = SimpleNamespace(pixels=pixels, source=SimpleNamespace(title="all values"), labels=[0])
+    (row,) = rows(tables.entropies({"steel": images}))
     assert (row["nats"], row["bits"]) == ("5.55", "8.00")
     assert (row["blocks by block_a_bit (ours)"], row["blocks by layer_a_bit (ours)"]) == ("8", "4")
 

@@ -38,7 +38,7 @@ def record_of(one: run.Run) -> record.Record:
     """A record by hand that counts for a run."""
     made = by_hand.record(**one.spec.model_dump())
     kept = {name: getattr(made, name) for name in record.Record.model_fields if name not in ("key", "checksum")}
-    return record.make(**kept | {"source": one.source()})
+    return record.make(**kept | {"source": one.images.source})
 
 
 @dataclass

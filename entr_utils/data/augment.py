@@ -1,8 +1,7 @@
 """Augmentation per image, on the device, in one resampling: uint8 images in, a network's input out.
 
-The draws are fastai's own (same distributions, same order of random numbers, so the same images from the same random
-state); the resampling is written out here because fastai's takes four to five times as long on a CPU and makes a GPU
-wait three times a batch.
+The draws are fastai's (the same images from the same random state); the resampling is written out here because fastai's
+takes four to five times as long on a CPU and makes a GPU wait three times a batch.
 """
 
 from collections.abc import Callable
@@ -59,8 +58,8 @@ def draw(n: int, orientations: str, distorts: bool = True, strength: float = 1.0
     """(n, 3, 3) random homographies of the square [-1, 1] x [-1, 1], from output to input places, on the CPU.
 
     The paper: "vertical flips, zooming and distortion". Here left-right flips ("two") or all eight orientations
-    ("eight") with probability .5, zoom to 1.1 and warp .2 with probability .75 each, both times `strength` (0 to 1);
-    no rotation, no lighting. Without `distorts` only flips: zoom and warp resample, which takes fine texture away.
+    ("eight") with probability .5, then ZOOM and WARP, both times `strength` (0 to 1); no rotation, no lighting. Without
+    `distorts` only flips: zoom and warp resample, which takes fine texture away.
     """
     which = torch.randint(0, 8, (n,)) if orientations == "eight" else torch.ones(n, dtype=torch.long)
     turned, affine = EIGHT[_often(which, 0.5, 0)], torch.zeros(n, 3, 3)
@@ -93,7 +92,7 @@ def grid(homographies: Tensor, size: int) -> Tensor:
 
 
 def make_augment(augmentation: str) -> Augment:
-    """Augmentation: (n, s, s, 3) uint8 and a strength to (n, 3, s, s) float32, normalised, channels-last; see `draw`.
+    """A function of (n, s, s, 3) uint8 and a strength to (n, 3, s, s) float32, normalised, channels-last; see `draw`.
 
     `augmentation`: "two" or "eight" orientations; "two only", "eight only": without zoom and warp. Draws from
     torch's global random state on the CPU, whatever the device. Bilinear, reflected at the border.

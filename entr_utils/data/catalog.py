@@ -2,51 +2,66 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
 
 from entr_utils.data import synthetic
-from entr_utils.data.download import unpack
-from entr_utils.data.folder import Found, check_classes, class_of, look_at
+from entr_utils.data.download import ARCHIVES, unpack
+from entr_utils.data.folder import Found, class_of, look_at
 from entr_utils.settings import PROFILES, Cell
 from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, one_of, slug, where
 
 KNOWN_GROUPS = ("known", "known-by-image")  # values of `Cell.groups` that take only images of known group
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A row of the paper's Table 1 (`images`, `classes`) and what is needed to train on it.
+class Source(BaseModel, frozen=True, extra="forbid"):
+    """What a record keeps of the images.
 
     Attributes:
-        look: what drawn images of it look like (`synthetic.LOOKS`).
-        orientations: "eight" where up means nothing (micrographs, aerial images), "two" for left-right flips only.
-        where: what to put where when the images are missing.
+        carries: what carries the class of drawn images; "" for others.
+        stand_in: whether they stand in for the paper's, which were never published.
+        contents: sha256 over names and contents of the images used.
+        left_out: reason by file, the first hundred of `n_left_out`; copies: the first hundred sets of `n_copies`.
+        brightness: values that are black and white in files of more than 8 bits, where there are such.
     """
 
-    name: str
+    kind: Literal["formula", "folder"]
     title: str
+    carries: Literal["", "both", "coarse", "fine", "conflict"] = ""
+    stand_in: bool = False
+    contents: str
+    classes: tuple[str, ...]
+    left_out: dict[str, str] = {}
+    n_left_out: int = 0
+    copies: tuple[tuple[str, ...], ...] = ()
+    n_copies: int = 0
+    brightness: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A row of the paper's Table 1, or a larger set; `look` is what drawn images of it look like (`synthetic.LOOKS`),
+    `orientations` "eight" where up means nothing or "two" (left-right flips), `note` for who has no images of it."""
+
     images: int
     classes: int
     look: str
-    orientations: str
-    where: str
+    orientations: str = "two"
+    note: str = ""
 
 
-_PUT = "put one sub-folder a class into {folder}/, or name its parent with DATA=folder"
-_STEEL = "never published (a public stand-in: entr_utils.data.download.import_uhcsdb on UHCSDB's files)"
-_UCM = "downloaded by itself where there is a network; else unpack UCMerced_LandUse.zip"
+_STAND_IN = "a public stand-in: entr_utils.data.download.import_uhcsdb on UHCSDB's files"
 DATASETS = {
-    "steel": Dataset("steel", "Steel micrographs", 1460, 7, "micrographs", "eight", f"{_STEEL}: {_PUT}"),
-    "ucm": Dataset("ucm", "UC Merced aerial scenes", 2100, 21, "aerial", "eight", f"{_UCM}: {_PUT}"),
-    "bees": Dataset("bees", "Bees", 3128, 22, "insects", "two", f"never published: {_PUT}"),
+    "steel": Dataset(1460, 7, "micrographs", "eight", f"never published ({_STAND_IN}): "),
+    "ucm": Dataset(2100, 21, "aerial", "eight"),
+    "bees": Dataset(3128, 22, "insects", "two", "never published: "),
 }
-STANDARD = {  # large sets that come split, for what the paper left to others
-    "imagenette": Dataset("imagenette", "Imagenette, 160 px", 13394, 10, "insects", "two", _PUT),
-    "cifar10": Dataset("cifar10", "CIFAR-10", 60000, 10, "insects", "two", _PUT),
-}
-MEGABYTES = {"ucm": 318, "imagenette": 99, "cifar10": 170}  # of what `standard.fetch` downloads
-# What is known about folders of images met so far, by the first 16 digits of `store.Images.contents`.
+# Large sets that come split, for what the paper left to others.
+STANDARD = {"imagenette": Dataset(13394, 10, "insects"), "cifar10": Dataset(60000, 10, "insects")}
+# What is known about folders of images met so far, by the first 16 digits of `Source.contents` of the whole folder.
 KNOWN_IMAGES = {
     "3abaed925a193033": "UHCSDB micrographs of ultra-high-carbon steel (Hecht et al. 2017), shorter side 256 px, JPEG",
     "268d1c5e1feecc78": "UC Merced Land Use (Yang & Newsam 2010), recoded from TIFF to JPEG q88",
@@ -56,8 +71,7 @@ KNOWN_IMAGES = {
 
 def dataset(name: str) -> Dataset:
     """A dataset that is known, or one of the user's: of that nothing is known, and left-right flips are safe."""
-    unknown = replace(DATASETS["ucm"], name=name, title=name, images=0, orientations="two", where=_PUT)
-    return (DATASETS | STANDARD).get(name, unknown)
+    return (DATASETS | STANDARD).get(name, Dataset(0, 21, "aerial"))
 
 
 def placed(text: str) -> dict[str, str]:
@@ -78,26 +92,27 @@ def found(cell: Cell) -> Found:
     """What lies in the folder of a checked cell's images. Raises Missing, and UserError where it cannot be used."""
     folder = class_folder(cell.dataset, cell.data)
     if not folder.is_dir():
-        raise Missing(f"{cell.dataset}: missing; {dataset(cell.dataset).where.format(folder=folder)}")
+        put = f"put one sub-folder a class into {folder}/, or name its parent with DATA=folder"
+        raise Missing(f"images missing; {dataset(cell.dataset).note}{put}")
     return look_at(folder, cell.classes)
 
 
-def status(name: str, data: str, classes: str = "") -> tuple[str, str]:
-    """("synthetic" | "found" | "downloadable" | "missing", one line for people) of a dataset under `data`.
+def lacks(cell: Cell) -> bool:
+    """Whether a checked cell's images have to be downloaded first (`download.fetch`), and can be."""
+    from_files = cell.dataset in ARCHIVES and not cell.data.startswith("synthetic")
+    return from_files and not class_folder(cell.dataset, cell.data).is_dir()
 
-    Raises UserError where what is found cannot be used.
-    """
-    if data.startswith("synthetic"):
-        return "synthetic", f"{name}: images drawn by formula ({dataset(name).look})"
-    folder = class_folder(name, data)
-    if folder.is_dir():
-        names = (read := look_at(folder, classes)).files
-        check_classes(folder, names, {})
-        line = f"{name}: found, {len(names)} images in {len({*map(class_of, names)})} classes in {read.root}/"
-        return "found", " ".join([line, *read.reading])
-    if name in MEGABYTES:
-        return "downloadable", f"{name}: not in {folder}/, will be downloaded ({MEGABYTES[name]} MB)"
-    return "missing", f"{name}: missing; {dataset(name).where.format(folder=folder)}"
+
+def described(cell: Cell) -> str:
+    """A line for people on a checked cell's images. Raises as `found`."""
+    if how := drawn_as(cell):
+        return f"{cell.dataset}: images drawn by formula ({how['look']})"
+    if lacks(cell):
+        megabytes = ARCHIVES[cell.dataset].megabytes
+        return f"{cell.dataset}: not in {cell.data}/{cell.dataset}/, will be downloaded ({megabytes} MB)"
+    read = found(cell)
+    held = f"{len(read.files)} images in {len({*map(class_of, read.files)})} classes"
+    return " ".join([f"{cell.dataset}: found, {held} in {read.root}/", *read.reading])
 
 
 def drawn_as(cell: Cell) -> dict | None:
@@ -111,8 +126,8 @@ def drawn_as(cell: Cell) -> dict | None:
 
 
 def groups_file(cell: Cell, root: Path) -> Path | None:
-    """The CSV file that names the group of each image, or None; looked for beside the folder of the classes, `root`,
-    and beside the one that was named. Raises UserError where a named one is missing."""
+    """The CSV file that names the group of each image, where groups count: the one named, or one beside the folder of
+    the classes, `root`, or beside that of the cell. Raises UserError where it is asked for and cannot be read."""
     beside = [one.parent / f"{one.name}_groups.csv" for one in (root, class_folder(cell.dataset, cell.data))]
     path = next(filter(Path.is_file, beside), beside[0]) if cell.groups in ("", *KNOWN_GROUPS) else Path(cell.groups)
     if cell.groups == "none" or (not cell.groups and not path.is_file()):
@@ -123,26 +138,13 @@ def groups_file(cell: Cell, root: Path) -> Path | None:
 
 
 def seen(cell: Cell) -> dict:
-    """What can be seen of a checked cell's images without reading them: bytes and time of change of each file.
-
-    Raises UserError where there are none.
-    """
+    """What can be seen of a checked cell's images without reading them, by file (bytes, time of change); as `found`."""
     if how := drawn_as(cell):
         return how | {"formula": synthetic.VERSION, "files": {}}
     read = found(cell)
     content = groups.read_bytes() if (groups := groups_file(cell, read.root)) else b""
     files = {name: _bytes_and_time(path) for name, path in read.files.items()}
     return {"groups": hashlib.sha256(content).hexdigest(), "files": files}
-
-
-def count(cell: Cell) -> int:
-    """How many images a checked cell has: drawn or found, or as many as the paper's dataset where there are none."""
-    if how := drawn_as(cell):
-        return how["classes"] * how["per_class"]
-    try:
-        return len(seen(cell)["files"])
-    except Missing:
-        return dataset(cell.dataset).images
 
 
 def _bytes_and_time(path: Path) -> tuple[int, int]:
@@ -153,19 +155,23 @@ def _bytes_and_time(path: Path) -> tuple[int, int]:
 
 
 def fingerprint(cell: Cell) -> str:
-    """sha256 over names and bytes of a checked cell's images and the content of the groups file; nothing is decoded.
-
-    Of drawn images over the formula's version and its arguments. Raises UserError where there are none.
-    """
+    """sha256 over names and bytes of a checked cell's images and the content of the groups file; of drawn images over
+    the formula's version and its arguments. Raises UserError where there are none."""
     what = seen(cell)
     return checksum(what | {"files": {name: size for name, (size, _) in what["files"].items()}})
 
 
-def own_folder(images: str) -> Path:
-    """The folder of a user's own images that has one sub-folder a class; an archive is unpacked in the cache, once.
+def count(cell: Cell) -> int:
+    """How many images a checked cell has, or as many as the paper's dataset where there are none."""
+    how = drawn_as(cell)
+    try:
+        return how["classes"] * how["per_class"] if how else len(seen(cell)["files"])
+    except Missing:
+        return dataset(cell.dataset).images
 
-    Raises UserError where `images` is neither.
-    """
+
+def own_folder(images: str) -> Path:
+    """The folder `images`, or that of the cache in which this archive is unpacked, once. Raises UserError."""
     path = where(images) if isinstance(images, str) and images.strip() else None
     if path and os.path.isfile(path):
         mark = checksum([str(path.resolve()), *_bytes_and_time(path)])[:8]

@@ -3,18 +3,18 @@
 In this order: folders called train and test (or val; SIDES) are a split, and what is in them classes; else one goes
 down while a single folder holds all images; else the top folders are the classes, and images count for them at any
 depth. Hidden things, LITTER and SIDECARS are passed over in silence; all else that is not used is left out with a
-reason. What is an image is seen by its suffix or, where that is unknown, by how the file begins; nothing is decoded.
+reason. What is an image is seen by its suffix or, where that is unknown, by its header; nothing is decoded.
 """
 
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from entr_utils.data.pixels import FORMATS, looks_like_one
+from entr_utils.data.pixels import FORMATS, UnreadableImage, header
 from entr_utils.util import UserError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".avif", ".jfif", ".jpe", ".jfi")
@@ -44,22 +44,19 @@ class Found:
 
     root: Path
     files: dict[str, Path]
-    sides: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    reading: tuple[str, ...] = ()
+    sides: dict[str, str]
+    left_out: dict[str, str]
+    reading: tuple[str, ...]
 
 
 def look_at(folder: Path, classes: str = "") -> Found:
-    """What `folder` holds; with `classes` "inner" the folders in its top folders are classes. Nothing is decoded.
-
-    Raises UserError where a folder cannot be read, there are fewer than two classes, a split lacks a side, none of a
-    class's files is an image, or two classes have names that look the same or are no text.
-    """
+    """What `folder` holds; with `classes` "inner" the folders in its top folders are classes. Raises UserError where it
+    cannot be read or used."""
     every, inner = dict(_walk(folder)), int(classes == "inner")
-    above = _down(_images(every))
+    above = _down([place for place, reason in every.items() if not reason])
     root, n = folder.joinpath(*above), len(above)
     below = {place[n:]: reason for place, reason in every.items() if place[:n] == above}
-    images = _images(below)
+    images = [place for place, reason in below.items() if not reason]
     sides, side_at, at = _layout(root, images, inner)
     side = {place: sides.get(place[side_at]) if sides else "train" for place in below if len(place) > at + 1}
     held = {one: {place[at] for place in images if side.get(place) == one} for one in ("train", "test", "val")}
@@ -85,8 +82,8 @@ def look_at(folder: Path, classes: str = "") -> Found:
 
 
 def _walk(folder: Path, above: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Everything below a folder but hidden things, LITTER and SIDECARS, and the reason that it is left out, or
-    nothing; of a folder without anything itself."""
+    """All that lies below a folder but hidden things, LITTER and SIDECARS, and the reason to leave it out, or nothing;
+    a folder with nothing in it is named itself."""
     try:
         with os.scandir(folder) as listed:
             entries = [one for one in listed if one.name[0] != "." and one.name.rstrip("\r").lower() not in LITTER]
@@ -108,13 +105,10 @@ def _unfit(path: Path) -> str:
     if (suffix := path.suffix.lower()) in (*IMAGE_SUFFIXES, *RAW):
         return "a camera's raw file" if suffix in RAW else ""
     try:
-        return "" if path.is_file() and looks_like_one(path) else f"not a {', '.join(FORMATS)} image"
-    except OSError as error:
-        return str(error.strerror)
-
-
-def _images(places: Mapping[Place, str]) -> list[Place]:
-    return [place for place, reason in places.items() if not reason]
+        header(path)
+    except UnreadableImage as error:
+        return error.reason
+    return ""
 
 
 def _down(images: Sequence[Place], above: Place = ()) -> Place:
@@ -125,33 +119,27 @@ def _down(images: Sequence[Place], above: Place = ()) -> Place:
     return _down(images, (*above, *only)) if len(only) == 1 and any(len(place) > 2 for place in inside) else above
 
 
-def _layout(root: Path, images: Sequence[Place], inner: int) -> tuple[dict[str, str], int, int]:
-    """The side of each folder that is one, and at which place of a path the folders of sides and of classes are."""
-    if sides := _sides(root, images, 0):
-        train = next(top for top, side in sides.items() if side == "train")
-        return sides, 0, len(_down(images, (train,))) + inner
-    if images and all(len(place) > 2 and _side(place[1]) for place in images) and (sides := _sides(root, images, 1)):
-        return sides, 1, 2 * inner  # a split within each class
-    return {}, 0, inner
-
-
 def _side(name: str) -> str:
     """The side of a split that a folder's name means, or nothing."""
     return SIDES.get(re.sub(FILLERS, "", name.lower()), "")
 
 
-def _sides(root: Path, images: Iterable[Place], at: int) -> dict[str, str]:
-    """The side of each folder at a place that is one, where they are a split. Raises UserError without a train."""
-    tops = {place[at] for place in images if len(place) > at + 1}
-    sides = {top: side for top in sorted(tops) if (side := _side(top))}
-    if "train" in sides.values():  # alone it may be a class of vehicles
-        return sides if len({*sides.values()}) > 1 else {}
-    if len(tops) > 1 and (lone := [top for top in sides if top.lower() != "valid"]):
-        raise UserError(
-            f"{root}: {lone[0]} beside {some(tops - {lone[0]})} looks like one side of a split; needed: folders train "
-            "and test (or val), with a sub-folder for each class in both; if it is a class, give it another name"
-        )
-    return {}
+def _layout(root: Path, images: Sequence[Place], inner: int) -> tuple[dict[str, str], int, int]:
+    """The side of each folder that is one, and at which place of a path the folders of sides and of classes are."""
+    in_each_class = bool(images) and all(len(place) > 2 and _side(place[1]) for place in images)
+    for at in range(1 + in_each_class):
+        tops = {place[at] for place in images if len(place) > at + 1}
+        sides = {top: side for top in sorted(tops) if (side := _side(top))}
+        if train := next((top for top, side in sides.items() if side == "train"), ""):
+            if len({*sides.values()}) > 1:  # alone it may be a class of vehicles
+                return sides, at, 2 * inner if at else len(_down(images, (train,))) + inner
+        elif len(tops) > 1 and (lone := [top for top in sides if top.lower() != "valid"]):
+            raise UserError(
+                f"{root}: {lone[0]} beside {some(tops - {lone[0]})} looks like one side of a split; needed: folders "
+                "train and test (or val), with a sub-folder for each class in both; if it is a class, give it another "
+                "name"
+            )
+    return {}, 0, inner
 
 
 def _other_reading(images: Iterable[Place], at: int, inner: int) -> str:
@@ -212,10 +200,8 @@ def class_of(name: str) -> str:
 
 
 def check_classes(folder: Path, names: Iterable[str], unreadable: Mapping[str, str]) -> None:
-    """Raises UserError where images of these names have fewer than two classes, or a class has a single one or none.
-
-    `unreadable`: the reason of each image that cannot be read, by name.
-    """
+    """Raises UserError where images of these names have fewer than two classes, or a class has a single one or none:
+    all of it may be in `unreadable`, reasons by name."""
     counts = Counter(map(class_of, names))
     counts.update(dict.fromkeys(map(class_of, unreadable), 0))
     few = [name for name, count in counts.items() if count < 2]

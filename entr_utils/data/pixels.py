@@ -3,7 +3,8 @@
 Only the kinds of FORMATS are decoded, by what is in a file, whatever it is called: other decoders of Pillow start
 programs. They become upright RGB: what is transparent is laid on white; of several pages or frames the first; turned as
 EXIF asks, where that can be read. Files of more than 8 bits share one `brightness`, that of their folder; 8 bits stay
-as they are. More than MAX_PIXELS are refused: a decompression bomb, or a mosaic to be cut into tiles.
+as they are. More than MAX_PIXELS are refused: a decompression bomb, or a mosaic to be cut into tiles. What reads a file
+raises UnreadableImage where it cannot be decoded, UserError where it is the machine that cannot.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import hashlib
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,10 @@ class UnreadableImage(UserError):
         super().__init__(f"{path}: cannot be read as an image ({reason}); repair it or take it out")
 
 
-def looks_like_one(path: Path) -> bool:
-    """Whether a file begins as one of FORMATS does; nothing is decoded. Raises OSError where it cannot be read."""
-    with open(path, "rb") as file:
-        prefix = file.read(16)
-    return any((accept := Image.OPEN[name][1]) and accept(prefix) is True for name in FORMATS)
-
-
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong with an image file into UnreadableImage; into a plain UserError where the image may be
-    whole: want of memory, a drive that hiccups, too many open files. Left out for that, the run would be another."""
+    """Turns what goes wrong with a file into UnreadableImage; into a plain UserError where the image may be whole: want
+    of memory, a drive that hiccups, too many open files. Left out for that, the run would be another."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
@@ -74,13 +68,13 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def sha256_of(path: Path) -> bytes:
-    """sha256 of an image file's bytes. Raises as `open_image` does."""
+    """sha256 of a file's bytes."""
     with _reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
 def header(path: Path) -> tuple[tuple[int, int], str]:
-    """(width, height) and Pillow's mode of an image file, from its header. Raises as `open_image` does."""
+    """(width, height) and Pillow's mode of an image, nothing decoded."""
     return _opened(path, lambda image: (image.size, image.mode))
 
 
@@ -90,10 +84,7 @@ def is_deep(mode: str) -> bool:
 
 
 def open_image(path: Path, brightness: Brightness = ALL_16_BITS) -> Image.Image:
-    """An upright RGB image (see above).
-
-    Raises UnreadableImage where the file cannot be decoded, UserError where it is the machine that cannot now.
-    """
+    """An upright RGB image (see above)."""
     return _opened(path, lambda image: _rgb(_upright(image), brightness))
 
 
@@ -131,14 +122,28 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def brightness(paths: Iterable[Path]) -> Brightness:
+def read_each(paths: Mapping[str, Path], read: Callable[[Path], Any], text: str) -> tuple[dict, dict[str, str]]:
+    """What `read` makes of each file, and the reason of each that cannot be read, both by name; `text` for progress."""
+    results, reasons = {}, {}
+    for name, path in track(paths.items(), text):
+        try:
+            results[name] = read(path)
+        except UnreadableImage as error:
+            reasons[name] = error.reason
+    return results, reasons
+
+
+def brightness(paths: Mapping[str, Path]) -> Brightness | None:
     """The values that become black and white in files of more than 8 bits: ROBUST percentiles over a sample of them.
 
     One for a whole folder, whoever is judged, so that equal values become equal greys. Where nearly all pixels have
     one value: the smallest of the usual ranges (0-1, 0-255, 0-65535) that holds all, else from the least to the most.
     """
-    paths, taken = list(paths), []
-    for path in paths[:: -(-len(paths) // SAMPLE) or 1]:
+    heads = read_each(paths, header, "reading sizes")[0]
+    if not (deep := [paths[name] for name, (_, mode) in heads.items() if is_deep(mode)]):
+        return None
+    taken = []
+    for path in deep[:: -(-len(deep) // SAMPLE)]:
         with contextlib.suppress(UnreadableImage):
             values = np.asarray(_opened(path, _upright), np.float64).ravel()
             values = values[:: -(-len(values) // TAKEN)]
@@ -153,41 +158,17 @@ def brightness(paths: Iterable[Path]) -> Brightness:
     return (0.0, usual[0]) if usual else (least, max(most, least + 1))
 
 
-def read_each(
-    paths: Mapping[str, Path], read: Callable[[Path], Any], text: str
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """What `read` makes of each image, and the reason of each that cannot be read, both by name; `text` for progress.
+def decode(paths: Mapping[str, Path], room: np.ndarray, light: Brightness | None = None, square: str = "crop") -> dict:
+    """Fill `room`, (len(paths), size, size, 3) uint8, with the readable images made square, one after the other.
 
-    Raises UserError as `open_image` does.
+    `light` is of files of more than 8 bits (`brightness`). "crop" takes the middle, "pad" adds black, "squash" changes
+    the proportions; bicubic with antialiasing. Returns the reason of each image that is left out, by its name.
     """
-    results, reasons = {}, {}
-    for name, path in track(paths.items(), text):
-        try:
-            results[name] = read(path)
-        except UnreadableImage as error:
-            reasons[name] = error.reason
-    return results, reasons
-
-
-SQUARES: dict[str, Callable] = {"crop": ImageOps.fit, "pad": ImageOps.pad, "squash": Image.Image.resize}
-
-
-def decode(
-    paths: Mapping[str, Path], room: np.ndarray, light: Brightness | None = None, square: str = "crop"
-) -> dict[str, str]:
-    """Fill `room` with the readable images made square, one after the other.
-
-    Args:
-        room: (len(paths), size, size, 3) uint8, bicubic with antialiasing.
-        light: of files of more than 8 bits (`brightness`).
-        square: a way of SQUARES: "crop" takes the middle, "pad" adds black, "squash" changes the proportions.
-    Returns: the reason of each image that is left out, by its name. Raises UserError as `open_image` does.
-    """
-    rows, make = iter(room), SQUARES[square]
+    squares: dict[str, Callable] = {"crop": ImageOps.fit, "pad": ImageOps.pad, "squash": Image.Image.resize}
+    rows = iter(room)
 
     def put(path: Path) -> None:
-        next(rows)[:] = np.asarray(
-            make(open_image(path, light or ALL_16_BITS), room.shape[1:3], Image.Resampling.BICUBIC)
-        )
+        image = open_image(path, light or ALL_16_BITS)
+        next(rows)[:] = np.asarray(squares[square](image, room.shape[1:3], Image.Resampling.BICUBIC))
 
     return read_each(paths, put, "decoding images, once")[1]

@@ -1,15 +1,11 @@
-"""Who is trained on and who is judged: the split that images come with, else folds of a stratified split. No torch.
-
-Groups and identical files are kept whole.
-"""
+"""Who is trained on and who is judged: the split that images come with, else stratified folds of groups. No torch."""
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 import numpy as np
@@ -19,11 +15,42 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from entr_utils.data.folder import class_of
 from entr_utils.util import UserError
 
-if TYPE_CHECKING:
-    from entr_utils.data.store import Images
-
 MOST_FOLDS, FEWEST_FOLDS = 10, 3  # ten judge 10% each, as the paper's split does
 ALONE = "alone: "  # begins the group of an image that belongs to none
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Images by their names, "class/file", and what is known of each by its name, where it is: the group
+    (`read_groups`), the side (`folder.Found`), a checksum of the file."""
+
+    names: list[str]
+    groups: Mapping[str, str]
+    sides: Mapping[str, str]
+    hashes: Mapping[str, Hashable]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Their names, sorted."""
+        return sorted({*map(class_of, self.names)})
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) int64 class of each image, an index of `classes`."""
+        return np.unique([*map(class_of, self.names)], return_inverse=True)[1]
+
+    @cached_property
+    def copies(self) -> list[list[int]]:
+        """Sets of the indices of images whose files are the same, byte for byte."""
+        same: dict[Hashable, list[int]] = defaultdict(list)
+        for i, name in enumerate(self.names):
+            same[self.hashes.get(name, name)].append(i)
+        return [indices for indices in same.values() if len(indices) > 1]
+
+    @property
+    def n_groups(self) -> int:
+        """Groups that were named."""
+        return len({group for name in self.names if not (group := self.groups.get(name, ALONE)).startswith(ALONE)})
 
 
 @dataclass(frozen=True)
@@ -38,21 +65,19 @@ class Split:
     kept: tuple[str, ...]
 
 
-def assign(images: "Images", seed: int) -> Split:
+def assign(images: Listed, seed: int) -> Split:
     """Fold seed % k of a k-fold split shuffled by seed // k, k = min(10, units, images of the largest class).
 
     A unit is a group, or one image, together with all that hold a copy of it. A unit that holds a class's only training
     images is trained on in every fold, never judged, and named in `kept`. Images that come split stay so, whatever the
-    seed; of a unit that is judged nothing is trained on.
-    Raises UserError where fewer than 3 folds or 2 judged classes are possible, groups have no fold of that number, or
-    an official split leaves a class nothing to train on.
+    seed; of a unit that is judged nothing is trained on. Raises UserError where there is no such split.
     """
-    labels = np.asarray(images.labels, np.int64)
-    names, units = np.unique(images.groups or images.names, return_inverse=True)
+    labels = images.labels
+    names, units = np.unique([images.groups.get(name, name) for name in images.names], return_inverse=True)
     for same in images.copies:
-        units[np.isin(units, units[list(same)])] = units[list(same)].min()
+        units[np.isin(units, units[same])] = units[same].min()
     if images.sides:
-        return _official(images, labels, units)
+        return _official(images, units)
     holds = np.zeros((len(names), len(images.classes)), int)  # images of each class in each unit
     np.add.at(holds, (units, labels), 1)
     kept = np.asarray(holds[:, (holds > 0).sum(0) == 1].any(1))
@@ -75,11 +100,11 @@ def assign(images: "Images", seed: int) -> Split:
     if not inside.any():
         raise UserError(f"seed={seed}: its fold of these groups judges no image; name other SEEDS (seeds)")
     kept_names = tuple(map(str, names[kept]))
-    return Split(np.flatnonzero(~inside), np.flatnonzero(inside), "fold", k, _groups(images), kept_names)
+    return Split(np.flatnonzero(~inside), np.flatnonzero(inside), "fold", k, images.n_groups, kept_names)
 
 
-def _official(images: "Images", labels: np.ndarray, units: np.ndarray) -> Split:
-    judged = np.asarray(images.sides) == "test"
+def _official(images: Listed, units: np.ndarray) -> Split:
+    labels, judged = images.labels, np.array([images.sides[name] == "test" for name in images.names])
     trained = ~judged & ~np.isin(units, units[judged])
     lost = [name for i, name in enumerate(images.classes) if not trained[labels == i].any()]
     if lost or len({*labels[judged].tolist()}) < 2:
@@ -87,11 +112,7 @@ def _official(images: "Images", labels: np.ndarray, units: np.ndarray) -> Split:
             f"split: {', '.join(lost[:5]) or 'fewer than two classes'} cannot be trained or judged, once copies and "
             "groups of judged images are not trained on; needed: train and test folders of two classes, of other images"
         )
-    return Split(np.flatnonzero(trained), np.flatnonzero(judged), "official", 0, _groups(images), ())
-
-
-def _groups(images: "Images") -> int:
-    return len({group for group in images.groups or () if not group.startswith(ALONE)})
+    return Split(np.flatnonzero(trained), np.flatnonzero(judged), "official", 0, images.n_groups, ())
 
 
 @cache  # with groups it takes seconds on many images
@@ -107,12 +128,10 @@ def _folds(labels: bytes, units: bytes, k: int, shuffle: int) -> np.ndarray:
 
 
 def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The group of each image of `names` ("class/file"), from a CSV file with columns file and group.
+    """The group of each image, by name, from a CSV file with columns file and group; and its names of no image, sorted.
 
-    Images of one group (a specimen, a sample, a scene) are never on both sides of the split. An image that the file
-    does not name, or names without a group, is a group of its own. Letters may be encoded either way (NFC or NFD).
-    Returns the groups, and the names in the file that are none of `names`, sorted. Raises UserError on a file that is
-    no CSV in UTF-8, on other columns, an image in two groups, or no match.
+    An image that has none there is a group of its own. Letters may be encoded either way (NFC or NFD). Raises UserError
+    where the file cannot be used.
     """
     try:
         usual = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
@@ -125,22 +144,16 @@ def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
     for file, group in rows:
         if group and group_of.setdefault(file, group) != group:
             raise UserError(f"groups={path}: {file} is in two groups, {group_of[file]} and {group}; an image has one")
-    wanted = {normalize("NFC", name): name for name in names}
-    if not (named := {file for file, _ in rows if file}) & {*wanted}:
+    wanted = {name: normalize("NFC", name) for name in names}
+    named = {file for file, _ in rows if file}
+    if not named & {*wanted.values()}:
         raise UserError(f"groups={path}: names none of the images; its file column should read like {names[0]}")
-    return {name: group_of.get(file, ALONE + file) for file, name in wanted.items()}, sorted(named - {*wanted})
-
-
-def alike(values: Iterable[Hashable]) -> list[list[int]]:
-    """Sets of the indices of equal values, where several are equal."""
-    same = defaultdict(list)
-    for i, value in enumerate(values):
-        same[value].append(i)
-    return [indices for indices in same.values() if len(indices) > 1]
+    groups = {name: group_of.get(file, ALONE + file) for name, file in wanted.items()}
+    return groups, sorted(named - {*wanted.values()})
 
 
 def of_unknown_group(group_of: Mapping[str, str]) -> dict[str, str]:
-    """The reason of each image that a split of known groups leaves out, by name; `group_of` is by name, too."""
+    """The reason of each image that a split of known groups leaves out, by name."""
     alone = {name: "of no known group" for name, group in group_of.items() if group.startswith(ALONE)}
     known = {(class_of(name), group) for name, group in group_of.items() if name not in alone}
     groups, few = Counter(label for label, _ in known), "of a class with fewer than two known groups"

@@ -1,4 +1,4 @@
-"""Images decoded once: one checked array in the cache; placed, resized and shown from there.
+"""Images decoded once into a checked array of the cache; placed, resized and shown from there.
 
 Then T measures training, not JPEG decoding, which on two CPU cores would hide what the image size changes.
 """
@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,149 +20,124 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as resizing
 
 from entr_utils.data import catalog, split, synthetic
+from entr_utils.data.download import ARCHIVES, fetch
 from entr_utils.data.folder import check_classes, class_of
-from entr_utils.data.pixels import brightness, decode, header, is_deep, read_each, sha256_of
+from entr_utils.data.pixels import brightness, decode, read_each, sha256_of
 from entr_utils.machine import device, free_memory
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.settings import CONFLICT, Cell
 from entr_utils.util import UserError, cache_folder, checksum, lock, temporary, write_json
 
 CHUNK = 256  # images copied or resized at once
+MOST_NAMED = 100  # files that a record names; the rest are counted
 SHARE = 0.5  # of the memory that is free may go to one block of images: what trains needs the rest
 ROOM = "free some, or name another folder with ENTR_CACHE=folder"
 
 
-@dataclass(frozen=True)
-class Images:
-    """A decoded dataset.
-
-    Attributes:
-        pixels: (n, size, size, 3) uint8, RGB, read-only, read from disk as it is indexed.
-        labels: (n,) int64 class of each image, an index of `classes`.
-        names, groups, sides: of each image, in their order; groups and sides where there are any (`folder.Found`).
-        copies: sets of indices of images whose files are the same, byte for byte.
-        reading, left_out: as in `folder.Found`; the others as in `results.record.Source`.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Images(split.Listed):
+    """A decoded dataset: `pixels` are (n, size, size, 3) uint8, RGB, read-only, read from disk as they are indexed."""
 
     pixels: np.ndarray
-    labels: np.ndarray
-    names: list[str]
-    classes: list[str]
-    groups: list[str] | None
-    kind: str
-    title: str
-    carries: str
-    stand_in: bool
-    contents: str
-    left_out: dict[str, str] = field(default_factory=dict)
-    copies: list[list[int]] = field(default_factory=list)
-    brightness: tuple[float, float] | None = None
-    sides: list[str] | None = None
+    source: catalog.Source
     reading: tuple[str, ...] = ()
 
 
 def load(cell: Cell) -> Images:
-    """The images of a checked cell, from the cache where they were decoded before; what cannot be read is left out.
-
-    Raises UserError where the dataset is missing or has too few images that can be read.
-    """
+    """The images of a checked cell that can be read, downloaded and decoded where they are not yet. Raises UserError
+    where there are too few."""
+    if catalog.lacks(cell):
+        fetch(ARCHIVES[cell.dataset], catalog.class_folder(cell.dataset, cell.data))
     decide = ("dataset", "data", "size", "groups", "profile", "classes", "square")
     return _load(Cell(**{name: getattr(cell, name) for name in decide}), checksum(catalog.seen(cell)))
-
-
-@lru_cache(maxsize=8)  # one answer for all regimes, networks and seeds, until a file changes
-def _load(cell: Cell, seen: str) -> Images:
-    return _drawn(how) if (how := catalog.drawn_as(cell)) else _read(cell)
 
 
 def _drawn(how: dict) -> Images:
     look, scale, classes, each = how["look"], how["scale"], how["classes"], how["per_class"]
     stem = f"synthetic{synthetic.VERSION}-{look}-{scale}-{classes}x{each}-{how['size']}"
-    parts = [how] if scale != CONFLICT else [how | {"scale": "both"}, how | {"seed": 1}]  # trained on, judged
-    labels = np.tile(np.repeat(np.arange(classes), each), len(parts))
+    parts = {"": how} if scale != CONFLICT else {"": how | {"scale": "both"}, "conflict ": how | {"seed": 1}}
 
     def fill(room: np.ndarray) -> None:
-        np.concatenate([synthetic.draw(**one) for one in parts], out=room)
+        np.concatenate([synthetic.draw(**one) for one in parts.values()], out=room)
 
-    pixels, _ = cached(stem, len(labels), how["size"], fill)
-    named = [f"class {label:02d}" for label in range(classes)]
-    names = [f"{named[label]}/{'conflict ' * (i >= classes * each)}{i % each:03d}" for i, label in enumerate(labels)]
-    sides = [side for side in ("train", "test") for _ in range(classes * each)] if len(parts) > 1 else None
-    about = (None, "formula", f"{look} drawn by formula", scale, False, hashlib.sha256(pixels.data).hexdigest())
-    return Images(pixels, labels, names, named, *about, sides=sides)
+    names = [f"class {label:02d}/{part}{i:03d}" for part in parts for label in range(classes) for i in range(each)]
+    pixels, _ = cached(stem, len(names), how["size"], fill)
+    sides = {name: "test" if "conflict" in name else "train" for name in names if len(parts) > 1}
+    source = catalog.Source(
+        kind="formula",
+        title=f"{look} drawn by formula",
+        carries=scale,
+        contents=hashlib.sha256(pixels.data).hexdigest(),
+        classes=tuple(f"class {label:02d}" for label in range(classes)),
+    )
+    return Images(names, {}, sides, {}, pixels=pixels, source=source)
 
 
-def _read(cell: Cell) -> Images:
-    read = catalog.found(cell)
-    folder, paths, groups_file = read.root, read.files, catalog.groups_file(cell, read.root)
-    check_classes(folder, paths, {})
-    group_of, unknown = split.read_groups(groups_file, list(paths)) if groups_file else ({}, [])
-    hashes, unreadable = read_each(paths, sha256_of, "reading images")
+@lru_cache(maxsize=8)  # one answer for all regimes, networks and seeds, until a file changes
+def _load(cell: Cell, seen: str) -> Images:
+    if how := catalog.drawn_as(cell):
+        return _drawn(how)
+    read, square = catalog.found(cell), cell.square or "crop"
+    groups_file = catalog.groups_file(cell, read.root)
+    check_classes(read.root, read.files, {})
+    groups, unknown = split.read_groups(groups_file, [*read.files]) if groups_file else ({}, [])
+    hashes, unreadable = read_each(read.files, sha256_of, "reading images")
     of_known = cell.groups in catalog.KNOWN_GROUPS
-    unused = split.of_unknown_group({name: group_of[name] for name in hashes}) if of_known else {}
-    wanted = {name: paths[name] for name in hashes if name not in unused}
-    deep = [wanted[name] for name, (_, mode) in read_each(wanted, header, "reading sizes")[0].items() if is_deep(mode)]
-    light = brightness(deep) if deep else None
-    stem = f"{folder.name[:40]}-{cell.size}-{_checksum({name: hashes[name] for name in wanted})[:12]}"
+    unused = split.of_unknown_group({name: groups[name] for name in hashes}) if of_known else {}
+    wanted = {name: read.files[name] for name in hashes if name not in unused}
+    light = brightness(wanted)
+    stem = f"{read.root.name[:40]}-{cell.size}-{_checksum({name: hashes[name] for name in wanted})[:12]}"
     stem += f"-{light[0]:g}-{light[1]:g}" if light else ""
-    stem += f"-{cell.square}" if cell.square not in ("", "crop") else ""
-    square = cell.square or "crop"
+    stem += f"-{square}" if square != "crop" else ""
     pixels, undecoded = cached(stem, len(wanted), cell.size, lambda room: decode(wanted, room, light, square))
     names, unreadable = [name for name in wanted if name not in undecoded], unreadable | undecoded
     dropped = {*map(class_of, unused)} - {*map(class_of, wanted)}
-    check_classes(folder, names, {name: reason for name, reason in unreadable.items() if class_of(name) not in dropped})
+    lost = {name: reason for name, reason in unreadable.items() if class_of(name) not in dropped}
+    check_classes(read.root, names, lost)
     readable = {name: value for name, value in hashes.items() if name not in undecoded}
     counts, paper = (len(readable), len({*map(class_of, readable)})), catalog.DATASETS.get(cell.dataset)
-    classes, labels = np.unique(list(map(class_of, names)), return_inverse=True)
-    return Images(
-        pixels=pixels[: len(names)],
-        labels=labels,
-        names=names,
-        classes=classes.tolist(),
-        groups=[group_of[name] for name in names] if group_of and cell.groups != "known-by-image" else None,
+    left_out = read.left_out | unreadable | unused | dict.fromkeys(unknown, "in the groups file, but no image here")
+    listed = names, groups if cell.groups != "known-by-image" else {}, read.sides, hashes
+    copies = split.Listed(*listed).copies
+    source = catalog.Source(
         kind="folder",
         title=catalog.KNOWN_IMAGES.get(_checksum(readable)[:16], "a folder of images"),
-        carries="",
         stand_in=paper is not None and counts != (paper.images, paper.classes),
         contents=_checksum({name: hashes[name] for name in names}),
-        left_out=read.left_out | unreadable | unused | dict.fromkeys(unknown, "in the groups file, but no image here"),
-        copies=split.alike(hashes[name] for name in names),
+        classes=tuple(sorted({*map(class_of, names)})),
+        left_out=dict(sorted(left_out.items())[:MOST_NAMED]),
+        n_left_out=len(left_out),
+        copies=tuple(tuple(names[i] for i in same) for same in copies[:MOST_NAMED]),
+        n_copies=len(copies),
         brightness=light,
-        sides=[read.sides[name] for name in names] if read.sides else None,
-        reading=read.reading,
     )
+    return Images(*listed, pixels=pixels[: len(names)], source=source, reading=read.reading)
 
 
 def _checksum(hashes: Mapping[str, bytes]) -> str:
-    """sha256 over the names of image files and the sha256 of their contents, in order."""
+    """sha256 over names and the sha256 of contents, in order."""
     return hashlib.sha256(b"".join(f"{name}\n".encode() + value for name, value in hashes.items())).hexdigest()
 
 
 def cached(name: str, n: int, size: int, fill: Callable[[np.ndarray], dict | None]) -> tuple[np.ndarray, dict]:
     """The (n, size, size, 3) uint8 array `name` of the cache, read-only and memory-mapped, and what `fill` found.
 
-    `fill` fills it, where it is not there or damaged, and returns a dictionary of JSON's types. Beside <name>.npy lies
-    <name>.json with what was found and one sha256 over both. Raises UserError where it does not fit the disk.
+    `fill` fills it, where it is not there or damaged, and returns a dictionary of JSON's types, which lies beside it
+    with one sha256 over both. Raises UserError where it does not fit the disk.
     """
     array, notes = cache_folder() / f"{name}.npy", cache_folder() / f"{name}.json"
     if not n:  # cannot be mapped
         return np.empty((0, size, size, 3), np.uint8), {}
     with lock(array.with_suffix(".lock"), f"{array}: another process makes it; waiting"):
-        if (found := _found(array, notes)) is None:
-            if array.exists():
-                print(f"{array}: damaged; made again", file=sys.stderr)
-            found = _make(array, (n, size, size, 3), fill)
-            write_json({"found": found, "sha256": _sha256(array, found)}, notes)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            written = json.loads(notes.read_text())
+            if written["sha256"] == _sha256(array, written["found"]):
+                return np.load(array, mmap_mode="r"), written["found"]
+        if array.exists():
+            print(f"{array}: damaged; made again", file=sys.stderr)
+        found = _make(array, (n, size, size, 3), fill)
+        write_json({"found": found, "sha256": _sha256(array, found)}, notes)
     return np.load(array, mmap_mode="r"), found
-
-
-def _found(array: Path, notes: Path) -> dict | None:
-    """What was found while this array was made; None where the files are not those that were written."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        written = json.loads(notes.read_text())
-        if written["sha256"] == _sha256(array, written["found"]):
-            return written["found"]
-    return None
 
 
 def _sha256(array: Path, found: dict) -> str:
@@ -171,7 +146,6 @@ def _sha256(array: Path, found: dict) -> str:
 
 
 def _make(array: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], dict | None]) -> dict:
-    """Fill a new array under a temporary name, and rename it when it is on the disk."""
     partial = temporary(array)
     try:
         room = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
@@ -190,10 +164,8 @@ def _make(array: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], dict
 
 
 def empty_images(n: int, size: int) -> Tensor:
-    """Room for (n, size, size, 3) uint8 images where it fits: on the device, in the host's memory (pinned), or on disk.
-
-    On disk it is a file in the cache that goes with the tensor. Raises UserError where that is full.
-    """
+    """Room for (n, size, size, 3) uint8 images where it fits: on the device, in the host's memory (pinned), or in a
+    file of the cache that goes with the tensor. Raises UserError where the disk is full."""
     shape, folder = (n, size, size, 3), cache_folder()
     if (wanted := n * size * size * 3) <= SHARE * free_memory("device"):
         return torch.empty(shape, dtype=torch.uint8, device=device())

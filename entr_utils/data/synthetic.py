@@ -10,8 +10,8 @@ from itertools import combinations
 
 import numpy as np
 
-from entr_utils.settings import CONFLICT, DIALS
-from entr_utils.util import UserError, track
+from entr_utils.settings import CONFLICT
+from entr_utils.util import track
 
 VERSION = 2  # raised whenever the images change
 _AS_PAPER = {"micrographs": 200, "aerial": 100, "insects": 140}
@@ -19,10 +19,7 @@ PER_CLASS = {  # images a class: profile -> look
     "tiny": {"micrographs": 12, "aerial": 6, "insects": 6},
     "quick": dict.fromkeys(_AS_PAPER, 50),
     "mechanism": dict.fromkeys(_AS_PAPER, 70),
-    "scratch": _AS_PAPER,
-    "compact": _AS_PAPER,
-    "paper": _AS_PAPER,
-}
+} | dict.fromkeys(("scratch", "compact", "paper"), _AS_PAPER)
 
 # Fine carriers in cycles a pixel (x, y), larger component first; flips and quarter turns keep them apart. The larger
 # component is at least .36: shrinking to 40% (a triangle filter 2.5 pixels wide) leaves about 1% of its amplitude.
@@ -34,27 +31,20 @@ AMBIGUOUS = 0.05  # share of images that show any class's patterns: no network c
 
 
 def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both", seed: int = 0) -> np.ndarray:
-    """(classes x per_class, size, size, 3) uint8 images, ordered by class.
+    """(classes x per_class, size, size, 3) uint8 images, ordered by class; image i depends on (seed, i) alone.
 
-    Args:
-        look: "micrographs" (textures), "aerial" (layouts), "insects" (objects with fine detail) or "patterns".
-        scale: what carries the class: "coarse", "fine" or "both"; "conflict": coarse of the class, fine of another
-            (`texture_of`), without the AMBIGUOUS.
-        seed: of every random choice; image i depends on (seed, i) alone.
-    Raises UserError on an unknown look or scale.
+    `look` is of LOOKS, `scale` of `settings.DIALS`, or "conflict": coarse of the class, fine of another (`texture_of`),
+    without the AMBIGUOUS.
     """
-    if look not in LOOKS or scale not in (*DIALS, CONFLICT):
-        raise UserError(f"look={look!r}, scale={scale!r}: allowed: {', '.join(LOOKS)}; coarse, fine, both, conflict")
     pixels = np.empty((classes * per_class, size, size, 3), np.uint8)
     for i in track(range(len(pixels)), "drawing images, once"):
         rng = np.random.default_rng((seed, i))
         anything = int(rng.integers(classes))
         shown = i // per_class if rng.random() >= AMBIGUOUS or scale == CONFLICT else anything
-        coarse_class = shown if scale != "fine" else anything
         fine_class = shown if scale != "coarse" else anything
         if scale == CONFLICT:
             fine_class = texture_of(shown, i % per_class, classes)
-        image = LOOKS[look](coarse_class, size, rng)
+        image = LOOKS[look](shown if scale != "fine" else anything, size, rng)
         image += rng.uniform(0.7, 1.3) * FINE_CONTRAST * fine_texture(fine_class, classes, size, rng)[..., None]
         image += NOISE * rng.standard_normal(image.shape)
         pixels[i] = (image.clip(0, 1) * 255).round()

@@ -99,7 +99,7 @@ def _sizes(axis: Axes, plan: tuple[Block, ...], color: object) -> None:
 def samples(images, dataset: str) -> Image:
     """Figure 2: the first of `data.store.Images` in each class. Raises UserError for the paper's datasets, unless they
     are drawn by formula."""
-    if images.kind != "formula" and dataset in PAPER_DATASETS:
+    if images.source.kind != "formula" and dataset in PAPER_DATASETS:
         raise UserError(f"show_samples=True: not for {dataset}; allowed for images drawn by formula and your own")
     shown = [_plain(name[:18]) for name in images.classes[:MOST_CLASSES]]
     figure, axes = new(9, 1.5 * -(-len(shown) // 7), 7, -(-len(shown) // 7))

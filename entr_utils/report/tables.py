@@ -217,7 +217,7 @@ def entropies(images: dict) -> Markdown:
     for name, one in images.items():
         nats = entropy(one.pixels)
         bounds = [bound(nats) for bound in BOUNDS.values()]
-        rows.append([name, one.title, len(one.labels), f"{nats:.2f}", f"{nats / np.log(2):.2f}", *bounds])
+        rows.append([name, one.source.title, len(one.labels), f"{nats:.2f}", f"{nats / np.log(2):.2f}", *bounds])
     ours = [f"blocks by {name} (ours)" for name in BOUNDS]
     return markdown(" | ".join(["dataset", "what they are", "images", "nats", "bits", *ours]), rows)
 
@@ -271,7 +271,7 @@ def table1(items: Iterable) -> Markdown:
     rows = {}
     for item in items:
         done = isinstance(item, Record)
-        source = item.source if done else item.source()
+        source = (item if done else item.images).source
         images = item.split.n_train + item.split.n_val if done else len(item.images.labels)
         name, paper = item.spec.dataset, DATASETS.get(item.spec.dataset)
         row = [name, images, len(source.classes), paper.images if paper else "", paper.classes if paper else ""]

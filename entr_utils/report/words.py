@@ -110,9 +110,9 @@ def what_runs(runs: Sequence) -> Markdown:
     whole = f"Forecast: {minutes(sum(map(float, filter(None, forecasts))))} of T by the clock of this machine."
     lines = [
         f"Runs: {len(runs)}, {len(waiting)} to be trained now; {spec.profile}: {PROFILES[spec.profile].purpose}.",
-        f"Images: {runs[0].images.title}; {len(split.training)} to train, {len(split.validation)} to judge.",
+        f"Images: {runs[0].images.source.title}; {len(split.training)} to train, {len(split.validation)} to judge.",
         *(_few([line]) for line in runs[0].images.reading),
-        *left_out(runs[0].source()),
+        *left_out(runs[0].images.source),
         f"Weights {spec.weights}, {spec.precision}, batches of {spec.batch}, learning rate {spec.lr:g}.",
         f"{epochs} epochs, up to {spec.size} px.",
         whole if None not in forecasts else "No forecast: this machine has no clock of this work (`make clock`).",

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, ValidationError
 
+from entr_utils.data.catalog import Source
 from entr_utils.regimes.plan import Work
 from entr_utils.settings import RunSpec
 from entr_utils.util import Damaged, checksum, read_json, write_json
@@ -23,30 +24,6 @@ class Row(BaseModel):
     """A part of a record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(Row):
-    """The images: what they are, what was left out of a folder, which are the same.
-
-    Attributes:
-        carries: what carries the class of drawn images; "" for others.
-        stand_in: whether they stand in for the paper's, which were never published.
-        contents: sha256 over names and contents of the images used.
-        left_out: reason by file, the first hundred of `n_left_out`; copies: the first hundred sets of `n_copies`.
-        brightness: values that are black and white in files of more than 8 bits, where there are such.
-    """
-
-    kind: Literal["formula", "folder"]
-    title: str
-    carries: Literal["", "both", "coarse", "fine", "conflict"] = ""
-    stand_in: bool = False
-    contents: str
-    classes: tuple[str, ...]
-    left_out: dict[str, str] = {}
-    n_left_out: int = 0
-    copies: tuple[tuple[str, ...], ...] = ()
-    n_copies: int = 0
-    brightness: tuple[float, float] | None = None
 
 
 class Split(Row):

@@ -210,7 +210,7 @@ def _record(run: Run, books: Books, flops: dict[str, float]) -> record.Record:
     split |= {"n_train": len(run.split.training), "n_val": len(judged), "checksum": checksum(judged.tolist())}
     return record.make(
         spec=run.spec,
-        source=run.source(),
+        source=run.images.source,
         split=record.Split(**split),
         weights_note=networks.KNOWN_WEIGHTS.get(run.spec.weights_sha256, ""),
         share=run.share,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from entr_utils import networks
-from entr_utils.data import catalog, split, standard, store
+from entr_utils.data import catalog, split, store
 from entr_utils.machine import device_model, precision
 from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.base import BatchSpec
@@ -21,7 +21,6 @@ from entr_utils.util import UserError, bring_back, where
 
 CLASSES = 20  # of a network whose FLOPs are counted before its images are known: the last layer's work is nothing
 HALF_AN_HOUR = 1800.0  # seconds
-MOST_NAMED = 100  # files that a record names; the rest are counted
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Run:
         if found.key != self.spec.key:
             record.put_aside(self.path, f"{self.path}: the record of another run")
             return None
-        if found.source.contents != self.images.contents:
+        if found.source.contents != self.images.source.contents:
             record.put_aside(self.path, f"{self.path}: the images have changed since")
             return None
         return found
@@ -91,24 +90,6 @@ class Run:
     def forecast(self) -> float | None:
         """Seconds of T by plan x clock; None where this device has no clock of this work."""
         return _by_clock(self.spec, self.work, self.cell.results)
-
-    def source(self) -> record.Source:
-        """What the record keeps of the images."""
-        images = self.images
-        named = [tuple(images.names[i] for i in same) for same in images.copies]
-        return record.Source(
-            kind="formula" if images.kind == "formula" else "folder",
-            title=images.title,
-            carries=images.carries,  # type: ignore[arg-type]
-            stand_in=images.stand_in,
-            contents=images.contents,
-            classes=tuple(images.classes),
-            left_out=dict(sorted(images.left_out.items())[:MOST_NAMED]),
-            n_left_out=len(images.left_out),
-            copies=tuple(named[:MOST_NAMED]),
-            n_copies=len(named),
-            brightness=images.brightness,
-        )
 
 
 def _by_clock(spec: RunSpec, work: tuple[Work, ...], results: str) -> float | None:
@@ -136,7 +117,7 @@ def planned(cell: Cell, images: int) -> tuple[RunSpec, tuple[Work, ...]]:
 
 def draft(cell: Cell) -> RunSpec:
     """The specification of a checked cell's first run as far as it is known without images and weights."""
-    profile, label = PROFILES[cell.profile], networks.weights_label(cell.weights)
+    profile, label = PROFILES[cell.profile], Path(cell.weights).name
     turned = cell.orientations or catalog.dataset(cell.dataset).orientations
     return RunSpec(
         dataset=cell.dataset,
@@ -174,8 +155,6 @@ def prepare(cell: Cell) -> list[Run]:
     Raises UserError, one line, on anything the user can put right.
     """
     began, cell = time.perf_counter(), cell.checked()
-    if catalog.status(cell.dataset, cell.data, cell.classes)[0] == "downloadable":
-        standard.fetch(cell.dataset, Path(cell.data))
     found = store.load(cell)
     runs = []
     for spec in specs(cell):
