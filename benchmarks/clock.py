@@ -71,7 +71,7 @@ def agreement(records: Iterable[Record], entry: dict) -> list[dict]:
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for record in sorted(records, key=lambda record: (PAPER_REGIMES.index(record.spec.regime), record.spec.seed)):
         spec, device = record.spec, record.environment.device
-        by_clock = times.seconds(record, {(device, spec.network, spec.precision): [entry]})
+        (by_clock,) = times.of_records([record], {(device, spec.network, spec.precision): [entry]})
         assert by_clock
         pairs = {phase.name: (by_clock.phases[phase.name], phase.seconds) for phase in record.phases}
         for phase, pair in {**pairs, IN_ALL: (by_clock.total, record.seconds_total)}.items():

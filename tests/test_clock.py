@@ -111,7 +111,7 @@ def test_t_of_a_record_is_plan_times_clock(record, now):
     for factor in (1.0, 3.0, 2.0):
         scaled = {key: factor * seconds for key, seconds in entry["seconds"].items()}
         assert clock.keep(entry | {"taken": str(factor), "seconds": scaled}, "results") == path
-    found, by_hand = times.seconds(record, times.read_clocks("results")), dict[str, float]()
+    (found,), by_hand = times.of_records([record], times.read_clocks("results")), dict[str, float]()
     for work in record.work:
         by_hand[work.phase] = by_hand.get(work.phase, 0.0) + 2 * work.n * seconds_of(work)
     assert found

@@ -18,7 +18,7 @@ from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.bounded_depth import bounded, kept_blocks
 from entr_utils.regimes.entropy import entropy
 from entr_utils.regimes.plan import by_epoch, cost
-from entr_utils.results import shape
+from entr_utils.report import tables
 from entr_utils.settings import ALL_EQUAL, PROFILES, Phase
 from entr_utils.training import loop, step
 from entr_utils.training.run import counter
@@ -310,7 +310,7 @@ def test_bounded_depth_is_refused_where_it_cannot_be(narrow, checkpoint):
 def test_a_run_in_conflict_is_judged_by_shape_or_texture(trained):
     """Trained on all ordinary images; its accuracy is the share that shape decides."""
     record = trained("gradual", data="synthetic-conflict").record
-    by_shape, by_texture = shape.decided([record])
+    by_shape, by_texture = tables.decided([record])
     assert (record.split.by, record.split.n_train, record.split.n_val) == ("official", 84, 84)
     assert record.source.carries == "conflict"
     assert by_shape == round(84 * record.accuracy_total)

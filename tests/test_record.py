@@ -1,11 +1,9 @@
 """Records: written whole or not at all, checked against their own parts when they are read. No torch, no training."""
 
-import contextlib
 import copy
 import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
+import re
 from typing import Any
 
 import by_hand
@@ -15,30 +13,11 @@ from data_by_hand import refused
 from pydantic import ValidationError
 
 from entr_utils.results import record as records
-from entr_utils.util import Damaged, checksum
+from entr_utils.util import checksum
 
 NAME = "steel-resnet18-gradual-s3-abcdef.json"
 RECORD = by_hand.record("gradual", 3, n_val=20, n_train=180, moved_to="Abacus II", accuracy_own=0.6)
 RAW = json.loads(RECORD.model_dump_json())
-
-
-@pytest.fixture
-def raw() -> dict:
-    """A record as JSON has it, which a test may change."""
-    return copy.deepcopy(RAW)
-
-
-@pytest.fixture
-def put(tmp_path):
-    """Write some JSON as a record; with `sealed` its checksum fits."""
-
-    def write(value: dict, sealed: bool = False) -> Path:
-        if sealed:
-            value["checksum"] = checksum({name: part for name, part in value.items() if name != "checksum"})
-        (tmp_path / NAME).write_text(json.dumps(value))
-        return tmp_path / NAME
-
-    return write
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -70,24 +49,8 @@ def test_what_follows_by_hand():
     assert RECORD.flops_subtotal == pytest.approx(heads)
     assert RECORD.flops_total == pytest.approx(heads + 64 * 2 * 7 * 3e5 * 250**2 + 20 * 5 * 1e5 * 250**2)
     assert RECORD.key == RECORD.spec.key
-
-
-def test_efficiency_by_hand():
-    """As = sqrt(A / T), T in minutes."""
     found = [records.efficiency(*given) for given in ((0.81, 36), (1, 60), (0.5, 120), (0, 60))]
-    assert found == pytest.approx([math.sqrt(0.81 / 0.6), 1, 0.5, 0])
-
-
-def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
-    """Where a scalar is; of long lists the first and the last."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from places(part, (*path, name))
-    elif isinstance(value, list):
-        for i in sorted({0, len(value) - 1} if value else ()):
-            yield from places(value[i], (*path, i))
-    else:
-        yield path
+    assert found == pytest.approx([math.sqrt(0.81 / 0.6), 1, 0.5, 0])  # sqrt(A / T), T in minutes
 
 
 def at(value: Any, path: tuple) -> Any:
@@ -96,28 +59,14 @@ def at(value: Any, path: tuple) -> Any:
     return value
 
 
-def other(value: Any) -> Any:
-    """Another value of the same type: as little else as can be."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, str):
-        return f"{value}x"
-    return 0.5 if value is None else math.nextafter(value, math.inf) if isinstance(value, float) else value + 1
-
-
-def test_every_value_of_a_record_counts(raw, put):
-    """Every number, name and prediction, to its last bit; none may be missing, nothing may be added to any part."""
-    changes = [lambda part, name: part.__setitem__(name, other(part[name])), lambda part, name: part.pop(name)]
-    changes += [lambda part, name: part.update(unknown=1) if isinstance(part, dict) else part.append(1)]
-    accepted, paths = [], list(places(raw))
-    for path in paths:
-        for make in changes:
-            changed = copy.deepcopy(raw)
-            make(at(changed, path[:-1]), path[-1])
-            with contextlib.suppress(Damaged):
-                accepted.append((records.read(put(changed)), path))
-    assert accepted == []
-    assert len(paths) > 100
+def test_every_value_of_a_record_counts(tmp_path):
+    """Every number, name and prediction, to its last character, whatever else fits."""
+    text = json.dumps(RAW)
+    ends = [found.start() for found in re.finditer(r'[^\[\]{}"](?="?[,\]}])', text)]
+    assert len(ends) > 300
+    for end in ends:
+        (tmp_path / NAME).write_text(f"{text[:end]}{'2' if text[end] == '1' else '1'}{text[end + 1 :]}")
+        refused(lambda: records.read(tmp_path / NAME), NAME)
 
 
 def change(*path, by):
@@ -138,16 +87,12 @@ TAMPERED = {
     "no judged images": (change("predictions", by=lambda value: {name: [] for name in value}), ""),
     "total seconds": (change("seconds_total", by=1.0), "seconds_total"),
     "a phase's seconds": (change("phases", 1, "seconds", by=lambda value: value / 2), "seconds_subtotal"),
-    "the TTA's seconds": (change("phases", 4, "seconds", by=lambda value: value * 2), "seconds_total"),
     "FLOPs": (change("flops_total", by=1.0), "flops_total"),
     "FLOPs of a step": (change("flops", "step head 100 b64", by=1.0), "flops_subtotal"),
     "steps": (change("work", 1, "n", by=1), "flops_subtotal"),
-    "the size of a step": (change("work", 1, "size", by=99), "step head 99 b64"),
     "a missing cost": (change("flops", by={}), ""),
     "key": (change("key", by="0" * 64), "key"),
     "seed": (change("spec", "seed", by=5), "key"),
-    "regime": (change("spec", "regime", by="stepwise"), "key"),
-    "weights": (change("spec", "weights", by="imagenet"), "key"),
     "no phases": (change("phases", by=[]), ""),
     "another phase": (change("phases", 0, "name", by="WARMUP"), ""),
     "a share of nothing": (change("share", by=0.0), "share"),
@@ -155,10 +100,7 @@ TAMPERED = {
     "no seconds": (change("phases", 0, "seconds", by=0.0), "phases.0.seconds"),
     "a text for a number": (change("seconds_total", by="12"), "seconds_total"),
     "a text for seconds": (change("phases", 0, "seconds", by="12"), ""),
-    "a number for a text": (change("environment", "device", by=5), "environment.device"),
-    "no number": (change("epochs", 0, "accuracy", by=None), "epochs.0.accuracy"),
     "an unknown field": (change("note", by="x"), "note"),
-    "an unknown field of a part": (change("phases", 1, "note", by="x"), "phases.1.note"),
     "an unknown field of the spec": (change("spec", "note", by="x"), "spec.note"),
     "another schema": (change("schema_version", by=1), "schema_version"),
     "other images": (change("source", "kind", by="video"), "source.kind"),
@@ -166,17 +108,21 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("what", TAMPERED)
-def test_a_changed_record_is_refused_though_its_checksum_fits(what, raw, put):
+def test_a_changed_record_is_refused_though_its_checksum_fits(what, tmp_path):
     """The line names the file and what does not follow from the rest."""
     tamper, named = TAMPERED[what]
-    tamper(raw)
-    refused(lambda: records.read(put(raw, sealed=True)), NAME, named)
+    tamper(raw := copy.deepcopy(RAW))
+    del raw["checksum"]
+    (tmp_path / NAME).write_text(json.dumps(raw | {"checksum": checksum(raw)}))
+    refused(lambda: records.read(tmp_path / NAME), NAME, named)
 
 
-@pytest.mark.parametrize("content", [json.dumps(RAW)[:3000], "", "[]", "null"])
-def test_a_truncated_record_is_refused(content, tmp_path):
-    (tmp_path / NAME).write_text(content)
-    refused(lambda: records.read(tmp_path / NAME), tmp_path / NAME)
+def test_a_truncated_record_is_refused(tmp_path):
+    """And named among many."""
+    records.write(RECORD, tmp_path / NAME.replace("s3", "s2"))
+    for content in (json.dumps(RAW)[:3000], "", "[]", "null"):
+        (tmp_path / NAME).write_text(content)
+        refused(lambda: records.load(tmp_path), tmp_path / NAME)
 
 
 def test_records_are_read_in_the_order_of_their_names(tmp_path):
@@ -202,12 +148,6 @@ def test_other_files_are_no_records(tmp_path):
         (tmp_path / name).write_text("{")
     assert records.load(tmp_path) == []
     assert records.load(tmp_path / "nowhere") == []
-
-
-def test_one_bad_record_is_named_among_many(tmp_path):
-    records.write(RECORD, tmp_path / NAME)
-    (tmp_path / NAME.replace("s3", "s4")).write_text("{")
-    refused(lambda: records.load(tmp_path), NAME.replace("s3", "s4"))
 
 
 def test_a_record_that_is_put_aside_is_kept(tmp_path, capsys):

@@ -1,6 +1,5 @@
 """What people see of records: numbers in sentences, tables and figures, and the notebooks that show them. No torch."""
 
-import ast
 import json
 import re
 from dataclasses import fields
@@ -20,7 +19,7 @@ from entr_utils import regimes
 from entr_utils.report import figures, mistakes, tables, words
 from entr_utils.results import claims, compare, record, studies
 from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES, Cell
-from entr_utils.util import UserError
+from entr_utils.util import UserError, minutes
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FORBIDDEN = re.compile(r"/(work|home|root|tmp|Users|usr)/|[A-Z]:\\\\|pypi\.|pythonhosted\.|index[-]url|anaconda\.org")
@@ -67,19 +66,15 @@ def write(folder: Path, loaded: list[record.Record]) -> None:
 
 @pytest.mark.parametrize("first", ["compact", "paper", "quick"])
 def test_the_summary_by_itself_shows_the_first_profile_with_records(tmp_path, first):
-    ours = tables.PROFILES[tables.PROFILES.index(first) :]
-    write(tmp_path, [by_hand.record(profile=profile) for profile in ours])
+    """Datasets and regimes in the order of the paper."""
+    for profile in tables.PROFILES[tables.PROFILES.index(first) :]:
+        write(tmp_path, by_hand.matrix(1, datasets=("own", "bees", "steel"), profile=profile))
     profile, loaded, table = tables.read(tmp_path)
-    assert [profile] == [one.spec.profile for one in loaded] == [*table["profile"]] == [first]
-    assert [one.spec.profile for one in tables.read(tmp_path, "quick")[1]] == ["quick"]
+    assert {profile} == {one.spec.profile for one in loaded} == {*table["profile"]} == {first}
+    places = [(dataset, regime) for dataset in ("steel", "bees", "own") for regime in PAPER_REGIMES]
+    assert [(one.spec.dataset, one.spec.regime) for one in loaded] == places
+    assert {one.spec.profile for one in tables.read(tmp_path, "quick")[1]} == {"quick"}
     assert tables.read(tmp_path, "mechanism")[1] == []
-
-
-def test_records_come_in_the_order_of_the_paper(tmp_path):
-    write(tmp_path, by_hand.matrix(1, datasets=("bees", "own", "steel", "ucm")))
-    _, loaded, _ = tables.read(tmp_path)
-    assert [*dict.fromkeys(one.spec.dataset for one in loaded)] == [*PAPER_DATASETS, "own"]
-    assert [one.spec.regime for one in loaded[:3]] == [*PAPER_REGIMES]
 
 
 def test_a_device_without_a_clock_borrows_one_and_the_table_names_it(tmp_path):
@@ -103,14 +98,13 @@ def test_every_machine_with_a_clock_has_its_ratio(tmp_path):
     assert numbers(here)[0] < numbers(there)[0]
 
 
-@pytest.mark.parametrize("regime", ["gradual", "short", "slope", "slope:least=0.5"])
-def test_the_first_screen_compares_whatever_ran(own_regime, regime):
-    assert set(shown_of([by_hand.record(), by_hand.record(regime)])[0]["treatment"]) == {regime}
+SHOWN = {"gradual": True, "short": True, "slope": True, "slope:least=0.5": True}
+SHOWN |= dict.fromkeys(("no_increase", "small", "blurred", "short:share=0.8"), False)  # controls of other studies
 
 
-@pytest.mark.parametrize("regime", ["no_increase", "small", "blurred", "short:share=0.8"])
-def test_the_first_screen_leaves_out_the_controls_of_other_studies(regime):
-    assert shown_of([by_hand.record(), by_hand.record(regime)])[0].empty
+@pytest.mark.parametrize(("regime", "shown"), SHOWN.items(), ids=SHOWN)
+def test_the_first_screen_compares_whatever_ran_but_the_controls_of_other_studies(own_regime, regime, shown):
+    assert [*set(shown_of([by_hand.record(), by_hand.record(regime)])[0]["treatment"])] == [regime] * shown
 
 
 def test_the_answer_gives_the_ranges_of_the_comparisons(tmp_path):
@@ -134,24 +128,14 @@ def test_each_difference_from_the_paper_is_noted_once(field):
     nothing: dict[str, Any] = {}
     for changed in (nothing, field):
         loaded = [by_hand.record(seed=seed, **AS_IN_THE_PAPER | changed) for seed in range(3)]
-        assert len(lines(words.stand_ins(loaded))) == len(changed)
-
-
-def test_stand_in_datasets_are_named_in_one_line():
-    loaded = [by_hand.record(dataset=name, **AS_IN_THE_PAPER | {"stand_in": name != "ucm"}) for name in PAPER_DATASETS]
-    (line,) = lines(words.stand_ins(loaded))
-    assert ("steel" in line, "ucm" in line, "bees" in line) == (True, False, True)
+        found = lines(words.stand_ins(loaded))
+        assert len(found) == len(changed)
+        assert ("steel" in "".join(found)) == ("stand_in" in changed)
 
 
 @pytest.mark.parametrize("loaded", [[], by_hand.matrix(2, by="random")], ids=("none", "some"))
 def test_there_are_at_most_six_caveats(loaded):
     assert 0 < len(lines(words.caveats(*shown_of(loaded)))) <= 6
-
-
-def test_accuracy_lost_by_retraining_is_noticed():
-    lost = table_of(by_hand.folds(CONTROL, [0.6, 0.6], accuracy_subtotal=0.7))
-    assert numbers(words.retraining(lost).data) == [70.0, 60.0]
-    assert not words.retraining(table_of(by_hand.folds(CONTROL, [0.7, 0.8]))).data
 
 
 def on_folds(gained: list[float], start: float = 0.8, **fields) -> list[record.Record]:
@@ -181,7 +165,7 @@ def test_of_several_the_fastest_is_recommended(tmp_path):
 
 
 def test_nothing_is_recommended_near_what_the_largest_class_alone_gives(tmp_path):
-    assert words.largest_class(on_folds([0.02] * 3, classes=2)) == 0.5
+    assert words.levels(table_of(on_folds([0.02] * 3, classes=2))) == pytest.approx((0.8, 0.5))
     assert advice(on_folds([0.02] * 5, start=0.55, classes=2), tmp_path) == ("poor", CONTROL)
     assert advice(on_folds([0.02] * 5, start=0.55, classes=7), tmp_path) == ("use", GRADUAL)
 
@@ -198,14 +182,14 @@ def test_the_verdict_shows_what_it_rests_on_before_its_advice(tmp_path, gained):
     *evidence, last = lines(words.verdict(compared, table))
     seen = numbers(" ".join(evidence))
     rests_on = [round(found["T"]["estimate"], 2), round(found["points"]["estimate"], 1), found["points"]["n"]]
-    rests_on += [found["points"]["images"], 80.0, round(100 * words.largest_class(table["record"]), 1)]
+    rests_on += [found["points"]["images"], *(round(100 * one, 1) for one in words.levels(table))]
     assert set(rests_on) <= set(seen)
     assert last.startswith(f"- {words.ADVICE[words.advice(compared, table)[0]].partition('{')[0]}")
 
 
 def run_of(one: record.Record, forecast: float | None = 600.0) -> Any:
     """As much of a `training.run.Run` as is shown; done where `forecast` is 0."""
-    split = SimpleNamespace(training=np.arange(90), validation=np.arange(10), by="fold")
+    split = SimpleNamespace(training=np.arange(90), validation=np.arange(10), by="fold", folds=10)
     images = SimpleNamespace(source=one.source, labels=np.zeros(100), reading=("<Down>",))
     run = SimpleNamespace(spec=one.spec, split=split, images=images, share=1.0)
     run.finished, run.forecast = lambda: one if forecast == 0 else None, lambda: forecast
@@ -260,17 +244,14 @@ def test_the_first_screen_has_a_row_a_dataset_and_regime(tmp_path):
     assert ruled_out == round(max(0.0, -found["points"]["low"]), 1)
     assert expected > 0
     assert numbers(shown[0]["chance of losing over a point"]) == [round(100 * found["points"]["probability"])]
+    assert "measured" not in time_in(shown[0])
+    assert "measured" in time_in(rows(tables.first_screen(*shown_of(by_hand.matrix(2))))[0])  # without a clock
 
 
 def test_probabilities_of_few_folds_are_in_brackets_and_one_fold_has_none():
-    def risk(seeds: int) -> str:
-        return rows(tables.first_screen(*shown_of(by_hand.matrix(seeds, ("steel",)))))[0][
-            "chance of losing over a point"
-        ]
-
-    assert risk(1) == ""
-    assert risk(compare.FEW - 1).startswith("(")
-    assert not risk(compare.FEW).startswith("(")
+    for seeds, begins in ((1, ""), (compare.FEW - 1, "("), (compare.FEW, "1")):
+        row, *_ = rows(tables.first_screen(*shown_of(by_hand.matrix(seeds, ("steel",)))))
+        assert row["chance of losing over a point"][:1] == begins
 
 
 def test_the_three_probabilities_add_up_and_flips_are_counted(tmp_path):
@@ -289,26 +270,16 @@ def test_only_a_notebook_that_is_there_is_linked(tmp_path):
     assert [f"]({name})" in row for row in shown] == [".ipynb" in row for row in shown] == [True, False]
 
 
-def test_time_without_a_clock_is_marked_as_measured(tmp_path):
-    for folder in (tmp_path, None):
-        row, *_ = rows(tables.first_screen(*shown_of(by_hand.matrix(2, ("steel",)), folder)))
-        assert ("measured" in time_in(row)) == (folder is None)
-
-
-def test_stages_are_means_over_the_runs_beside_the_clock(tmp_path):
-    loaded = [by_hand.record(GRADUAL, seed, seconds=factor) for seed, factor in enumerate((1.0, 3.0))]
-    shown, first = rows(tables.stages(table_of(loaded, tmp_path))), loaded[0].phases
-    assert [row["phase"] for row in shown] == [phase.name for phase in first]
-    for row, phase in zip(shown, first, strict=True):
+def test_a_cell_is_a_mean_over_its_runs_beside_the_clock(tmp_path):
+    loaded = [by_hand.record(GRADUAL, seed, accuracy=0.7 + seed / 10, seconds=1.0 + 2 * seed) for seed in (0, 1)]
+    table, first = table_of(loaded, tmp_path), loaded[0].phases
+    for row, phase in zip(rows(tables.stages(table)), first, strict=True):
+        assert row["phase"] == phase.name
         assert numbers(row["seconds as measured"]) == [pytest.approx(2 * phase.seconds, abs=0.06)]
         assert numbers(row["by the clock"]) == [pytest.approx(phase.seconds, rel=0.1, abs=1.0)]
     assert numbers(rows(tables.stages(table_of(loaded)))[0]["by the clock"]) == []
-
-
-def test_the_outcome_is_a_mean_over_the_runs():
-    sub, total = rows(tables.outcome(table_of(by_hand.folds(GRADUAL, [0.7, 0.8], accuracy_subtotal=0.5))))
-    assert (sub["accuracy"], total["accuracy"]) == ("0.500", "0.750")
-    assert numbers(total["from, to"]) == [0.7, 0.8]
+    sub, total = rows(tables.outcome(table))
+    assert (sub["accuracy"], total["accuracy"], numbers(total["from, to"])) == ("0.700", "0.750", [0.7, 0.8])
 
 
 def test_table_1_is_the_same_before_and_after_a_run():
@@ -343,17 +314,8 @@ def test_every_prediction_is_written_and_the_worst_files_are_listed(tmp_path):
     assert written.groupby("seed")["right"].mean().tolist() == [one.accuracy_total for one in loaded]
     listed = rows(mistakes.files(loaded))
     assert 0 < len(listed) <= mistakes.MOST_FILES
-    wrong = written[~written["right"]]
-    assert {(row["file"], row["taken for"]) for row in listed} <= {
-        *zip(wrong["file"], wrong["predicted"].astype(str), strict=True)
-    }
-
-
-def test_many_classes_do_not_make_a_long_table():
-    loaded = cell_of([0.5], 90)
-    assert len(rows(mistakes.per_class(loaded))) <= mistakes.MOST_CLASSES
-    (axis,) = figures.confusion(loaded).axes
-    assert len(axis.get_xticklabels()) == figures.MOST_CLASSES
+    wrong = written[~written["right"]].astype(str)
+    assert {(row["file"], row["taken for"]) for row in listed} <= {*zip(wrong["file"], wrong["predicted"], strict=True)}
 
 
 def test_environments_are_listed_once_with_their_commits():
@@ -367,13 +329,6 @@ def test_looks_follow_from_the_registry(own_regime):
     assert len(set(map(str, looks))) == len(looks)
     assert len({marker for _, marker, _ in looks}) == len(looks)
     assert np.ptp(figures.look("short")[0]) < 0.01  # grey
-
-
-def test_the_look_of_the_papers_regimes_does_not_depend_on_others(own_regime):
-    with_others = [*map(figures.look, PAPER_REGIMES)]
-    for name in regimes.REGIMES.keys() - set(PAPER_REGIMES):
-        del regimes.REGIMES[name]
-    assert [*map(figures.look, PAPER_REGIMES)] == with_others
 
 
 def test_the_schedule_shows_every_size_of_a_regime_that_a_test_registers(own_regime):
@@ -446,16 +401,15 @@ def images_of(kind: str, classes=("$a_b$", "c", "d")) -> Any:
 def test_pictures_of_a_thousand_classes_are_no_larger_than_those_of_a_page():
     """Before training: a larger one would take the kernel with it. So would the confusion matrix after it."""
     assert len(figures.samples(images_of("folder", [f"class {i}" for i in range(1000)]), "own").data) < 300_000
-    width, height = figures.confusion(cell_of([0.5], 1000)).get_size_inches()
-    assert max(width, height) < 15
-
-
-@pytest.mark.parametrize(("kind", "dataset"), [("formula", "steel"), ("formula", "own"), ("folder", "own")])
-def test_drawn_and_own_images_may_be_shown(kind, dataset):
-    assert isinstance(figures.samples(images_of(kind), dataset), Image)
+    figure = figures.confusion(loaded := cell_of([0.5], 1000))
+    assert max(figure.get_size_inches()) < 15
+    assert len(figure.axes[0].get_xticklabels()) == figures.MOST_CLASSES
+    assert len(rows(mistakes.per_class(loaded))) <= mistakes.MOST_CLASSES
 
 
 def test_images_that_are_not_ours_are_never_shown():
+    for kind, dataset in (("formula", "steel"), ("formula", "own"), ("folder", "own")):
+        assert isinstance(figures.samples(images_of(kind), dataset), Image)
     with pytest.raises(UserError, match="show_samples"):
         figures.samples(images_of("folder"), "bees")
 
@@ -484,18 +438,9 @@ def test_the_summary_can_be_drawn_of_any_part_of_the_records(loaded):
     assert "nan" not in words.answer(compared, loaded).data
 
 
-def test_a_regime_that_a_test_registers_is_compared_and_drawn(own_regime, tmp_path):
-    compared, table = shown_of(by_hand.matrix(3, ("steel",), regimes=("no_increase", "slope")), tmp_path)
-    (row,) = rows(tables.first_screen(compared, table))
-    assert row["regime"] == "slope"
-    assert "Slope" in words.answer(compared, [*table["record"]]).data
-    for figure in (figures.first_screen(compared), figures.over_time(table), figures.efficiencies(table)):
-        assert "slope" in [text.get_text() for text in figure.legends[0].get_texts()]
-
-
 def test_time_by_phase_adds_up_to_the_clocks_total(tmp_path):
     (clocked,) = table_of([by_hand.record(GRADUAL)], tmp_path)["times"]
-    bars: Any = figures.phases({GRADUAL: clocked, CONTROL: None}).axes[0].patches
+    bars: Any = [bar for bar in figures.phases({GRADUAL: clocked, CONTROL: None}).axes[0].patches if bar.get_width()]
     assert len(bars) == len(clocked.phases)
     assert sum(bar.get_width() for bar in bars) == pytest.approx(clocked.total / 60)
 
@@ -508,30 +453,37 @@ def of_methods(**fields) -> list[record.Record]:
     return by_hand.matrix(3, ("bees",), regimes=METHODS.regimes, profile="compact", **fields)
 
 
+def study_of(loaded: list[record.Record], folder: Path | None = None, name: str = "methods_pretrained") -> tuple:
+    """(runs, comparisons, table) of a study, as its notebook takes them."""
+    table = table_of(loaded, folder)
+    compared = tables.compared(table, name)
+    return tables.in_comparison(table, compared), compared, table
+
+
 def test_methods_are_listed_with_their_costs_and_claims(tmp_path):
     """A row for each; other runs of the profile are left out."""
     loaded = of_methods() + by_hand.matrix(2, ("bees",), regimes=("small",), profile="compact") + by_hand.matrix(1)
-    table = table_of(loaded, tmp_path)
-    shown = {row["method"]: row for row in rows(tables.methods(METHODS.name, table))}
-    assert [*shown] == [*map(tables.label, METHODS.regimes)]
+    runs, compared, _ = study_of(loaded, tmp_path)
+    shown = {row["method"]: row for row in rows(tables.methods(runs, compared))}
+    assert {*shown} == {*map(tables.label, METHODS.regimes)}
     assert {row["runs"] for row in shown.values()} == {"3"}
-    mean = table[(table["regime"] == "pooled")].mean(numeric_only=True)
-    row = shown["pooled"]
-    assert numbers(row["points against full size"])[0] == pytest.approx(6.0)  # the seventh of the list
+    mean, row = runs[(runs["regime"] == "pooled")].mean(numeric_only=True), shown["pooled"]
+    assert numbers(row["points against full size"])[0] == pytest.approx(METHODS.regimes.index("pooled"))
     assert float(row["T in seconds"]) == pytest.approx(mean["seconds_total"], abs=0.05)
     assert float(row["with first use"]) > float(row["T in seconds"])
     assert float(row["FLOPs"]) == pytest.approx(mean["flops_total"], rel=0.05)
-    reported = {row["method"]: row["its source reports"] for row in rows(tables.sources(METHODS.name))}
+    assert shown["no increase"]["points against full size"] == ""
+    reported = {row["method"]: row["its source reports"] for row in rows(tables.sources("methods_pretrained"))}
     assert reported["pooled"] == regimes.parse("pooled").claim
     assert "gradual" not in reported
-    assert shown["no increase"]["points against full size"] == ""
 
 
 def test_what_pays_is_named_and_what_does_not_too(tmp_path):
-    text = words.what_pays(METHODS.name, table_of(of_methods(), tmp_path)).data
+    _, compared, table = study_of(of_methods(), tmp_path)
+    text = words.what_pays("methods_pretrained", compared, table).data
     assert numbers(text)[:2] == [30, 100]
     assert "decrement (share 0.9) was fastest" in text
-    helps, _, others = lines(words.what_pays(METHODS.name, table_of(of_methods(), tmp_path)))[-1].partition(";")
+    helps, _, others = text.splitlines()[-1].partition(";")
     assert "pooled" in helps
     assert "gradual" in others  # gains a point, with an interval that reaches below -1
 
@@ -539,22 +491,38 @@ def test_what_pays_is_named_and_what_does_not_too(tmp_path):
 @pytest.mark.parametrize("study", ["methods_pretrained", "methods_scratch"])
 def test_nothing_is_said_of_methods_without_a_record(study):
     for loaded in ([], [by_hand.record("pooled", dataset="bees", profile="compact")]):
-        text = words.what_pays(study, table_of(loaded)).data
-        assert numbers(text)[0] == (len(loaded) if study == METHODS.name else 0)
-        assert rows(tables.methods(study, table_of(loaded))) == [] or loaded
-        figures.first_screen(tables.side_by_side(study, table_of(loaded))[1]).canvas.draw()
+        runs, compared, table = study_of(loaded, name=study)
+        assert numbers(words.what_pays(study, compared, table).data)[0] == (
+            len(loaded) * (study == "methods_pretrained")
+        )
+        assert rows(tables.methods(runs, compared)) == []
+        figures.first_screen(compared).canvas.draw()
 
 
-def test_shape_or_texture_is_counted_by_regime():
-    """Of 9 images of three classes all are decided by shape, where every guess is right."""
-    made = by_hand.record("gradual", carries="conflict", classes=3, n_val=9, accuracy=1.0, profile="mechanism")
-    named = tuple(f"class {i % 3}/conflict {i // 3:03d}" for i in range(9))
-    kept = made.predictions.model_copy(update={"image": named})
-    table = table_of([made.model_copy(update={"predictions": kept}), by_hand.record(profile="mechanism")])
-    (row,) = rows(tables.shapes(table))
-    assert [row[name] for name in ("regime", "by shape", "by texture", "by neither")] == ["gradual", "9", "0", "0"]
-    assert float(row["share of shape"]) == 1
+TRUTH, TEXTURES = (0, 0, 0, 1, 1, 1, 2, 2, 2), (1, 2, 1, 2, 0, 2, 0, 1, 0)
+MIXED = (0, 0, 2, 1, 0, 0, 2, 1, 1)  # shape, shape, neither, shape, texture, neither, shape, texture, neither
+
+
+@pytest.mark.parametrize(
+    ("guesses", "expected"), [(TRUTH, "9 0 0 1.00"), (TEXTURES, "0 9 0 0.00"), (MIXED, "4 2 3 0.67")]
+)
+def test_shape_or_texture_is_counted_by_regime(guesses, expected):
+    """Three classes; of each the images 0, 1, 2, in this order. Other runs decide nothing."""
+    made = by_hand.record("gradual", carries="conflict", classes=3, n_val=9, profile="mechanism")
+    named = tuple(f"class 0{label}/conflict 00{i}" for label in range(3) for i in range(3))
+    kept = made.predictions.model_copy(update={"image": named, "truth": TRUTH, "total": guesses})
+    (row,) = rows(tables.shapes(table_of([made.model_copy(update={"predictions": kept}), by_hand.record()])))
+    assert " ".join([*row.values()][2:]) == expected
     assert rows(tables.shapes(table_of([]))) == []
+
+
+def test_what_folds_take_and_could_rule_out():
+    """One image of ten is worth ten points: t(9) x 10 x sqrt(1/10 + 1/9), the end of the interval around 0."""
+    shown = rows(tables.folds([run_of(by_hand.record()), run_of(by_hand.record(GRADUAL))]))
+    assert [row["folds"] for row in shown] == ["1", "3", "5", "10"]
+    assert (shown[0]["training takes"], [*shown[0].values()][2]) == (minutes(1200), "none")
+    assert float([*shown[-1].values()][2]) == pytest.approx(2.2622 * 10 * 0.45947, abs=0.05)
+    assert rows(tables.folds([run_of(by_hand.record(), None)]))[0]["training takes"] == "no clock"
 
 
 def test_entropies_and_their_bounds():
@@ -590,20 +558,6 @@ def test_sources_are_clean_and_cells_short_and_parameters_form_fields(path):
     assert all(re.fullmatch(r"\w+ = .+  # ?@param .+", line) for line in parameters(path))
     assert FORBIDDEN.findall(text) == []
     assert "widgets" not in json.loads(text)["metadata"]
-
-
-@pytest.mark.parametrize("name", [*PAPER_DATASETS, "own_images", "methods", "summary"])
-def test_what_a_notebook_calls_in_the_report_is_there(name):
-    for node in ast.walk(ast.parse(code_of(ROOT / "notebooks" / f"{name}.ipynb"))):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            module = {"tables": tables, "figures": figures, "words": words}.get(node.value.id)
-            assert module is None or hasattr(module, node.attr)
-
-
-@pytest.mark.parametrize("name", [*PAPER_DATASETS, "own_images"])
-def test_runs_leave_their_records_before_what_came_of_them_is_drawn(name):
-    code = code_of(ROOT / "notebooks" / f"{name}.ipynb")
-    assert code.index("loop.train(") < min(code.index(f"{kind}(") for kind in ("confusion", "per_class", "worst_pairs"))
 
 
 def test_the_first_cell_is_the_same_everywhere():

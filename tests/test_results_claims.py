@@ -90,19 +90,14 @@ def test_the_most_accurate_on_ucm_is_no_increase(verdicts, treated, verdict):
     assert verdicts(loaded, f"ucm: {ACCURATE}") == [verdict]
 
 
-COUNTED = {
-    (0, 0): (OPEN, OPEN),
-    (1, 1): (OPEN, OPEN),
-    (1, 2): (CONTRADICTED, SUPPORTED),
-    (2, 0): (SUPPORTED, CONTRADICTED),
-}
-COUNTED |= {(2, 1): (SUPPORTED, CONTRADICTED), (0, 3): (CONTRADICTED, CONTRADICTED)}
+COUNTED = {(0, 0): (OPEN, OPEN), (1, 1): (OPEN, OPEN), (1, 2): (CONTRADICTED, SUPPORTED)}
+COUNTED |= dict.fromkeys([(2, 0), (2, 1)], (SUPPORTED, CONTRADICTED)) | {(0, 3): (CONTRADICTED, CONTRADICTED)}
 
 
 @pytest.mark.parametrize(("decided", "expected"), COUNTED.items())
 def test_most_and_exactly_one_network(decided, expected):
     """Of three networks so many say yes and no: of Steel's claim (at least two), of that of Bees (just one)."""
-    assert (claims.counted(*decided, 2, 3), claims.counted(*decided, 1, 3, exactly=True)) == expected
+    assert (claims.verdict(*decided, 2, 3), claims.verdict(*decided, 1, 3, exactly=True)) == expected
 
 
 def as_papers(dataset: str, network: str, regime: str, accuracies: list[float], **other) -> list:

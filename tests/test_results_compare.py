@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from entr_utils.results import compare, times
-from entr_utils.results.compare import Posterior, combined, expected_resolution, posterior
+from entr_utils.results import compare
+from entr_utils.results.compare import Posterior, combined, posterior
 
 CONTROL, GRADUAL = "no_increase", "gradual"
 
@@ -30,30 +30,19 @@ def found(*loaded, measure: str = "points", treatment: str = GRADUAL, control: s
     return row
 
 
-def scaled(mean: float, deviation: float, n: int) -> np.ndarray:
-    """n numbers of this mean and standard deviation."""
-    return mean + deviation * stats.zscore(np.arange(float(n)), ddof=1)
-
-
 def test_a_row_a_record(tmp_path):
-    record = by_hand.record(GRADUAL, 3, "bees", 0.8, 0.7, carries="fine", n_val=50, n_train=450)
+    """As = sqrt(A / T), T in minutes."""
+    record = by_hand.record(GRADUAL, 3, "bees", 0.8, 0.7, carries="fine", n_val=50, n_train=450, seconds=2.0)
     (row,) = table(record, folder=tmp_path).to_dict("records")
-    assert (row["dataset"], row["regime"], row["seed"], row["key"]) == ("bees", GRADUAL, 3, record.key)
+    assert (row["dataset"], row["regime"], row["seed"]) == ("bees", GRADUAL, 3)
     assert (row["carries"], row["by"], row["folds"], row["n_train"], row["n_val"]) == ("fine", "fold", 10, 450, 50)
-    assert (row["accuracy_total"], row["accuracy_subtotal"], row["accuracy_own"]) == (0.8, 0.7, 0.8)
+    assert (row["accuracy_total"], row["accuracy_subtotal"]) == (0.8, 0.7)
     assert (row["clock"], row["processor"], row["classes"], row["peak_memory"]) == (by_hand.DEVICE, "Abacus", 7, 25e7)
     assert row["record"] is record
-
-
-def test_time_and_efficiency_by_the_clock_and_as_measured(tmp_path):
-    """The run took twice what the clock says of its steps; As = sqrt(A / T), T in minutes."""
-    record = by_hand.record(seconds=2.0)
-    (row,) = table(record, folder=tmp_path).to_dict("records")
     on_the_clock = sum(one.n * by_hand.seconds_of(one) for one in record.work)
     assert row["seconds_total"] == pytest.approx(on_the_clock)
-    assert row["measured_total"] == pytest.approx(2 * on_the_clock)
+    assert row["measured_total"] == record.seconds_total > 1.5 * on_the_clock
     assert row["efficiency_total"] == pytest.approx(math.sqrt(0.8 / (on_the_clock / 60)))
-    assert row["efficiency_measured"] == pytest.approx(math.sqrt(0.8 / (2 * on_the_clock / 60)))
     assert row["with_first_use"] > row["seconds_total"] > row["seconds_subtotal"] > 0
 
 
@@ -62,14 +51,6 @@ def test_without_a_clock_there_is_no_time_but_the_measured_one():
     assert row[["seconds_total", "seconds_subtotal", "efficiency_total", "with_first_use"]].isna().all()
     assert (row["clock"], row["times"]) == ("", None)
     assert row["measured_total"] > 0
-
-
-def test_the_clock_of_another_device_is_named(tmp_path):
-    record = by_hand.record(device="Old, 2 threads")
-    clocks = by_hand.clocks(tmp_path, [record])
-    (row,) = compare.table([record], clocks, times.by_one([record], clocks)).to_dict("records")
-    assert (row["clock"], row["device"]) == (by_hand.DEVICE, "Old, 2 threads")
-    assert row["seconds_total"] > 0
 
 
 def test_the_model_is_the_gpu_or_the_processor_and_all_where_a_run_moved():
@@ -84,18 +65,11 @@ def test_ratios_and_points_by_hand():
     loaded = [by_hand.record(), by_hand.record(GRADUAL, accuracy=0.83)]
     points = found(*loaded)
     assert points["estimate"] == pytest.approx(3)
-    assert (points["n"], points["images"], points["few"]) == (1, 100, True)
-    assert np.isnan([points[name] for name in ("low", "high", "loss_ruled_out", "probability")]).all()
+    assert (points["n"], points["images"]) == (1, 100)
+    assert np.isnan([points[name] for name in ("low", "high", "probability")]).all()
     seconds = [record.seconds_total for record in loaded]
-    assert found(*loaded, measure="time_measured")["estimate"] == pytest.approx(seconds[1] / seconds[0])
-
-
-def test_measures_are_taken_at_their_stage():
-    loaded = by_hand.record(), by_hand.record(GRADUAL, 0, "steel", 0.81, 0.65, accuracy_own=0.9)
-    assert found(*loaded, measure="points_subtotal")["estimate"] == pytest.approx(-5)
-    assert found(*loaded, measure="points_rpl")["estimate"] == pytest.approx(1)
-    assert found(*loaded, measure="points_own")["estimate"] == pytest.approx(10)
-    assert found(*loaded, measure="points_subtotal")["worse"] == 5
+    time = found(*loaded, measure="time_measured")
+    assert (time["estimate"], time["base"]) == pytest.approx((seconds[1] / seconds[0], seconds[0]))
 
 
 def test_ratios_over_folds_are_geometric():
@@ -105,58 +79,43 @@ def test_ratios_over_folds_are_geometric():
     treated = [one.model_copy(update={"spec": one.spec.model_copy(update={"regime": GRADUAL})}) for one in slow]
     row = found(*loaded, *treated, measure="time_measured")
     assert row["estimate"] == pytest.approx(1)
-    assert row["by_fold"] == pytest.approx((0.5, 2.0))
+    assert row["by_fold"] == pytest.approx({0: 0.5, 1: 2.0})
     assert row["low"] == pytest.approx(1 / row["high"])
 
 
 def test_folds_are_paired_by_seed_not_by_order():
     row = found(*by_hand.folds(CONTROL, [0.8, 0.6, 0.7]), *reversed(by_hand.folds(GRADUAL, [0.82, 0.63, 0.71])))
-    assert row["by_fold"] == pytest.approx((2, 3, 1))
-    assert row["seeds"] == (0, 1, 2)
+    assert row["by_fold"] == pytest.approx({0: 2, 1: 3, 2: 1})
     assert row["images"] == 300
 
 
 OTHER = {"seed": 1, "lr": 0.01, "size": 128, "batch": 32, "precision": "bfloat16", "protocol": 2, "weights": "imagenet"}
 OTHER |= {"groups": "none", "fingerprint": "other images", "carries": "fine", "profile": "compact", "by": "random"}
-OTHER |= {
-    "device": "Another, 9 threads",
-    "moved_to": "Another, 9 threads",
-    "weights_sha256": "0",
-    "augmentation": "eight",
-}
+OTHER |= {"device": "Another", "moved_to": "Another", "weights_sha256": "0", "augmentation": "eight"}
 
 
-@pytest.mark.parametrize(("name", "value"), OTHER.items(), ids=OTHER)
-def test_only_runs_that_differ_in_the_regime_alone_are_a_pair(name, value):
+@pytest.mark.parametrize("name", [*OTHER, "split"])
+def test_only_runs_that_differ_in_the_regime_alone_are_a_pair(name):
     assert len(compare.compare(table(by_hand.record(), by_hand.record(GRADUAL)), [GRADUAL]))
-    assert compare.compare(table(by_hand.record(), by_hand.record(GRADUAL, **{name: value})), [GRADUAL]).empty
-
-
-def test_another_split_of_the_same_seed_is_no_pair():
-    other = by_hand.record(GRADUAL)
-    other = other.model_copy(update={"split": other.split.model_copy(update={"checksum": "another"})})
+    other = by_hand.record(GRADUAL, **{name: OTHER[name]} if name in OTHER else {})
+    if name == "split":  # another one of the same seed
+        other = other.model_copy(update={"split": other.split.model_copy(update={"checksum": "another"})})
     assert compare.compare(table(by_hand.record(), other), [GRADUAL]).empty
 
 
 def test_threads_make_no_other_model(tmp_path):
-    """Accuracies pair; seconds by clocks of their own do not, and by one clock they do."""
+    """Accuracies pair, and seconds by one clock."""
     loaded = [by_hand.record(device="Abacus, 4 threads"), by_hand.record(GRADUAL, device="Abacus, 8 threads")]
     by_hand.clocks(tmp_path, loaded, device="Abacus, 4 threads")
-    clocks = by_hand.clocks(tmp_path, loaded, device="Abacus, 8 threads")
-    measures = set(compare.compare(compare.table(loaded, clocks, {}), [GRADUAL])["measure"])
-    assert {"points", "time_measured", "flops"} <= measures
-    assert not {"time", "efficiency", "efficiency_subtotal"} & measures
-    by_one = compare.table(loaded, clocks)
+    by_one = compare.table(loaded, by_hand.clocks(tmp_path, loaded, device="Abacus, 8 threads"))
     assert len(set(by_one["clock"])) == 1
-    assert "time" in set(compare.compare(by_one, [GRADUAL])["measure"])
+    assert {"points", "time", "time_measured", "flops_total"} <= set(compare.compare(by_one, [GRADUAL])["measure"])
 
 
 def test_pairs_of_several_models_are_pooled():
     here, other = pairs_of([0.8], [0.82]), [by_hand.record(CONTROL, 1, device="B, 2 threads")]
     other += [by_hand.record(GRADUAL, 1, accuracy=0.84, device="B, 2 threads")]
-    row = found(*here, *other)
-    assert (row["n"], row["processors"]) == (2, ("Abacus", "B"))
-    assert row["by_fold"] == pytest.approx((2, 4))
+    assert found(*here, *other)["by_fold"] == pytest.approx({0: 2, 1: 4})
 
 
 @pytest.mark.parametrize(("started", "points"), [("2025-12-31", 9), ("2027-01-01", 1)], ids=["earlier", "later"])
@@ -174,12 +133,6 @@ def test_folds_random_and_official_splits_are_never_pooled():
     assert sorted(long[long["measure"] == "points"]["n"]) == [1, 2, 3]
 
 
-def test_a_cell_and_a_treatment_have_rows_of_their_own():
-    long = compare.compare(table(*by_hand.matrix(1, networks=("resnet18", "resnet34"))), [GRADUAL, "stepwise"])
-    points = long[long["measure"] == "points"]
-    assert len(points) == len(points[["dataset", "network", "treatment"]].drop_duplicates()) == 12
-
-
 def test_any_regime_may_be_the_control():
     loaded = [by_hand.record(), by_hand.record(GRADUAL), by_hand.record("small", accuracy=0.6)]
     assert found(*loaded, treatment="small", control=GRADUAL)["estimate"] == pytest.approx(-20)
@@ -194,7 +147,7 @@ def test_nothing_to_compare(loaded):
 
 
 def test_an_accuracy_of_zero_has_no_ratio(tmp_path):
-    row = found(*pairs_of([0.0, 0.5], [0.5, 0.5]), measure="efficiency_measured")
+    row = found(*pairs_of([0.0, 0.5], [0.5, 0.5]), folder=tmp_path, measure="efficiency_total")
     assert np.isnan([row["estimate"], row["low"], row["high"]]).all()
 
 
@@ -202,8 +155,7 @@ def test_the_share_of_the_split_is_taken():
     """1, 2, 3, 4 points in 4 folds of 100 to 900 images: mean 2.5, variance 5/3 (1/4 + 1/9) = .6019, t(3) = 3.1824."""
     row = found(*pairs_of([0.8] * 4, [0.81, 0.82, 0.83, 0.84]))
     assert (row["low"], row["high"]) == pytest.approx((2.5 - 3.1824 * 0.77579, 2.5 + 3.1824 * 0.77579), abs=1e-3)
-    assert row["loss_ruled_out"] == row["low"]
-    assert (row["share"], row["spread"]) == pytest.approx((1 / 9, math.sqrt(5 / 3)))
+    assert row["share"] == pytest.approx(1 / 9)
 
 
 def test_an_official_split_has_no_share():
@@ -216,33 +168,17 @@ def test_an_official_split_has_no_share():
 def test_scikit_learns_example():
     """ "Statistical comparison of models using grid search": rbf against linear, 10 x 10 folds, 90 train and 10 test.
 
-    Published: uncorrected t 2.611, corrected t .750 (p .227), 95% between -.016445 and .036445, 50% between .000977 and
-    .019023, 6.8% worse and 43% within .01, mean difference .01.
+    Published: uncorrected t 2.611, corrected t .750 (p .227), 95% between -.016445 and .036445, 6.8%
+    worse and 43% within .01, mean difference .01.
     """
-    values = scaled(0.01, 0.01 * math.sqrt(100) / 2.611165, 100)
+    values = 0.01 + 0.01 * math.sqrt(100) / 2.611165 * stats.zscore(np.arange(100.0), ddof=1)
     assert posterior(values, 0).mean / posterior(values, 0).scale == pytest.approx(2.611, abs=5e-4)
     found = posterior(values, 10 / 90)
     assert found.mean / found.scale == pytest.approx(0.750, abs=5e-4)
     assert found.below(0) == pytest.approx(0.227, abs=5e-4)
     assert found.interval() == pytest.approx((-0.016445, 0.036445), abs=1e-6)
-    assert found.interval(0.5) == pytest.approx((0.000977, 0.019023), abs=1e-6)
     assert found.below(-0.01) == pytest.approx(0.068, abs=5e-4)
     assert found.below(0.01) - found.below(-0.01) == pytest.approx(0.43, abs=5e-3)
-
-
-def test_baycomps_example():
-    """Its documented `two_on_single(nbc, j48)` gives (.4145, .5855), with rope .5 (.28584, .26915, .44500), ten folds.
-
-    Mean and spread are solved from two of these; all five then follow, to eight digits.
-    """
-    left, worse, right = 0.28584464173791002, 0.4145119975061462, 0.44500348657406508
-    scale = 0.5 / (stats.t.ppf(worse, 9) - stats.t.ppf(left, 9))
-    mean = -scale * stats.t.ppf(worse, 9)
-    found = posterior(scaled(mean, scale / math.sqrt(1 / 10 + 1 / 9), 10), 1 / 9)
-    assert (found.mean, found.scale, found.df) == pytest.approx((mean, scale, 9))
-    assert 1 - found.below(0.5) == pytest.approx(right, abs=1e-8)
-    assert found.below(0.5) - found.below(-0.5) == pytest.approx(0.2691518716880249, abs=1e-8)
-    assert 1 - found.below(0) == pytest.approx(0.5854880024938538, abs=1e-8)
 
 
 def test_probabilities_of_points_are_of_the_same_posterior():
@@ -252,7 +188,6 @@ def test_probabilities_of_points_are_of_the_same_posterior():
     assert row["probability"] == pytest.approx(stats.t.cdf(-1 / scale, 4))
     assert row["gains"] == pytest.approx(row["probability"])
     assert row["probability"] + row["within"] + row["gains"] == pytest.approx(1)
-    assert not row["few"]
 
 
 @pytest.mark.parametrize(("n", "n_val", "n_train"), [(2, 63, 567), (3, 63, 567), (10, 210, 1890)])
@@ -265,30 +200,12 @@ def test_one_image_stands_for_a_spread_that_cannot_be_seen(n, n_val, n_train):
 def test_differences_that_are_equal_but_for_rounding():
     points = 100 * (np.array([0.81, 0.71, 0.61]) - np.array([0.80, 0.70, 0.60]))
     assert compare.spread(points, 1.0) == 1.0
-    assert compare.spread([1.0, 2.0, 3.0], 1.0) == pytest.approx(1.0)
 
 
 def test_flops_of_equal_plans_have_an_interval_of_no_width():
-    row = found(*pairs_of([0.8] * 3, [0.7, 0.8, 0.9]), measure="flops")
+    row = found(*pairs_of([0.8] * 3, [0.7, 0.8, 0.9]), measure="flops_total")
     assert row["low"] == pytest.approx(row["estimate"])
     assert row["estimate"] == pytest.approx(by_hand.record(GRADUAL).flops_total / by_hand.record().flops_total)
-
-
-def folds_of(rng, effects: np.ndarray, k: int) -> np.ndarray:
-    """The k folds' mean differences where every image gains by itself, (sets, k), in points of 100 images."""
-    shuffled = rng.permuted(effects, axis=1)
-    return shuffled.reshape(len(effects), k, -1).mean(axis=2)
-
-
-def test_the_interval_covers_simulated_folds_and_more():
-    """1,000 sets of 100 images, tenfold. About other images of the kind: what is judged does not overlap, and where
-    training adds nothing that folds share the interval is conservative."""
-    rng = np.random.default_rng(1)
-    values = folds_of(rng, rng.normal(0, 10, (1000, 100)), 10)
-    hits = [low <= 0 <= high for low, high in (posterior(row, 1 / 9).interval() for row in values)]
-    plain = [low <= 0 <= high for low, high in (posterior(row, 0).interval() for row in values)]
-    assert 0.93 <= np.mean(plain) <= 0.97
-    assert np.mean(hits) > 0.985
 
 
 def test_the_interval_covers_what_it_promises_where_folds_share_what_training_adds():
@@ -317,7 +234,7 @@ def test_the_time_has_the_range_over_takes_and_none_over_folds(tmp_path):
 
 def test_efficiency_by_the_clock_has_the_folds_interval(tmp_path):
     loaded = pairs_of([0.8] * 3, [0.7, 0.8, 0.9])
-    row = found(*loaded, folder=tmp_path, measure="efficiency")
+    row = found(*loaded, folder=tmp_path, measure="efficiency_total")
     time = found(*loaded, folder=tmp_path, measure="time")["estimate"]
     logs = [math.log(math.sqrt(accuracy / 0.8 / time)) for accuracy in (0.7, 0.8, 0.9)]
     expected = posterior(logs, 1 / 9)
@@ -326,9 +243,9 @@ def test_efficiency_by_the_clock_has_the_folds_interval(tmp_path):
 
 
 def test_a_measure_is_of_the_pairs_that_have_it(tmp_path):
-    loaded = [*pairs_of([0.8], [0.8]), *(by_hand.record(regime, 1, device="B") for regime in (CONTROL, GRADUAL))]
-    long = compare.compare(compare.table(loaded, by_hand.clocks(tmp_path, loaded), {}), [GRADUAL])
-    assert long.set_index("measure")["n"][["points", "time"]].to_list() == [2, 1]
+    clocked = table(*pairs_of([0.8, 0.8], [0.8, 0.8]), folder=tmp_path)
+    clocked.loc[clocked["seed"] == 1, "seconds_total"] = math.nan
+    assert compare.compare(clocked, [GRADUAL]).set_index("measure")["n"][["points", "time"]].to_list() == [2, 1]
 
 
 def test_flips_and_their_interval_by_hand():
@@ -338,11 +255,8 @@ def test_flips_and_their_interval_by_hand():
     error = 100 * np.std([1] * 10 + [-1] * 10 + [0] * 80, ddof=1) / math.sqrt(100)
     reach = stats.t.ppf(0.975, 99) * error
     assert (row["image_low"], row["image_high"]) == pytest.approx((-reach, reach))
-
-
-def test_flips_of_folds_add_up():
-    row = found(*pairs_of([0.8, 0.8], [0.85, 0.78]))
-    assert (row["worse"], row["better"], row["images"]) == (2, 5, 200)
+    same = found(*pairs_of([0.8, 0.8], [0.8, 0.8]))  # the width of one image of 200
+    assert (same["worse"], same["better"], same["image_high"]) == (0, 0, pytest.approx(stats.t.ppf(0.975, 199) / 2))
 
 
 def test_repeats_on_the_same_images_are_not_more_images():
@@ -354,11 +268,6 @@ def test_repeats_on_the_same_images_are_not_more_images():
     assert widths[1] == pytest.approx(widths[0])
     assert widths[2] < widths[0]
     assert twice["better"] == 10
-
-
-def test_no_flip_leaves_the_width_of_an_image():
-    row = found(*pairs_of([0.8], [0.8]))
-    assert (row["worse"], row["better"], row["image_high"]) == (0, 0, pytest.approx(stats.t.ppf(0.975, 99)))
 
 
 def gains(dataset: str, points: list[float], **fields) -> list:
@@ -380,7 +289,7 @@ def test_the_primary_comparison_by_hand():
     assert row["estimate"] == pytest.approx(1)
     assert (row["low"], row["high"]) == pytest.approx((1 - reach, 1 + reach))
     assert row["probability"] == pytest.approx(stats.t.cdf(-2 / math.sqrt(variances.sum()), df))
-    assert (row["n"], row["images"], row["few"], row["treatment"]) == (3, 400 * 3, True, GRADUAL)
+    assert row["n"] == 3
 
 
 def test_the_primary_comparison_has_the_folds_that_all_three_have():
@@ -388,7 +297,7 @@ def test_the_primary_comparison_has_the_folds_that_all_three_have():
     loaded = gains("steel", [1, 2, 3, 10]) + gains("ucm", [0, 2, 4]) + gains("bees", [-2, -1, 0, 10, 10])
     loaded += gains("steel", [10], lr=0.01) + gains("bees", [10], lr=0.03)
     (row,) = primary(*loaded)
-    assert (row["n"], row["seeds"], row["images"]) == (3, (0, 1, 2), 900)
+    assert row["n"] == 3
     assert row["estimate"] == pytest.approx(1)
 
 
@@ -404,20 +313,3 @@ def test_combining_by_hand():
     assert equal == pytest.approx((1.0, math.sqrt(3), 27))
     assert combined([Posterior(0.0, 1e-3, 9), Posterior(0.0, 1.0, 4)]).df == pytest.approx(4, rel=1e-3)
     assert combined([Posterior(2.0, 3.0, 9)]) == pytest.approx((2.0, 3.0, 9))
-
-
-def test_the_loss_that_folds_could_rule_out():
-    """A spread of 2.5 points, ten folds 90/10: t(9) x 2.5 x sqrt(1/10 + 1/9), the end of the interval around 0."""
-    assert expected_resolution([2.5], 10, 1 / 9) == pytest.approx(2.2622 * 2.5 * 0.45947, abs=1e-3)
-    values = scaled(0, 2.5, 10)
-    assert expected_resolution([2.5], 10, 1 / 9) == pytest.approx(-posterior(values, 1 / 9).interval()[0])
-    assert expected_resolution([2.5] * 3, 10, 1 / 9) < expected_resolution([2.5], 10, 1 / 9) / math.sqrt(3)
-    assert expected_resolution([2.5], 20, 1 / 9) < expected_resolution([2.5], 10, 1 / 9)
-
-
-def test_time_spent_ends_at_the_total_without_tta(tmp_path):
-    record = by_hand.record(GRADUAL)
-    (row,) = table(record, folder=tmp_path).to_dict("records")
-    spent = compare.spent(record, row["times"])
-    assert (np.diff(spent) > 0).all()
-    assert spent[-1] == pytest.approx(row["seconds_total"] - row["times"].phases["TTA"])

@@ -1,4 +1,4 @@
-"""Studies as tables: their runs in order, how far they are, their contrasts."""
+"""Studies as tables: their runs in order, their contrasts."""
 
 from itertools import groupby
 
@@ -7,34 +7,23 @@ import pytest
 
 from entr_utils import regimes
 from entr_utils.results import compare, studies
-from entr_utils.results.studies import STUDIES, Contrast, Study, cells, progress
+from entr_utils.results.studies import STUDIES, cells
 
-ASKED = (Contrast("gradual", "no_increase", "so?"),)
-SMALL = Study("x", "x", "compact", ("steel", "bees"), ("no_increase", "gradual"), (0, 1), ASKED)
+RUNS = {"paper": 3 * 3 * 3 * 10, "compact": 3 * 4 * 10, "controls": 5 * 5, "mechanism": 3 * 7 * 5, "conflict": 9 * 5}
+RUNS |= {"rates": 2 * 2 * 2, "leakage": 2 * 2 * 5, "methods_pretrained": 2 * 10 * 5, "methods_scratch": 16 * 10}
 
 
-@pytest.mark.parametrize(
-    ("name", "runs"),
-    [
-        ("paper", 3 * 3 * 3 * 10),
-        ("compact", 3 * 4 * 10),
-        ("controls", 5 * 5),
-        ("mechanism", 3 * 7 * 5),
-        ("conflict", 9 * 5),
-        ("methods_pretrained", 2 * 10 * 5),
-        ("methods_scratch", 16 * 10),
-    ],
-)
-def test_the_size_of_a_study(name, runs):
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_size_of_a_study(name):
     found = cells(STUDIES[name])
-    assert len(found) == len(set(found)) == runs == progress(STUDIES[name], [])[1]
+    assert len(found) == len(set(found)) == RUNS[name]
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_a_study_can_be_run_and_answered(study):
     for cell in cells(study):
         assert cell.checked().regime == regimes.parse(cell.regime).text
-    assert {regime for one in study.contrasts for regime in one[:2]} <= set(study.regimes)
+    assert study.regimes[0] == compare.CONTROL
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
@@ -57,32 +46,19 @@ def test_what_the_user_gives_goes_to_every_run_but_where_an_arm_names_it():
     assert {(cell.weights, cell.results) for cell in found} == {("none", "elsewhere")}
 
 
-def test_progress_counts_each_run_once():
-    loaded = by_hand.matrix(3, ("steel", "ucm"), regimes=("no_increase", "gradual", "small"), profile="compact")
-    again = [by_hand.record(dataset="steel", profile="compact", device="Another, 2 threads")]
-    assert progress(SMALL, []) == (0, 8)
-    assert progress(SMALL, loaded + again) == (4, 8)
-
-
-OTHER = {"profile": "paper", "protocol": 2, "size": 96, "batch": 8, "weights": "none", "groups": "none"}
-OTHER |= {"carries": "fine", "network": "resnet34"}
+OTHER = {"profile": "paper", "size": 96, "batch": 8, "weights": "none", "groups": "none", "carries": "fine"}
+OTHER |= {"network": "resnet34", "dataset": "own", "regime": "small"}
 
 
 @pytest.mark.parametrize(("name", "value"), OTHER.items(), ids=OTHER)
-def test_progress_counts_no_other_runs(name, value):
-    assert progress(SMALL, [by_hand.record(profile="compact")])[0] == 1
-    assert progress(SMALL, [by_hand.record(**{"profile": "compact", name: value})])[0] == 0
-
-
-def test_progress_tells_the_arms_apart():
-    fields = {"profile": "mechanism", "weights": "none"}
-    loaded = [by_hand.record("cropped", carries=dial, **fields) for dial in ("coarse", "fine", "both", "both")]
-    assert progress(STUDIES["mechanism"], loaded) == (3, 105)
+def test_other_runs_are_none_of_a_study(name, value):
+    loaded = [by_hand.record(profile="compact"), by_hand.record(**{"profile": "compact", name: value})]
+    assert len(studies.runs_of(STUDIES["compact"], compare.table(loaded, {}))) == 1
 
 
 def test_contrasts_are_compared_with_what_they_name():
     loaded = by_hand.matrix(2, ("bees", "ucm"), regimes=STUDIES["controls"].regimes, profile="compact")
-    found = studies.answers(STUDIES["controls"], compare.table(loaded + by_hand.matrix(2), {}))
+    found = studies.answers(STUDIES["controls"], compare.table(loaded, {}))
     points = found[found["measure"] == "points"]
     asked = [(one.treatment, one.against, one.question) for one in STUDIES["controls"].contrasts]
     assert list(points[["treatment", "control", "question"]].itertuples(index=False, name=None)) == asked

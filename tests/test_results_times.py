@@ -52,14 +52,9 @@ def test_every_figure_is_the_median_over_takes(tmp_path):
     assert found.total == pytest.approx(1.1 * 41.9)
     assert found.phases["RPL"] == pytest.approx(22.0)
     assert sorted(found.takes.values()) == pytest.approx([41.9, 1.1 * 41.9, 3 * 41.9])
-
-
-def test_each_take_is_summed_before_the_median(tmp_path):
-    """One take with a slow first phase, one with a slow last one: the median key by key would be the fast 41.9."""
-    slow_steps = SECONDS | {"step head 100 b8": 1.0}
-    slow_end = SECONDS | {"step all 250 b8": 6.0}
-    found = times.of_work(WORK, write(tmp_path, slow_steps, slow_end, slower(2)), *SETTING)
-    assert found.total == pytest.approx(51.9)
+    # One take with a slow first phase, one with a slow last one: the median key by key would be the fast 41.9.
+    slow = [SECONDS | {"step head 100 b8": 1.0}, SECONDS | {"step all 250 b8": 6.0}, slower(2)]
+    assert times.of_work(WORK, write(tmp_path, *slow), *SETTING).total == pytest.approx(51.9)
 
 
 def test_a_key_counts_its_first_use_once(tmp_path):
@@ -68,15 +63,11 @@ def test_a_key_counts_its_first_use_once(tmp_path):
     assert found.with_first_use - found.total == pytest.approx(2.0)
 
 
-def test_missing_keys_leave_no_time(tmp_path):
+def test_a_take_without_all_keys_is_left_out(tmp_path):
     assert times.read_clocks(tmp_path) == {}
-    lacking = {key: value for key, value in SECONDS.items() if key != "step all 250 b8"}
-    clocks = write(tmp_path, lacking)
+    clocks = write(tmp_path, {key: value for key, value in SECONDS.items() if key != "step all 250 b8"})
     assert times.of_work(WORK, clocks, *SETTING) is None
     assert times.missing(WORK, clocks, *SETTING) == ("step all 250 b8",)
-
-
-def test_a_take_without_all_keys_is_left_out(tmp_path):
     clocks = write(tmp_path, {"tta 250": 9.0}, SECONDS)
     assert times.of_work(WORK, clocks, *SETTING).total == pytest.approx(41.9)
     assert times.missing(WORK, clocks, *SETTING) == ()
@@ -90,19 +81,13 @@ def test_another_device_network_or_precision_is_another_clock(tmp_path, place):
     assert times.missing(WORK, clocks, *other) == tuple(SECONDS)
 
 
-def test_a_record_is_timed_by_its_device(tmp_path):
-    record = by_hand.record()
-    expected = sum(one.n * by_hand.seconds_of(one) for one in record.work)
-    clocks = by_hand.clocks(tmp_path, [record])
-    assert times.seconds(record, clocks).total == pytest.approx(expected)
-    assert set(times.seconds(record, clocks).phases) == {"SGDR", "CLRS", "CMult", "RPL", "TTA"}
-
-
-def test_the_clock_of_another_device_has_to_be_asked_for(tmp_path):
-    record = by_hand.record(device="No clock, 2 threads")
-    clocks = by_hand.clocks(tmp_path, [record])
-    assert times.seconds(record, clocks) is None
-    assert times.seconds(record, clocks, times.by_one([record], clocks)).device == by_hand.DEVICE
+def test_a_record_is_timed_by_a_clock_of_its_network(tmp_path):
+    """Of its device, or of another; of another network there is none."""
+    loaded = [by_hand.record(), by_hand.record(device="No clock, 2 threads"), by_hand.record(network="resnet34")]
+    own, borrowed, none = times.of_records(loaded, by_hand.clocks(tmp_path, loaded[:1]))
+    assert own == borrowed
+    assert own.total == pytest.approx(sum(one.n * by_hand.seconds_of(one) for one in loaded[0].work))
+    assert (own.device, none) == (by_hand.DEVICE, None)
 
 
 def test_all_are_timed_by_the_clock_of_the_device_that_most_ran_on(tmp_path):
@@ -111,8 +96,7 @@ def test_all_are_timed_by_the_clock_of_the_device_that_most_ran_on(tmp_path):
     loaded = [by_hand.record(seed=seed, device=device) for seed, device in enumerate(devices)]
     for device in "AB":
         clocks = by_hand.clocks(tmp_path, loaded, device=device)
-    by = times.by_one(loaded, clocks)
-    assert {times.seconds(one, clocks, by).device for one in loaded} == {"B"}
+    assert {one.device for one in times.of_records(loaded, clocks)} == {"B"}
 
 
 @pytest.mark.parametrize("lost", ["network", "precision", "taken", "seconds", "first"])
@@ -121,14 +105,7 @@ def test_a_take_that_lost_a_field_is_damaged(tmp_path, lost):
     (path,) = (tmp_path / "clocks").glob("*.json")
     clock = json.loads(path.read_text())
     del clock["takes"][0][lost]
-    path.write_text(json.dumps(clock))
-    with pytest.raises(Damaged, match=path.name):
-        times.read_clocks(tmp_path)
-
-
-@pytest.mark.parametrize("text", ['{"takes": []', "[1]", '{"device": "x"}', '{"device": "x", "takes": [3]}'])
-def test_a_file_that_is_no_clock_is_damaged(tmp_path, text):
-    (tmp_path / "clocks").mkdir()
-    (tmp_path / "clocks" / "x.json").write_text(text)
-    with pytest.raises(Damaged, match=r"x\.json"):
-        times.read_clocks(tmp_path)
+    for text in (json.dumps(clock), '{"takes": []', "[1]", '{"device": "x"}', '{"device": "x", "takes": [3]}'):
+        path.write_text(text)
+        with pytest.raises(Damaged, match=path.name):
+            times.read_clocks(tmp_path)

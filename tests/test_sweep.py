@@ -314,7 +314,7 @@ def test_the_progress_line_counts_forecast_seconds(kernel, monkeypatch):
 
 def test_a_study_is_made_fold_by_fold(kernel, monkeypatch):
     """So that any stop leaves whole folds; a notebook shows all folds so far, and is drawn once more for each."""
-    study = studies.Study("small", "", "tiny", ("steel",), ("no_increase", "gradual"), (0, 1), ())
+    study = studies.Study("tiny", ("steel",), (0, 1), studies.GROWING[:1])
     monkeypatch.setitem(studies.STUDIES, "small", study)
     assert make("STUDY=small", "RESULTS=here", command="study") == 0
     first, second = [("no_increase", "0"), ("gradual", "0")], [("gradual", "0 1"), ("no_increase", "0 1")]

@@ -2,7 +2,7 @@
 
 from benchmarks import many
 from entr_utils.results import record
-from entr_utils.results.studies import Study
+from entr_utils.results.studies import GROWING, Study
 
 
 def test_studies_come_in_their_order_fold_by_fold():
@@ -14,7 +14,7 @@ def test_studies_come_in_their_order_fold_by_fold():
 
 
 def test_runs_side_by_side_are_recorded(tmp_path, monkeypatch):
-    tiny = Study("t", "t", "tiny", ("bees",), ("no_increase", "gradual"), (0,), (), ("resnet18-narrow",))
+    tiny = Study("tiny", ("bees",), (0,), GROWING[:1], ("resnet18-narrow",))
     monkeypatch.setitem(many.STUDIES, "t", tiny)
     given = {"STUDIES": "t", "RESULTS": str(tmp_path / "results"), "JOBS": "2"}
     assert many.command([f"{name}={value}" for name, value in given.items()]) == 0

@@ -22,9 +22,9 @@ from entr_utils.regimes.plan import Block, first_steps, make_plan
 from entr_utils.report.mistakes import confusions
 from entr_utils.report.tables import by_measure, label, rank
 from entr_utils.results import compare, studies
-from entr_utils.results.record import Record, efficiency
+from entr_utils.results.record import Record, efficiency, flops_by_phase
 from entr_utils.results.times import Times
-from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES
+from entr_utils.settings import DIALS, PAPER_DATASETS, PAPER_REGIMES, PROFILES
 from entr_utils.util import UserError
 
 STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 90}
@@ -68,15 +68,14 @@ def legend(figure: Figure, texts: Iterable[str], line: str = "") -> Figure:
 def schedule(items: Sequence, images: int) -> Figure:
     """Figure 3: pixels over the images trained on, a panel for each of the paper's regimes and those of `items`, runs
     or records that are alike but for regime and seed; `images` are those of the training set."""
-    texts, spec = {one.spec.regime for one in items}, items[0].spec
-    shown = order(texts.union({*PAPER_REGIMES}.difference(parse(text).name for text in texts)))
+    shares, spec = {one.spec.regime: one.share for one in items}, items[0].spec
+    shown = order({*shares, *{*PAPER_REGIMES}.difference(parse(text).name for text in shares)})
     figure, axes = new(8, 0.7 + 0.7 * len(shown), rows=len(shown), sharex=True, sharey=True)
     for axis, text in zip(axes, shown, strict=True):
-        share = next((one.share for one in items if one.spec.regime == text), 1.0)
-        plan = make_plan(parse(text), first_steps(spec.phases, images, spec.size, spec.batch, spec.seed, share))
+        first = first_steps(spec.phases, images, spec.size, spec.batch, spec.seed, shares.get(text, 1.0))
+        plan = make_plan(parse(text), first)
         _sizes(axis, plan, look(text)[0])
-        weight = "bold" if {one.spec.regime for one in items} == {text} else "normal"
-        axis.set_title(label(text), fontsize=10, loc="left", weight=weight)
+        axis.set_title(label(text), fontsize=10, loc="left", weight="bold" if [*shares] == [text] else "normal")
         axis.set(ylim=(0, 1.05 * spec.size), yticks=[0, spec.size])
     axes[-1].set_xlabel("images trained on")
     figure.supylabel("pixels a side", fontsize=10)
@@ -101,21 +100,16 @@ def samples(images, dataset: str) -> Image:
     are drawn by formula."""
     if images.source.kind != "formula" and dataset in PAPER_DATASETS:
         raise UserError(f"show_samples=True: not for {dataset}; allowed for images drawn by formula and your own")
-    shown = [_plain(name[:18]) for name in images.classes[:MOST_CLASSES]]
+    shown = [name[:18].replace("$", r"\$") for name in images.classes[:MOST_CLASSES]]  # not a formula
     figure, axes = new(9, 1.5 * -(-len(shown) // 7), 7, -(-len(shown) // 7))
-    for i, axis in enumerate(axes):
+    for axis in axes:
         axis.axis("off")
-        if i < len(shown):
-            axis.imshow(images.pixels[np.argmax(images.labels == i)])
-            axis.set_title(shown[i], fontsize=8)
+    for i, (axis, name) in enumerate(zip(axes, shown, strict=False)):
+        axis.imshow(images.pixels[np.argmax(images.labels == i)])
+        axis.set_title(name, fontsize=8)
     buffer = BytesIO()  # as PNG it would be larger than the rest of a notebook together
     figure.savefig(buffer, format="jpeg", dpi=90, pil_kwargs={"quality": 80})
     return Image(buffer.getvalue(), format="jpeg")
-
-
-def _plain(name: str) -> str:
-    """A class's name as matplotlib should write it: what is between two $ is no formula."""
-    return name.replace("$", r"\$")
 
 
 def curves(records: list[Record]) -> Figure:
@@ -154,7 +148,7 @@ def learning_rate(rates: list[float], losses: list[float], suggested: float | No
 
 def confusion(records: list[Record]) -> Figure:
     """Counts of the predictions after TTA over all runs, by true and predicted class; of many classes the worst."""
-    names, counts = [*map(_plain, records[0].source.classes)], confusions(records)
+    names, counts = [name.replace("$", r"\$") for name in records[0].source.classes], confusions(records)
     kept = np.sort(np.argsort(counts.diagonal() - counts.sum(1), kind="stable")[:MOST_CLASSES])
     shown, side = [names[i] for i in kept], max(5.0, 0.28 * len(kept) + 1.5)
     figure, (axis,) = new(side + 1, side)
@@ -185,13 +179,12 @@ def first_screen(compared: pd.DataFrame) -> Figure:
         for found in by_measure(rows):
             took, points = found["T"], found["points"]
             color, marker, _ = look(took["treatment"])
-            times, changes = (dict(zip(row["seeds"], row["by_fold"], strict=True)) for row in (took, points))
-            dots = [(times[seed], changes[seed]) for seed in times]
+            dots = [(time, points["by_fold"][seed]) for seed, time in took["by_fold"].items()]
             axis.plot(*zip(*dots, strict=True), ".", color=color, alpha=0.5)
             if points["n"] >= BARS:
                 axis.plot([took["estimate"]] * 2, [points["low"], points["high"]], color=color)
-                ends = [took[name] for name in ("low", "high") if took["measure"] == "time"]
-                axis.plot(ends, [points["estimate"]] * len(ends), color=color)
+                if "time" in found:
+                    axis.plot([took["low"], took["high"]], [points["estimate"]] * 2, color=color)
             axis.plot(took["estimate"], points["estimate"], marker, color=color, markersize=9, markeredgecolor="white")
         axis.margins(0.12)
         axis.set_xlabel("T, ratio to the control's")
@@ -199,19 +192,25 @@ def first_screen(compared: pd.DataFrame) -> Figure:
     return legend(figure, compared["treatment"], line="none")
 
 
+def course(axis: Axes, runs: pd.DataFrame, spent: Iterable[np.ndarray], ends: tuple) -> None:
+    """The mean accuracy by epoch of runs of a regime, over the mean of what they `spent`, and marks where they end."""
+    color, marker, line = look(runs["regime"].iloc[0])
+    accuracy = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
+    axis.plot(np.mean([*spent], 0), accuracy, linestyle=line, color=color, linewidth=1.5)
+    axis.plot(*ends, marker, color=color, markersize=7, markeredgecolor="white")
+
+
 def over_time(table: pd.DataFrame) -> Figure:
     """Figure 5: accuracy at full size over T in minutes, means of each network and regime; every run's end a mark."""
     figure, parts = panels(table, 3.6)
     for axis, rows in parts:
-        for (_, text), runs in rows.groupby(["network", "regime"], sort=False):
-            color, marker, line = look(text)
-            measured = [np.cumsum([epoch.seconds for epoch in one.epochs]) for one in runs["record"]]
-            both = zip(runs["record"], runs["times"], measured, strict=True)
-            spent = [compare.spent(one, clocked) if clocked else took for one, clocked, took in both]
-            curve = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
-            axis.plot(np.mean(spent, 0) / 60, curve, linestyle=line, color=color, linewidth=1.5)
-            ends = runs["seconds_total"].fillna(runs["measured_total"]) / 60
-            axis.plot(ends, runs["accuracy_total"], marker, color=color, markersize=6, markeredgecolor="white")
+        for _, runs in rows.groupby(["network", "regime"], sort=False):
+            spent = [
+                compare.spent(one, clocked.phases if clocked else {phase.name: phase.seconds for phase in one.phases})
+                for one, clocked in zip(runs["record"], runs["times"], strict=True)
+            ]
+            ends = runs["seconds_total"].fillna(runs["measured_total"]) / 60, runs["accuracy_total"]
+            course(axis, runs, np.array(spent) / 60, ends)
         clocked = len(rows) and rows["seconds_total"].notna().all()
         axis.set(xlabel="T in minutes" if clocked else "T in minutes, as measured", xlim=(0, None))
     figure.axes[0].set_ylabel("accuracy at full size")
@@ -244,13 +243,9 @@ def mechanism(table: pd.DataFrame) -> Figure:
     found = studies.answers(studies.STUDIES["mechanism"], table)
     questions = [one.question for one in studies.STUDIES["mechanism"].contrasts]
     for above, below, dial in zip(axes[: len(DIALS)], axes[len(DIALS) :], DIALS, strict=True):
-        for text, runs in table[table["carries"] == dial].groupby("regime"):
-            color, marker, line = look(text)
-            curve = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
-            spent = np.mean([*map(compare.flops_spent, runs["record"])], 0) / TERA
-            above.plot(spent, curve, linestyle=line, color=color, linewidth=1)
-            end = runs["flops_total"].mean() / TERA, runs["accuracy_total"].mean()
-            above.plot(*end, marker, color=color, markersize=9)
+        for _, runs in table[table["carries"] == dial].groupby("regime"):
+            spent = (compare.spent(one, flops_by_phase(one)) / TERA for one in runs["record"])
+            course(above, runs, spent, (runs["flops_total"].mean() / TERA, runs["accuracy_total"].mean()))
         above.set(title=f"class carried by: {dial}", xlabel="TFLOPs of training")
         for row in found[(found["carries"] == dial) & (found["measure"] == "points")].to_dict("records"):
             y, (color, marker, _) = questions.index(row["question"]), look(row["treatment"])
@@ -264,16 +259,15 @@ def mechanism(table: pd.DataFrame) -> Figure:
 
 def phases(found: dict[str, Times | None]) -> Figure:
     """T in minutes by the clock, a bar a regime, split by phase; a regime without a clock has no bar."""
-    figure, (axis,) = new(7, 0.8 + 0.6 * len(found))
-    colors = sns.color_palette("Blues", 6)[1:]
-    for at, clocked in enumerate(found.values()):
-        left = 0.0
-        for color, (phase, seconds) in zip(colors, clocked.phases.items() if clocked else (), strict=False):
-            axis.barh(at, seconds / 60, left=left, color=color, edgecolor="white")
-            axis.text(left + seconds / 120, at, phase, ha="center", va="center", fontsize=7)
-            left += seconds / 60
-        axis.text(left, at, f" {left:.1f} min" if clocked else " no clock", va="center", fontsize=9)
-    axis.set(xlabel="T in minutes", yticks=range(len(found)), yticklabels=map(label, found))
+    figure, (axis,) = new(7, 1.2 + 0.6 * len(found))
+    names = [phase.name for phase in PROFILES["paper"].phases(True)]
+    seconds = pd.DataFrame([clocked.phases if clocked else {} for clocked in found.values()], columns=[*names, "TTA"])
+    bars = (seconds.astype(float) / 60).set_axis(map(label, found))
+    bars.plot.barh(stacked=True, ax=axis, color=sns.color_palette("Blues", 6)[1:], edgecolor="white")
+    totals = [f" {clocked.total / 60:.1f} min" if clocked else " no clock" for clocked in found.values()]
+    axis.bar_label(axis.containers[-1], totals, fontsize=9)
+    axis.set_xlabel("T in minutes")
+    axis.legend(ncols=5, frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1))
     axis.invert_yaxis()
     axis.margins(x=0.15)
     return figure

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from entr_utils.report.tables import by_measure, interval, label, side_by_side, span
+from entr_utils.report.tables import by_measure, interval, label, span
 from entr_utils.results.compare import CONTROL, FEW, MARGIN, primary
 from entr_utils.results.record import Record, Source
-from entr_utils.results.studies import STUDIES, progress
+from entr_utils.results.studies import STUDIES, cells, runs_of
 from entr_utils.settings import PAPER_REGIMES, PROFILES, PROTOCOL
 from entr_utils.util import minutes
 
@@ -47,23 +47,23 @@ def listing(lines: Iterable[str]) -> Markdown:
     return Markdown("\n".join(f"- {line}" for line in dict.fromkeys(filter(None, lines))))
 
 
-def each(names: Iterable[object]) -> str:
+def each(names: Iterable[object], between: str = ", ") -> str:
     """Names, each once."""
-    return ", ".join(dict.fromkeys(map(str, names)))
+    return between.join(dict.fromkeys(map(str, names)))
 
 
 def answer(compared: pd.DataFrame, records: Sequence[Record]) -> Markdown:
     """The answer in a sentence of ranges over comparisons; the primary comparison; what was run on what and with."""
     if compared.empty:
         return Markdown(f"Nothing to compare yet: a regime and its control ({label(CONTROL)}) need a run of one fold.")
-    found = by_measure(compared)
+    found, specs = by_measure(compared), [one.spec for one in records]
     grown = [rows for rows in found if rows["T"]["treatment"] in PAPER_REGIMES] or found
-    times, points = ([rows[name]["estimate"] for rows in grown] for name in ("T", "points"))
-    names = " and ".join(dict.fromkeys(label(rows["T"]["treatment"]) for rows in grown))
-    folds, datasets = span((rows["T"]["n"] for rows in grown), 0), each(rows["T"]["dataset"] for rows in grown)
+    took, points = ([rows[name] for rows in grown] for name in ("T", "points"))
+    names = each((row["regime"] for row in took), " and ").capitalize()
     lines = [
-        f"**{names.capitalize()} took x {span(times)} of the control's time and changed accuracy by "
-        f"{span(points, 1, '+')} points** (folds: {folds}; {datasets})."
+        f"**{names} took x {span(row['estimate'] for row in took)} of the control's time and changed accuracy by "
+        f"{span((row['estimate'] for row in points), 1, '+')} points** "
+        f"(folds: {span((row['n'] for row in took), 0)}; {each(row['dataset'] for row in took)})."
     ]
     lines += [
         f"Over the three datasets gradual changed it by {interval(row)} points (n = {row['n']}); it costs more than "
@@ -71,18 +71,17 @@ def answer(compared: pd.DataFrame, records: Sequence[Record]) -> Markdown:
         for row in primary(compared).to_dict("records")
         if row["n"] > 1
     ]
-    specs = [one.spec for one in records]
-    devices = " and ".join(dict.fromkeys(one.environment.device for one in records))
     lines.append(
         f"Run: {len(specs)} trainings of {each(spec.network for spec in specs)} from weights "
-        f"{each(spec.weights for spec in specs)} at up to {max(spec.size for spec in specs)} px on {devices}."
+        f"{each(spec.weights for spec in specs)} at up to {max(spec.size for spec in specs)} px on "
+        f"{each((one.environment.device for one in records), ' and ')}."
     )
     by_clock = all("time" in rows for rows in found)
     lines.append(
         "T is by the clock." if by_clock else "T is as runs measured it, on machines that did other work, too."
     )
-    lines.append("The paper's own setting has not been run." if stand_ins(records).data else "")
-    return Markdown(" ".join(filter(None, lines)))
+    lines += ["The paper's own setting has not been run."] if stand_ins(records).data else []
+    return Markdown(" ".join(lines))
 
 
 def stand_ins(records: Sequence[Record]) -> Markdown:
@@ -90,7 +89,7 @@ def stand_ins(records: Sequence[Record]) -> Markdown:
     replaced = each(one.spec.dataset for one in records if one.source.stand_in)
     weights = {one.spec.weights: one.weights_note or "not the paper's ImageNet weights" for one in records}
     cpus = [one for one in records if one.environment.device.startswith(one.environment.processor)]
-    drawn = [one for one in records if one.source.kind == "formula"]
+    drawn = any(one.source.kind == "formula" for one in records)
     old = each(sorted({one.spec.protocol for one in records} - {PROTOCOL}))
     lines = [
         "Images were drawn by formula: a demonstration, not evidence." if drawn else "",
@@ -122,8 +121,7 @@ def what_runs(runs: Sequence) -> Markdown:
 
 
 def left_out(source: Source) -> list[str]:
-    """A line each on files that are not used, on identical images, naming a few, and on the brightness of files of
-    more than 8 bits; empty where there are none."""
+    """A line each on files that are not used, identical images and deep files; empty where there are none."""
     files, copies = (f"{name} ({reason})" for name, reason in source.left_out.items()), map(" = ".join, source.copies)
     return [
         f"Left out, {source.n_left_out} in all: {_few(files)}." if source.n_left_out else "",
@@ -137,17 +135,10 @@ def _few(texts: Iterable[str]) -> str:
     return "; ".join([html.escape(text).replace("|", "&#124;") for text in texts][:NAMED])
 
 
-def retraining(table: pd.DataFrame) -> Markdown:
-    """Where accuracy was higher before re-training than after it, that; else nothing."""
-    before, after = table["accuracy_subtotal"].mean(), table["accuracy_rpl"].mean()
-    text = f"Accuracy was higher before re-training ({before:.1%}) than after it ({after:.1%})."
-    return Markdown(text if before > after else "")
-
-
-def largest_class(records: Iterable[Record]) -> float:
-    """The accuracy of always naming the class that most judged images have, over all runs."""
-    truth = np.concatenate([one.predictions.truth for one in records])
-    return float(np.bincount(truth).max() / len(truth))
+def levels(table: pd.DataFrame) -> tuple[float, float]:
+    """The control's accuracy, and that of always naming the class that most judged images have, over all runs."""
+    truth = np.concatenate([one.predictions.truth for one in table["record"]])
+    return table[table["regime"] == CONTROL]["accuracy_total"].mean(), float(np.bincount(truth).max() / len(truth))
 
 
 def advice(compared: pd.DataFrame, table: pd.DataFrame) -> tuple[str, str]:
@@ -156,61 +147,58 @@ def advice(compared: pd.DataFrame, table: pd.DataFrame) -> tuple[str, str]:
     Nothing is recommended below FOLDS folds, where the control avoids less than SKILL of the mistakes that always
     naming the largest class makes, or without a clock. A regime is where its whole intervals save T and keep MARGIN.
     """
-    found, least = by_measure(compared), largest_class(table["record"])
-    control = table[table["regime"] == CONTROL]["accuracy_total"].mean()
+    found, (control, least) = by_measure(compared), levels(table)
     if min((rows["points"]["n"] for rows in found), default=0) < FOLDS:
         return "few", CONTROL
     if control - least < SKILL * (1 - least):
         return "poor", CONTROL
     if any("time" not in rows for rows in found):
         return "unclocked", CONTROL
-    faster = [rows for rows in found if rows["T"]["high"] < 1 and rows["points"]["high"] > -MARGIN]
-    kept = [rows["T"] for rows in faster if rows["points"]["low"] > -MARGIN]
-    best = min(kept, key=lambda row: row["estimate"], default={"treatment": CONTROL})
-    return ("use" if kept else "open" if faster else "slow"), best["treatment"]
+    best = min(filter(pays, found), key=lambda rows: rows["T"]["estimate"], default=None)
+    faster = any(rows["T"]["high"] < 1 and rows["points"]["high"] > -MARGIN for rows in found)
+    return ("use", best["T"]["treatment"]) if best else ("open" if faster else "slow", CONTROL)
 
 
-def _by(took: dict) -> str:
-    """How the time of a comparison is known."""
-    return "by the clock" if took["measure"] == "time" else "as measured"
+def pays(rows: dict[str, dict]) -> bool:
+    """Whether the whole intervals of a comparison, of `by_measure`, save T and keep MARGIN."""
+    return rows["T"]["high"] < 1 and rows["points"]["low"] > -MARGIN
 
 
 def verdict(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
     """For images of one's own: every number that the advice rests on, then the advice."""
-    lines = [
-        f"{label(took['treatment']).capitalize()} took x {interval(took, 2, '')} of the control's time "
-        f"({_by(took)}) and changed accuracy by "
-        f"{interval(points)} points (n = {points['n']}, {points['images']} images judged)."
-        for took, points in ((rows["T"], rows["points"]) for rows in by_measure(compared))
-    ]
-    control, guess = table[table["regime"] == CONTROL]["accuracy_total"].mean(), largest_class(table["record"])
-    lines.append(f"The control reached {control:.1%}; always naming the largest class would reach {guess:.1%}.")
+    lines, (control, least) = [], levels(table)
+    for took, points in ((rows["T"], rows["points"]) for rows in by_measure(compared)):
+        lines.append(
+            f"{took['regime'].capitalize()} took x {interval(took, 2, '')} of the control's time ({took['how']}) and "
+            f"changed accuracy by {interval(points)} points (n = {points['n']}, {points['images']:.0f} images judged)."
+        )
+    lines.append(f"The control reached {control:.1%}; always naming the largest class would reach {least:.1%}.")
     key, regime = advice(compared, table)
     return listing([*lines, ADVICE[key].format(regime=label(regime), margin=MARGIN, folds=FOLDS)])
 
 
-def what_pays(study: str, table: pd.DataFrame) -> Markdown:
-    """Of the regimes of a study: how much has run, and for each dataset the fastest, the most accurate, and which are
-    shown to save time without losing MARGIN."""
-    _, compared = side_by_side(study, table)
-    done, of = progress(STUDIES[study], table["record"])
+def what_pays(study: str, compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
+    """How much of a study has run; for each dataset the fastest and the most accurate regime, and which pay."""
+    asked = STUDIES[study]
+    runs = runs_of(asked, table).query("protocol == @PROTOCOL and seed in @asked.seeds")
+    done, of = len(runs.drop_duplicates(["dataset", "network", "regime", "seed"])), len(cells(asked))
     if compared.empty:
         return Markdown(f"No record yet to compare: {done} of {of} runs are done (`make study STUDY={study}`).")
     lines = [f"{done} of {of} runs are done."]
     for dataset, part in compared.groupby("dataset", sort=False):
         found = by_measure(part)
-        fastest = min(found, key=lambda one: one["T"]["estimate"])
-        best = max(found, key=lambda one: one["points"]["estimate"])
-        pays = [one for one in found if one["T"]["high"] < 1 and one["points"]["low"] > -MARGIN]
-        for which, one in (("fastest", fastest), ("most accurate", best)):
-            took, points = one["T"], interval(one["points"])
-            lines.append(
-                f"{dataset}: {label(took['treatment'])} was {which}, x {took['estimate']:.2f} of the control's time "
-                f"({_by(took)}), {points} points."
-            )
-        names = each(label(one["T"]["treatment"]) for one in pays) or "none"
-        others = each(label(one["T"]["treatment"]) for one in found if one not in pays) or "none"
-        lines.append(f"{dataset}: shown to save time and keep {MARGIN:g} point: {names}; not shown to: {others}.")
+        best = {"fastest": min(found, key=lambda rows: rows["T"]["estimate"])}
+        best["most accurate"] = max(found, key=lambda rows: rows["points"]["estimate"])
+        lines += [
+            f"{dataset}: {one['T']['regime']} was {which}, x {one['T']['estimate']:.2f} of the control's time "
+            f"({one['T']['how']}), {interval(one['points'])} points."
+            for which, one in best.items()
+        ]
+        shown, others = ([rows["T"]["regime"] for rows in found if pays(rows) == kept] for kept in (True, False))
+        lines.append(
+            f"{dataset}: shown to save time and keep {MARGIN:g} point: {each(shown) or 'none'}; "
+            f"not shown to: {each(others) or 'none'}."
+        )
     return listing(lines)
 
 
@@ -223,7 +211,7 @@ def paste(regime: str) -> Markdown:
 
 def caveats(compared: pd.DataFrame, table: pd.DataFrame) -> Markdown:
     """At most six things to know before one believes the first screen."""
-    few, by_chance = compared["few"].eq(True).any(), table["by"].eq("random").any()
+    few, by_chance = compared["n"].lt(FEW).any(), table["by"].eq("random").any()
     lines = [
         "In brackets: 95% intervals over folds, corrected as by Nadeau & Bengio (2003); they are conservative.",
         "All regimes are compared with one control, so the comparisons are not independent of one another.",

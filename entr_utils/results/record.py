@@ -1,7 +1,4 @@
-"""What a run leaves behind: one JSON file of typed fields that can be checked, and many of them as one table. No torch.
-
-No sentence is stored and nothing is parsed back out of text. What follows from other fields is recomputed on reading.
-"""
+"""What a run leaves behind: one JSON file of typed fields. What follows from others is checked on reading. No torch."""
 
 import contextlib
 import math
@@ -18,6 +15,9 @@ from entr_utils.settings import RunSpec
 from entr_utils.util import Damaged, checksum, read_json, write_json
 
 Share = Field(ge=0, le=1)
+LATE = ("RPL", "TTA")  # phases after the sub-total
+FOLLOW = ["accuracy_subtotal", "accuracy_rpl", "accuracy_total"]  # from other fields
+FOLLOW += ["seconds_subtotal", "seconds_total", "flops_subtotal", "flops_total"]
 
 
 class Row(BaseModel):
@@ -159,32 +159,29 @@ class Record(Row):
 
 def make(**fields) -> Record:
     """The record of these fields; what follows from them is computed."""
-    dumped = Record.model_construct(**fields, key=fields["spec"].key).model_dump(mode="json", warnings=False)
-    dumped |= _derived(dumped)
-    return Record(**dumped | {"checksum": _checksum(dumped)})
+    made = Record(**fields | dict.fromkeys(FOLLOW, 1.0), key=fields["spec"].key, checksum="")
+    made = made.model_copy(update=_derived(made))
+    return made.model_copy(update={"checksum": checksum(made.model_dump(mode="json", exclude={"checksum"}))})
 
 
-def _checksum(dumped: dict) -> str:
-    return checksum({name: value for name, value in dumped.items() if name != "checksum"})
+def _derived(record: Record) -> dict[str, float]:
+    """What follows from predictions, phases and work, in the order of FOLLOW."""
+    kept, phases = record.predictions, {phase.name: phase.seconds for phase in record.phases}
+    found = [sum(map(int.__eq__, kept.truth, each)) / len(kept.truth) for each in (kept.subtotal, kept.rpl, kept.total)]
+    for costs in (phases, flops_by_phase(record)):
+        found += [sum(cost for phase, cost in costs.items() if phase not in LATE), sum(costs.values())]
+    return dict(zip(FOLLOW, found, strict=True))
 
 
-def _derived(dumped: dict) -> dict[str, float]:
-    """Accuracies from predictions, seconds from phases, FLOPs from work."""
-    predictions, phases = dumped["predictions"], {phase["name"]: phase for phase in dumped["phases"]}
-    truth = predictions["truth"]
-    right = {name: sum(map(int.__eq__, truth, predictions[name])) / len(truth) for name in ("subtotal", "rpl", "total")}
-    seconds, flops = {name: phase["seconds"] for name, phase in phases.items()}, dict.fromkeys(phases, 0.0)
-    for work in map(lambda fields: Work(**fields), dumped["work"]):
-        if work.kind in ("step", "tta"):
-            passes = work.batch if work.kind == "step" else 5  # one plain and four augmented
-            flops[work.phase] += work.n * passes * dumped["flops"][work.key if work.kind == "step" else "tta"]
-    late = ("RPL", "TTA")
-    return {f"accuracy_{name}": value for name, value in right.items()} | {
-        "seconds_subtotal": sum(value for name, value in seconds.items() if name not in late),
-        "seconds_total": sum(seconds.values()),
-        "flops_subtotal": sum(value for name, value in flops.items() if name not in late),
-        "flops_total": sum(flops.values()),
-    }
+def flops_by_phase(record: Record) -> dict[str, float]:
+    """FLOPs of training steps, and of the five passes of TTA: one plain and four augmented."""
+    found = {phase.name: 0.0 for phase in record.phases}
+    for work in record.work:
+        if work.kind == "step":
+            found[work.phase] += work.n * work.batch * record.flops[work.key]
+        elif work.kind == "tta":
+            found[work.phase] += work.n * 5 * record.flops["tta"]
+    return found
 
 
 def write(record: Record, path: Path, put: Callable[[object, Path], None] = write_json) -> None:
@@ -197,18 +194,18 @@ def read(path: Path) -> Record:
     raw = read_json(path)
     try:
         record = Record.model_validate(raw)
-        derived = _derived(raw)
+        derived = _derived(record)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise Damaged(f"{path}: {where}: {first['msg']}; delete it and run again") from error
-    except (KeyError, ArithmeticError, TypeError) as error:
+    except (KeyError, ArithmeticError) as error:
         raise Damaged(f"{path}: {type(error).__name__} ({error}); delete it and run again") from error
-    lengths = {len(values) for values in raw["predictions"].values()}
+    lengths = {len(values) for _, values in record.predictions}
     wrong = [name for name, value in derived.items() if not math.isclose(getattr(record, name), value, rel_tol=1e-9)]
     wrong += ["key"] if record.key != record.spec.key else []
     wrong += ["predictions"] if lengths != {record.split.n_val} else []
-    wrong += ["checksum"] if not wrong and raw["checksum"] != _checksum(raw) else []
+    wrong += ["checksum"] if not wrong and raw.pop("checksum") != checksum(raw) else []
     if wrong:
         raise Damaged(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
     return record
@@ -227,14 +224,12 @@ def load(folder: str | Path) -> list[Record]:
 
 
 def repeatable(record: Record) -> dict:
-    """All that does not depend on how fast the machine was: bit for bit the same whenever the run is made again on the
-    same processor with as many threads, however often it was stopped."""
-    measured = {"seconds", "eval_seconds", "resize_seconds", "peak_memory"}
+    """All that does not depend on speed: the same bits whenever a run is made again on the same processor with as many
+    threads, however often it was stopped."""
     left = {"costs", "environment", "attempts", "checksum", "phases", "epochs", "seconds_subtotal", "seconds_total"}
-    kept = record.model_dump(exclude=left)
-    for part in ("phases", "epochs"):
-        kept[part] = [row.model_dump(exclude=measured) for row in getattr(record, part)]
-    return kept
+    measured = {"seconds", "eval_seconds", "resize_seconds", "peak_memory"}
+    parts = {name: [row.model_dump(exclude=measured) for row in getattr(record, name)] for name in ("phases", "epochs")}
+    return record.model_dump(exclude=left) | parts
 
 
 def efficiency(accuracy: float, seconds: float) -> float:

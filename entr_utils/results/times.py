@@ -6,16 +6,15 @@ over them says how well the clock repeats itself, not what another machine would
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from entr_utils.regimes.plan import Work
-from entr_utils.results.record import Record
+from entr_utils.results.record import LATE, Record
 from entr_utils.util import Damaged, read_json
 
-LATE = ("RPL", "TTA")  # phases after the sub-total
 Setting = tuple[str, ...]  # device, network, precision
 Clocks = dict[Setting, list[dict]]  # takes
 
@@ -23,14 +22,14 @@ Clocks = dict[Setting, list[dict]]  # takes
 @dataclass(frozen=True)
 class Times:
     """T in seconds by the clock of `device`: by phase (and "TTA"), without RPL and TTA, in all, and in all with what
-    the first step of each key costs beyond the others. `takes`: the total by device and time of each take."""
+    the first step of each key costs beyond the others. `takes`: the total by the time of each take."""
 
     device: str
     phases: dict[str, float]
     subtotal: float
     total: float
     with_first_use: float
-    takes: dict[tuple[str, str], float]
+    takes: dict[str, float]
 
 
 def read_clocks(results: str | Path) -> Clocks:
@@ -65,7 +64,7 @@ def of_work(work: Sequence[Work], clocks: Clocks, *setting: str) -> Times | None
     each = [
         {p: sum(one.n * take["seconds"][one.key] for one in work if one.phase == p) for p in phases} for take in takes
     ]
-    totals = {(setting[0], take["taken"]): sum(row.values()) for take, row in zip(takes, each, strict=True)}
+    totals = {take["taken"]: sum(row.values()) for take, row in zip(takes, each, strict=True)}
     firsts = [sum(take["first"].get(key, math.nan) for key in keys) for take in takes]
     return Times(
         device=setting[0],
@@ -77,16 +76,9 @@ def of_work(work: Sequence[Work], clocks: Clocks, *setting: str) -> Times | None
     )
 
 
-def seconds(record: Record, clocks: Clocks, by: Mapping[Setting, Setting] = {}) -> Times | None:
-    """T of a record by the clock of its setting, or of the one that `by` puts in its place; None as in `of_work`."""
-    own = (record.environment.device, record.spec.network, record.spec.precision)
-    return of_work(record.work, clocks, *by.get(own, own))
-
-
-def by_one(records: Iterable[Record], clocks: Clocks) -> dict[Setting, Setting]:
-    """By setting of records, the one clock that all of a network are timed by: that of the device, and in the precision,
-    that most of them ran in, of those that have one."""
-    ran: Counter[Setting] = Counter()
-    ran.update((one.environment.device, one.spec.network, one.spec.precision) for one in records)
+def of_records(records: Sequence[Record], clocks: Clocks) -> list[Times | None]:
+    """T of each record, all of a network by one clock: that of the device, and in the precision, that most of them ran
+    in, of those that have one. None as in `of_work`."""
+    ran = Counter[Setting]((one.environment.device, one.spec.network, one.spec.precision) for one in records)
     best = {setting[1]: setting for setting in sorted(clocks, key=lambda setting: ran[setting])}
-    return {setting: best[setting[1]] for setting in ran if setting[1] in best}
+    return [of_work(one.work, clocks, *best.get(one.spec.network, ())) for one in records]
