@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-from entr_utils.util import AT_ONCE, Progress, UserError, lock
+from entr_utils.util import AT_ONCE, Progress, lock, require
 
 PATIENCE = 60.0  # seconds that one visit waits for what another process makes: longer than a lease
 
@@ -31,21 +31,18 @@ def places(gpus: str = "", jobs: int = 0) -> list[Place]:
     """A place for each GPU named ("0,1", or "all"), or so many that share the threads; HERE for neither.
 
     This process then sees the first GPU alone, or has as many threads as a place: its clock is theirs.
-    Raises UserError where there are no such GPUs, or fewer threads than jobs.
     """
     if not gpus and not jobs:
         return [HERE]
     import torch
 
-    from entr_utils import machine
-
-    found, threads = machine.gpus(), torch.get_num_threads()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+    found, threads = visible.replace(",", " ").split(), torch.get_num_threads()
     names = found if gpus == "all" else list(dict.fromkeys(gpus.replace(",", " ").split()))
-    if gpus and (not names or not {*names} <= {*found}):
-        allowed = f"all, or some of {','.join(found)}" if found else "none here; JOBS=2 divides the threads"
-        raise UserError(f"GPUS={gpus!r}: allowed: {allowed}")
-    if jobs and (gpus or not 1 <= jobs <= threads):
-        raise UserError(f"JOBS={jobs!r}: allowed: a whole number from 1 to the {threads} threads here, without GPUS")
+    line = f"all, or some of {','.join(found)}" if found else "none here; JOBS=2 divides the threads"
+    require(not gpus or (names and {*names} <= {*found}), "GPUS", gpus, f"allowed: {line}")
+    line = f"allowed: a whole number from 1 to the {threads} threads here, without GPUS"
+    require(not jobs or (not gpus and 1 <= jobs <= threads), "JOBS", jobs, line)
     n = len(names) or jobs
     shared = {"OMP_NUM_THREADS": str(max(1, threads // n)), AT_ONCE: str(n)}
     shared |= {"ENTR_CLOCK": "off"} if n > 1 else {}  # others are at work: this process takes it before
