@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entr_utils.fan import HERE, Place, Queue
+from entr_utils.fan import Place, Queue
 from entr_utils.notebook import GOES_ON, ROOT, Refused, execute, first_picture, keys_shown
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import check_sizes, first_steps, make_plan
@@ -167,7 +167,7 @@ def _fetch(cell: Cell) -> "Images":
     return store.load(cell)
 
 
-def make(work: Work, places: Sequence[Place] = (HERE,), summaries: bool = True) -> int:
+def make(work: Work, places: Sequence[Place] = ({},), summaries: bool = True) -> int:
     """Make what is not done, what another command makes last, then the summary; the exit code."""
     todo, forecast = [task for task in work.tasks if not task.done()], {}
     print(f"  {len({task.output for task in todo})} of {len(work.cells)} notebooks to be made", flush=True)
@@ -191,7 +191,7 @@ def _make(task: Task, place: Place, progress: Callable[[float], None]) -> int:
     source, left = (f"{cell.dataset}.ipynb", "dataset") if ":" not in cell.data else ("folder.ipynb", "")
     given = {name: value for name, value in fields.items() if name not in ("orientations", left)}
     try:
-        execute(NOTEBOOKS / source, given, task.output, keys, place.variables, progress)
+        execute(NOTEBOOKS / source, given, task.output, keys, place, progress)
         if lost := task.missing():
             raise RuntimeError(f"the record of seed {lost[0].spec.seed} is not in its place; {GOES_ON}")
     except KeyboardInterrupt:

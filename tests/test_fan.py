@@ -36,19 +36,19 @@ def threads(monkeypatch) -> list[int]:
 
 
 def test_places(threads, monkeypatch):
-    assert fan.places() == [fan.HERE]
-    assert [one.variables["OMP_NUM_THREADS"] for one in fan.places(jobs=3)] == ["2"] * 3
+    assert fan.places() == [{}]
+    assert [one["OMP_NUM_THREADS"] for one in fan.places(jobs=3)] == ["2"] * 3
     assert threads == [2]  # its clock is that of a job
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     for gpus, expected in (("all", "0123"), ("2,0", "20"), ("3 3", "3")):
-        found = [one.variables for one in fan.places(gpus)]
+        found = fan.places(gpus)
         assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == [*expected]
         assert {one[AT_ONCE] for one in found} == {str(len(expected))}
         assert os.environ.pop("CUDA_VISIBLE_DEVICES") == expected[0]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-x, 7")  # what a user or a cluster allows
     refused(lambda: fan.places("0"), "GPUS='0'", "GPU-x,7")
-    assert [one.variables["CUDA_VISIBLE_DEVICES"] for one in fan.places("all")] == ["GPU-x", "7"]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in fan.places("all")] == ["GPU-x", "7"]
 
 
 @pytest.mark.parametrize("word", ["JOBS=9", "JOBS=-1", "JOBS=x", "GPUS=0", "GPUS=all", "ON=moon", "ON=slurm", "TIME=x"])
@@ -109,8 +109,8 @@ from types import SimpleNamespace
 from entr_utils import cli, fan, notebook
 tasks = [SimpleNamespace(lock=Path("locks", name), missing=list, done=bool) for name in "ab"]
 def make(task, place, show):
-    notebook.execute(Path({str(notebook)!r}), {{}}, Path(task.lock.name + ".ipynb"), (), place.variables, show)
-cli.start("x", lambda words: fan.Queue(tasks, make, {{}}).run([fan.Place("a"), fan.Place("b")]))
+    notebook.execute(Path({str(notebook)!r}), {{}}, Path(task.lock.name + ".ipynb"), (), place, show)
+cli.start("x", lambda words: fan.Queue(tasks, make, {{}}).run([{{}}, {{}}]))
 """
     environment = {**os.environ, **KERNEL_ENVIRONMENT}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
