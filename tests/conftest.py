@@ -178,12 +178,13 @@ class Watched:
     bodies: list[str] = field(default_factory=list)
 
 
-def train_watched(run) -> Watched:
+@functools.cache
+def _once(regime: str, results: Path, **fields) -> Watched:
     """Train while somebody looks."""
     from entr_utils.training import loop
     from entr_utils.training.books import Books
 
-    watched, before, after = Watched(run), Books.begin_epoch, Books.test
+    watched, before, after = Watched(tiny(regime, results, **fields)), Books.begin_epoch, Books.test
 
     def look(act, books, *rest):
         watched.heads.append(sum_of(books.network.head))
@@ -193,13 +194,8 @@ def train_watched(run) -> Watched:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Books, "begin_epoch", lambda *given: look(before, *given))
         patch.setattr(Books, "test", lambda *given: look(after, *given))
-        watched.record = loop.train(run)
+        watched.record = loop.train(watched.run)
     return watched
-
-
-@functools.cache
-def _once(regime: str, results: Path, **fields) -> Watched:
-    return train_watched(tiny(regime, results, **fields))
 
 
 @pytest.fixture

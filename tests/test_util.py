@@ -160,11 +160,18 @@ def seen(monkeypatch) -> io.StringIO:
     return terminal
 
 
-def test_what_is_over_in_five_seconds_shows_nothing(seen):
+def test_what_is_over_in_five_seconds_shows_nothing_nor_what_a_parent_process_reads(seen, tmp_path, monkeypatch):
     progress = Progress("training")
     progress.update(0.5)
     progress.close()
     assert list(util.track([1, 2, 3], "reading")) == [1, 2, 3]
+    monkeypatch.setenv(util.CHANNEL, str(tmp_path / "channel"))
+    monkeypatch.setattr(util, "QUIET_SECONDS", 0.0)
+    progress = Progress("training")
+    for show, share in ((progress.start_at, 0.125), (progress.update, 0.25)):
+        show(share)
+        assert float((tmp_path / "channel").read_text()) == share
+    progress.close()
     assert seen.getvalue().strip() == ""
 
 
@@ -198,13 +205,3 @@ def test_a_progress_line_is_no_wider_than_the_terminal(columns, monkeypatch):
     os.close(screen)
     assert "photographs" in shown[0]
     assert max(map(len, shown)) <= columns
-
-
-def test_a_parent_process_reads_the_share(seen, tmp_path, monkeypatch):
-    monkeypatch.setenv(util.CHANNEL, str(tmp_path / "channel"))
-    progress = Progress("training")
-    for show, share in ((progress.start_at, 0.125), (progress.update, 0.25)):
-        show(share)
-        assert float(Path(tmp_path / "channel").read_text()) == share
-    progress.close()
-    assert seen.getvalue() == ""
