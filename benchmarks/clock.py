@@ -37,7 +37,7 @@ def measure(asked: dict[str, str]) -> dict:
         asked: what chooses runs, as `make all` takes it; one dataset and network, the paper's three regimes.
     """
     with tempfile.TemporaryDirectory() as folder:
-        cells, _ = cli.matrix({**USUAL, **asked, "REGIMES": " ".join(PAPER_REGIMES), "RESULTS": folder})
+        cells = cli.matrix({**USUAL, **asked, "REGIMES": " ".join(PAPER_REGIMES), "RESULTS": folder})
         if len(cells) > len(PAPER_REGIMES):
             raise UserError("PARTS=clock: name one of DATASETS and one of NETWORKS")
         by_regime = [prepare(cell) for cell in cells]

@@ -82,7 +82,7 @@ def differences(rows: Sequence[dict], dataset: str, arm: str, against: str) -> d
 def command(words: Sequence[str]) -> int:
     """Train what is missing, fold by fold, and print what there is."""
     usual = {"PROFILE": "compact", "DATASETS": "bees steel", "NETWORKS": "resnet18", "SEEDS": "0 1 2 3 4"}
-    cells, _ = cli.matrix({**usual, **cli.read(words, cli.MATRIX), "REGIMES": "no_increase"})
+    cells = cli.matrix({**usual, **cli.read(words, cli.MATRIX), "REGIMES": "no_increase"})
     path = Path(cells[0].results) / "learner.json"
     known = read_json(path) if path.exists() else {"runs": []}
     for seed in cells[0].seeds:

@@ -51,7 +51,7 @@ def train_all(words: Sequence[str]) -> int:
     from entr_utils.training import loop
     from entr_utils.training.run import prepare
 
-    for cell in cli.matrix(cli.read(words, cli.MATRIX))[0]:
+    for cell in cli.matrix(cli.read(words, cli.MATRIX)):
         for run in prepare(cell):
             loop.train(run)
     return 0

@@ -55,7 +55,7 @@ def probe(cell: Cell) -> dict:
 def command(words: Sequence[str]) -> int:
     """Probe the datasets asked for, keep the accuracies and print their means."""
     given = cli.read(words, cli.MATRIX)
-    cells, _ = cli.matrix({"REGIMES": "no_increase", "NETWORKS": "resnet18", **given}, "compact")
+    cells = cli.matrix({"REGIMES": "no_increase", "NETWORKS": "resnet18", **given}, "compact")
     found = {cell.dataset: probe(cell) for cell in cells}
     for name, row in found.items():
         print(name, *(f"{size} px {np.mean(values):.3f}" for size, values in row["accuracy"].items()), sep="  ")

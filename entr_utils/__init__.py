@@ -17,7 +17,6 @@ Arrows between the rooms point down this list, never up:
     machine    what this machine is
     settings   phases, profiles, what a run is made of
     util       whole files, locks, cache, progress
-    lease      what holds a file against other hosts
 """
 
 import warnings

@@ -24,18 +24,11 @@ from entr_utils.notebook import KERNEL_ENVIRONMENT, ROOT
 from entr_utils.regimes import REGIMES, parse
 from entr_utils.results import record
 from entr_utils.settings import PAPER_DATASETS, PAPER_REGIMES, PROFILES, Cell, seeds_of
-from entr_utils.util import UserError, cache_folder, one_of
+from entr_utils.util import UserError, cache_folder, one_of, require
 
 Given = dict[str, str]
-PLACES: Mapping[str, type] = dict.fromkeys(("WEIGHTS", "DATA", "PRECISION", "CHECKPOINT_DIR", "RESULTS"), str)
-FIELDS: Mapping[str, type] = {
-    **PLACES,
-    "GROUPS": str,
-    "CLASSES": str,
-    "SIZE": int,
-    "BATCH": int,
-    "LR": float,
-}  # of a `Cell`
+PLACES: dict[str, type] = dict.fromkeys(("WEIGHTS", "DATA", "PRECISION", "CHECKPOINT_DIR", "RESULTS"), str)
+FIELDS = PLACES | {"GROUPS": str, "CLASSES": str, "SIZE": int, "BATCH": int, "LR": float}  # of a `Cell`
 MATRIX = ("PROFILE", "DATASETS", "NETWORKS", "REGIMES", "SEEDS", *FIELDS)
 HOW = ("GPUS", "JOBS", "ON", "PARTITION", "TIME")
 COLAB = "https://colab.research.google.com"
@@ -66,15 +59,14 @@ def fields(given: Given, kinds: Mapping[str, type] = FIELDS) -> dict[str, Any]:
     return found
 
 
-def matrix(given: Given, profile: str = "") -> tuple[list[Cell], str]:
-    """The cells asked for, and how their profile was chosen. Raises UserError naming what is unknown."""
-    one_of("PROFILE", name := given.get("PROFILE", profile) or "quick", PROFILES)
+def matrix(given: Given, profile: str = "quick") -> list[Cell]:
+    """The cells asked for; `profile` where none is named. Raises UserError naming what is unknown."""
+    one_of("PROFILE", name := given.get("PROFILE", profile), PROFILES)
     usual = {"DATASETS": PAPER_DATASETS, "NETWORKS": PROFILES[name].networks, "REGIMES": PAPER_REGIMES}
     lists = [given[key].split() if key in given else default for key, default in usual.items()]
     seeds = seeds_of(given["SEEDS"]) if "SEEDS" in given else PROFILES[name].seeds
     more = fields(given) | {"seeds": seeds, "profile": name}
-    cells = [Cell(network=one, regime=regime, **more | placed(dataset)) for dataset, one, regime in product(*lists)]
-    return cells, "as asked for" if profile or "PROFILE" in given else "the default, since no PROFILE is named"
+    return [Cell(network=one, regime=regime, **more | placed(dataset)) for dataset, one, regime in product(*lists)]
 
 
 def _study(given: Given) -> int:
@@ -82,23 +74,22 @@ def _study(given: Given) -> int:
 
     one_of("STUDY", name := given.get("STUDY", ""), STUDIES)
     study = replace(STUDIES[name], datasets=tuple(given.get("DATASETS", "").split()) or STUDIES[name].datasets)
-    return _make((cells(study, **fields(given, PLACES)), f"study {name}"), given)
+    return _make(cells(study, **fields(given, PLACES)), given)
 
 
-def _make(asked: tuple[list[Cell], str], given: Given) -> int:
-    """Make what is missing of cells, `chosen` so: here, side by side, or as jobs of a cluster."""
+def _make(cells: list[Cell], given: Given) -> int:
     number, gpus = {"jobs": 0, "time": 60} | fields(given, {"JOBS": int, "TIME": int}), given.get("GPUS", "")
     if "ON" not in given:
         places = fan.places(gpus, number["jobs"])
-        return sweep.make(sweep.asked(*asked), places)
+        return sweep.make(sweep.asked(cells), places)
     one_of("ON", given["ON"], ("slurm",))
-    return slurm.submit(*asked, given.get("PARTITION", ""), number["time"], number["jobs"], int(gpus != "0"))
+    return slurm.submit(cells, given.get("PARTITION", ""), number["time"], number["jobs"], int(gpus != "0"))
 
 
 def _clock(given: Given) -> None:
     from entr_utils.training.clocks import take_for
 
-    cells = matrix(given)[0] if "PROFILE" in given else []
+    cells = matrix(given) if "PROFILE" in given else []
     take_for(cells, given.get("RESULTS", "results"), again=given.get("AGAIN", "0") != "0")
 
 
@@ -109,9 +100,9 @@ def _look(given: Given) -> None:
 
 def again(given: Given) -> None:
     """Train a recorded run again, in a folder of the cache that goes at the end, and print the differences."""
-    if not (path := Path(given.get("RECORD", ""))).is_file():
-        raise UserError(f"RECORD={str(path)!r}: no such file; allowed: results/<profile>/<name>.json")
-    old = record.read(path)
+    path = given.get("RECORD", "")
+    require(Path(path).is_file(), "RECORD", path, "no such file; allowed: results/<profile>/<name>.json")
+    old = record.read(Path(path))
     from entr_utils.training.loop import train
     from entr_utils.training.run import prepare
 
@@ -129,27 +120,26 @@ def again(given: Given) -> None:
 
 def badges(given: Given, root: Path = ROOT) -> None:
     """Write the repository's address to pyproject.toml, CITATION.cff, the README and the notebooks' first cells."""
-    set_before = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["entr"]["repository"]
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository := given.get("REPO") or set_before):
-        raise UserError(f"REPO={repository!r}: allowed: owner/name")
-    notebooks, github = sorted((root / "notebooks").glob("*.ipynb")), f"https://github.com/{repository}"
-    link = {path: f"{COLAB}/github/{repository}/blob/main/notebooks/{path.name}" for path in notebooks}
-    shown = [
-        f"[![{name} in Colab]({COLAB}/assets/colab-badge.svg)]({link[root / f'notebooks/{name}.ipynb']})"
-        for name in BADGES
-    ]
-    line = " ".join([f"[![tests]({github}/actions/workflows/test.yml/badge.svg)]({github}/actions)", *shown])
+    repository = given.get("REPO") or tomllib.loads((root / "pyproject.toml").read_text())["tool"]["entr"]["repository"]
+    require(re.fullmatch(r"[\w.-]+/[\w.-]+", repository), "REPO", repository, "allowed: owner/name")
+    github = f"https://github.com/{repository}"
+
+    def badge(notebook: str, text: str) -> str:
+        link = f"{COLAB}/github/{repository}/blob/main/notebooks/{notebook}.ipynb"
+        return f"[![{text}]({COLAB}/assets/colab-badge.svg)]({link})"
+
+    tests = f"[![tests]({github}/actions/workflows/test.yml/badge.svg)]({github}/actions)"
     edits = [
-        (root / "pyproject.toml", r'(?m)^repository = ".*?"', f'repository = "{repository}"'),
-        (root / "CITATION.cff", r"(?m)^(repository-code: .*\n)?license:", f"repository-code: {github}\nlicense:"),
-        (root / "README.md", r"(?<=\n).*", line),
+        ("pyproject.toml", r'(?m)^repository = ".*?"', f'repository = "{repository}"'),
+        ("CITATION.cff", r"(?m)^(repository-code: .*\n)?license:", f"repository-code: {github}\nlicense:"),
+        ("README.md", r"(?<=\n).*", " ".join([tests, *(badge(name, f"{name} in Colab") for name in BADGES)])),
     ]
-    for path in notebooks:  # as JSON is written there: an indent of one, a string a line
-        badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({link[path]})"
-        edits.append((path, r'"source": \[\n +("\[!\[Open in Colab.*\n +)?', f'"source": [\n    "{badge}\\n",\n    '))
-        edits.append((path, r'REPO = \\".*?\\"', f'REPO = \\"{repository}\\"'))
-    for path, old, new in edits:
-        path.write_text(re.sub(old, new.replace("\\", "\\\\"), path.read_text(), count=1))
+    for path in (root / "notebooks").glob("*.ipynb"):  # as JSON is written there: an indent of one, a string a line
+        name, new = f"notebooks/{path.name}", f'"source": [\n    "{badge(path.stem, "Open in Colab")}\\n",\n    '
+        edits.append((name, r'"source": \[\n +("\[!\[Open in Colab.*\n +)?', new))
+        edits.append((name, r'REPO = \\".*?\\"', f'REPO = \\"{repository}\\"'))
+    for name, old, new in edits:
+        (root / name).write_text(re.sub(old, new.replace("\\", "\\\\"), (root / name).read_text(), count=1))
 
 
 def _demo_weights(given: Given) -> None:
@@ -167,10 +157,10 @@ def _explain(given: Given) -> None:
 COMMANDS: dict[str, tuple[Callable[[Given], int | None], Iterable[str]]] = {
     "all": (lambda given: _make(matrix(given), given), (*MATRIX, *HOW)),
     "paper": (lambda given: _make(matrix(given, "paper"), given), (*MATRIX, *HOW)),
-    "plan": (lambda given: sweep.plan(*matrix(given)), MATRIX),
-    "render": (lambda given: sweep.render(*matrix(given)), MATRIX),
-    "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0][0], always=True), ("PROFILE", "RESULTS")),
-    "status": (lambda given: slurm.status(*matrix(given, "paper")), MATRIX),
+    "plan": (lambda given: sweep.plan(matrix(given)), MATRIX),
+    "render": (lambda given: sweep.render(matrix(given)), MATRIX),
+    "summary": (lambda given: sweep.summarise(matrix(given, "paper")[0], always=True), ("PROFILE", "RESULTS")),
+    "status": (lambda given: slurm.status(matrix(given, "paper")), MATRIX),
     "clock": (_clock, ("AGAIN", *MATRIX)),
     "study": (_study, ("STUDY", "DATASETS", *PLACES, *HOW)),
     "look": (_look, ("IMAGES", "CLASSES", "GROUPS")),
@@ -195,18 +185,16 @@ def command(arguments: Sequence[str]) -> int:
 
 def guarded(do: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """The exit code of a command: 2 after an error that a user can put right, in one line; 130 after Ctrl-C."""
+    code = sweep.REFUSED
     try:
         return do(arguments)
     except KeyboardInterrupt:
         line, code = "stopped; what is done stays, the same command goes on from here", 130
     except UserError as error:
-        line, code = f"error: {error}", sweep.REFUSED
+        line = f"error: {error}"
     except OSError as error:  # the system's: a full disk, a folder that may not be read, a drive that is gone
         what = f"{error.filename or do.__name__}: {error.strerror or error}"
-        line, code = (
-            f"error: {what}; make room there, mount it or name another place; what is done stays",
-            sweep.REFUSED,
-        )
+        line = f"error: {what}; make room there, mount it or name another place; what is done stays"
     print(line, file=sys.stderr)
     return code
 

@@ -10,50 +10,37 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
 
-from entr_utils.util import AT_ONCE, Progress, UserError, lock
+from entr_utils.util import AT_ONCE, Progress, lock, require
 
+Place = Mapping[str, str]  # where one notebook at a time is made: variables of its kernel
 PATIENCE = 60.0  # seconds that one visit waits for what another process makes: longer than a lease
 
 
-class Place(NamedTuple):
-    """Where one notebook at a time is made: `name` for its progress line, and variables for its kernel."""
-
-    name: str = ""
-    variables: Mapping[str, str] = {}
-
-
-HERE = Place()
-
-
 def places(gpus: str = "", jobs: int = 0) -> list[Place]:
-    """A place for each GPU named ("0,1", or "all"), or so many that share the threads; HERE for neither.
+    """A place for each GPU named ("0,1", or "all"), or so many that share the threads; for neither a single one.
 
     This process then sees the first GPU alone, or has as many threads as a place: its clock is theirs.
-    Raises UserError where there are no such GPUs, or fewer threads than jobs.
     """
     if not gpus and not jobs:
-        return [HERE]
+        return [{}]
     import torch
 
-    from entr_utils import machine
-
-    found, threads = machine.gpus(), torch.get_num_threads()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+    found, threads = visible.replace(",", " ").split(), torch.get_num_threads()
     names = found if gpus == "all" else list(dict.fromkeys(gpus.replace(",", " ").split()))
-    if gpus and (not names or not {*names} <= {*found}):
-        allowed = f"all, or some of {','.join(found)}" if found else "none here; JOBS=2 divides the threads"
-        raise UserError(f"GPUS={gpus!r}: allowed: {allowed}")
-    if jobs and (gpus or not 1 <= jobs <= threads):
-        raise UserError(f"JOBS={jobs!r}: allowed: a whole number from 1 to the {threads} threads here, without GPUS")
+    line = f"all, or some of {','.join(found)}" if found else "none here; JOBS=2 divides the threads"
+    require(not gpus or (names and {*names} <= {*found}), "GPUS", gpus, f"allowed: {line}")
+    line = f"allowed: a whole number from 1 to the {threads} threads here, without GPUS"
+    require(not jobs or (not gpus and 1 <= jobs <= threads), "JOBS", jobs, line)
     n = len(names) or jobs
     shared = {"OMP_NUM_THREADS": str(max(1, threads // n)), AT_ONCE: str(n)}
     shared |= {"ENTR_CLOCK": "off"} if n > 1 else {}  # others are at work: this process takes it before
     if not gpus:
         torch.set_num_threads(threads // n)
-        return [Place(f"job {i}", shared) for i in range(n)]
+        return [shared] * n
     os.environ["CUDA_VISIBLE_DEVICES"] = names[0]
-    return [Place(f"GPU {name}", shared | {"CUDA_VISIBLE_DEVICES": name}) for name in names]
+    return [shared | {"CUDA_VISIBLE_DEVICES": name} for name in names]
 
 
 class Queue:
@@ -86,14 +73,14 @@ class Queue:
                 task, visits = self.todo.pop(0)
             except IndexError:
                 return
-            name = task.lock.name
+            name, gpu = task.lock.name, place.get("CUDA_VISIBLE_DEVICES")
             waiting = f"waiting: another process makes {name}" if visits == 1 else ""
             with lock(task.lock, waiting, PATIENCE if visits else 0.0, self.stopped.is_set) as held:
                 if not held:
                     self.todo.append((task, visits + 1))
                 elif not task.done():
-                    with closing(Progress(f"{place.name}: {name}", number)) as line:
-                        self.make(task, place, partial(self._show, task, line if place.name else None))
+                    with closing(Progress(f"GPU {gpu}: {name}" if gpu else name, number)) as line:
+                        self.make(task, place, partial(self._show, task, line if place else None))
                     self.at_work.pop(task.lock, None)
 
     def _show(self, task, line: Progress | None, share: float) -> None:

@@ -4,22 +4,22 @@ import contextlib
 import os
 import platform
 import socket
+import subprocess
 from pathlib import Path
 
 import psutil
 import torch
 
-from entr_utils.util import AT_ONCE, UserError, git, now
+from entr_utils.util import AT_ONCE, now, require
 
 CGROUP, CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits, and the groups this process is in
 
 
 def device() -> torch.device:
-    """The device that trains: CUDA where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def of_kernel(path: str, name: str) -> str:
+def of_kernel(path: str | Path, name: str) -> str:
     """The first value of a name in a file of the kernel's, "name: value" by line; "" where there is none."""
     with contextlib.suppress(OSError):
         lines = (line.partition(":") for line in Path(path).read_text().splitlines())
@@ -28,7 +28,6 @@ def of_kernel(path: str, name: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name as the kernel gives it."""
     return of_kernel("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
@@ -46,13 +45,6 @@ def device_id() -> str:
     return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
 
 
-def gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may name here: the GPUs it names already, or the numbers of all there are."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
-        return [str(i) for i in range(torch.cuda.device_count())]
-    return [one.strip() for one in named.split(",") if one.strip()]
-
-
 def precision(wanted: str = "") -> str:
     """`wanted`, or the fastest precision the hardware really has: bfloat16, float16 or float32.
 
@@ -61,8 +53,8 @@ def precision(wanted: str = "") -> str:
     gradients need CUDA's loss scaling.
     """
     on_gpu = device().type == "cuda"
-    if wanted == "float16" and not on_gpu:
-        raise UserError("precision='float16': needs a CUDA device; allowed here: float32, bfloat16, or nothing")
+    line = "needs a CUDA device; allowed here: float32, bfloat16, or nothing"
+    require(on_gpu or wanted != "float16", "precision", wanted, line)
     if wanted:
         return wanted
     if on_gpu:
@@ -72,9 +64,15 @@ def precision(wanted: str = "") -> str:
 
 
 def synchronise() -> None:
-    """Wait until the device has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def git(folder: Path, *words: str) -> str:
+    """Output of a git command in a folder; "" where there is no git, or it fails."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    return ""
 
 
 def environment() -> dict:
@@ -100,29 +98,22 @@ def free_memory(place: str) -> float:
     """Bytes now free on the "device" or the "host"; on a CPU device and host are one."""
     if place == "device" and torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
-    return min(psutil.virtual_memory().available, _allowed())
+    group = CGROUP / of_kernel(CGROUPS, "0").lstrip(":/")  # of version 2: "0::/job/step"
+    return min(psutil.virtual_memory().available, *map(_allowed, (group, *group.parents)))
 
 
-def _allowed() -> float:
-    """Bytes left of what a container or a cluster's job allows (cgroup v2), infinite where nothing is limited."""
-    with contextlib.suppress(OSError):
-        groups = [line.split("::/")[1] for line in CGROUPS.read_text().splitlines() if line.startswith("0::/")]
-        folders = [folder for group in groups for folder in (CGROUP / group, *(CGROUP / group).parents)]
-        return min((_left(folder) for folder in folders if folder.is_relative_to(CGROUP)), default=float("inf"))
-    return float("inf")
-
-
-def _left(folder: Path) -> float:
-    """Bytes a group may still take. What only caches files is given back when it is needed, so it counts as free."""
+def _allowed(group: Path) -> float:
+    """Bytes that a container or a cluster's job may still take, infinite where nothing limits it. What only caches
+    files is given back when it is needed, so it counts as free."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
-        lines = (folder / "memory.stat").read_text().splitlines()
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (group / "memory.stat").read_text().splitlines()
         return limit - used + int(dict(line.split() for line in lines)["inactive_file"])
     return float("inf")
 
 
 def forget_peak_memory() -> None:
-    """`peak_memory` begins anew, where the system lets us (on a CPU it may not; then peaks only grow)."""
+    """`peak_memory` begins anew; on a CPU only where the system lets us."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     else:
@@ -131,7 +122,7 @@ def forget_peak_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Largest memory so far in bytes: the device's on CUDA; on a CPU the process's, as Linux counts it."""
+    """Bytes: the device's on CUDA, else the process's."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     peak = of_kernel("/proc/self/status", "VmHWM")  # "1234 kB"
@@ -139,10 +130,7 @@ def peak_memory() -> int:
 
 
 def busy_seconds_of_others() -> float:
-    """Processor seconds that other processes have used so far, on all cores; only differences count.
-
-    Time that the host of a virtual machine gives to others counts as theirs.
-    """
+    """So far, on all cores; only differences count. Time that a virtual machine's host gives to others is theirs."""
     times = psutil.cpu_times()
     busy = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
     return busy - sum(os.times()[:4])

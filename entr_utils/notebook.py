@@ -5,7 +5,6 @@ the exit code of the process counts, and what it made is put in its place at the
 """
 
 import base64
-import contextlib
 import ctypes
 import json
 import os
@@ -16,14 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from entr_utils.util import CHANNEL, UserError, write_whole
+from entr_utils.util import CHANNEL, require, write_whole
 
 ROOT = Path(__file__).parents[1]
 # Without these glibc hands large buffers back and asks for them again: a quarter to a third of the time on a CPU.
 KERNEL_ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
-FOREIGN = ("MPLBACKEND", "PYTHONPATH", "PYTHONSTARTUP")  # would change what a kernel imports or draws
 GOES_ON = "the same command goes on from its last checkpoint"
 
 
@@ -36,26 +35,28 @@ def execute(
     parameters: Mapping,
     output: Path,
     keys: Iterable[str] = (),
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] = {},
     progress: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Execute `notebook` into `output`, which is there whole or not at all; what this starts ends with this process.
 
-    Args:
-        keys: of the records it shows, kept in its metadata (`keys_shown`).
-        environment: variables of the kernel beside those of this process.
-        progress: called five times a second with the share done of the run that trains, 0 until one does. What it
-            raises ends the notebook.
+    `keys` are of the records it shows (`keys_shown`), `environment` is the kernel's beside ours. `progress` is called
+    five times a second with the share done of the run that trains, 0 until one does; what it raises ends the notebook.
     Raises UserError on an unknown parameter name or where nothing can be written, RuntimeError with the last line of
     the log where execution failed (Refused where that is a UserError); the log then lies beside `output`.
     """
-    _check_names(notebook, parameters)
+    import papermill
+
+    require(notebook.is_file(), "notebook", str(notebook), f"no such file; take one of {ROOT / 'notebooks'}/")
+    known = papermill.inspect_notebook(str(notebook))
+    for name, value in parameters.items():
+        require(name in known, name, value, f"{notebook.name} has no such parameter; allowed: {', '.join(known)}")
     kept = output.with_suffix(".log")
     with tempfile.TemporaryDirectory() as name:  # not where the disk may be full
         folder = Path(name)
         (folder / "parameters.json").write_text(json.dumps(dict(parameters)))
-        if code := _run(notebook, folder, environment or {}, progress):
-            with contextlib.suppress(OSError):
+        if code := _run(notebook, folder, environment, progress):
+            with suppress(OSError):
                 output.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / "log", kept)
             reason = _reason((folder / "log").read_text(), code)
@@ -69,11 +70,10 @@ def execute(
 
 def keys_shown(path: Path) -> list[str] | None:
     """Keys of the records that a rendered notebook shows; None where it is not there or not whole."""
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         notebook = json.loads(path.read_text())
         return list(notebook["metadata"]["entr"]["keys"]) if notebook["cells"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return None
 
 
 def first_picture(path: Path) -> bytes:
@@ -84,15 +84,15 @@ def first_picture(path: Path) -> bytes:
 
 
 def _run(notebook: Path, folder: Path, environment: Mapping[str, str], progress: Callable[[float], None]) -> int:
-    """The exit code of the process of its own; its log, output and what the kernel keeps are in `folder`."""
+    """The exit code of the process of its own, without settings of others that would change what a kernel imports or
+    draws; its log, output and what the kernel keeps are in `folder`."""
     channel = folder / "progress"
-    inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    ours = {CHANNEL: str(channel), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    ours |= {name: str(folder / "jupyter") for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR")}  # no settings of others
-    everything = {**inherited, **KERNEL_ENVIRONMENT, **ours, **environment}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", "PYTHONSTARTUP")}
+    ours = {CHANNEL: str(channel), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **KERNEL_ENVIRONMENT}
+    ours |= {name: str(folder / "jupyter") for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR")} | dict(environment)
     words = [sys.executable, "-m", "entr_utils.notebook", os.path.relpath(notebook), str(folder), str(os.getpid())]
     with open(folder / "log", "w") as log:
-        process = subprocess.Popen(words, env=everything, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(words, env=inherited | ours, stdout=log, stderr=log, start_new_session=True)
     try:
         while process.poll() is None:
             time.sleep(0.2)
@@ -109,17 +109,6 @@ def _reason(log: str, code: int) -> str:
     if code < 0:
         return f"its process was killed (signal {-code}); {GOES_ON}"
     return next(filter(str.strip, reversed(log.splitlines())), f"exit code {code}")
-
-
-def _check_names(notebook: Path, parameters: Mapping) -> None:
-    import papermill
-
-    if not notebook.is_file():
-        raise UserError(f"notebook={str(notebook)!r}: no such file; take one of {ROOT / 'notebooks'}/")
-    allowed = papermill.inspect_notebook(str(notebook))
-    for name, value in parameters.items():
-        if name not in allowed:
-            raise UserError(f"{name}={value!r}: {notebook.name} has no such parameter; allowed: {', '.join(allowed)}")
 
 
 def main(notebook: str, folder: str, parent: str) -> None:

@@ -11,22 +11,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from entr_utils.util import DRIVE, UserError, checksum, on_drive, one_of, whole
+from entr_utils.util import DRIVE, checksum, on_drive, one_of, require, whole
 
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
 PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
 SMALL_STEM = "resnet18-cifar"  # begins with 3x3 at full size, without pooling: for images of 32 px
 NETWORKS = (*PAPER_NETWORKS, NARROW, SMALL_STEM)
 FITTING = dict.fromkeys(PAPER_NETWORKS, ("none", "imagenet")) | {NARROW: ("none", "demo"), SMALL_STEM: ("none",)}
-PRECISIONS = ("float32", "bfloat16", "float16")
 PAPER_DATASETS = ("steel", "ucm", "bees")
 PAPER_REGIMES = ("no_increase", "gradual", "stepwise")
 DIALS = ("both", "coarse", "fine")  # what carries the class in images drawn by formula
 CONFLICT = "conflict"  # trained on "both", judged on the coarse pattern of one class with the fine texture of another
 NAMED_WEIGHTS = ("imagenet", "none", "demo")
-SMALLEST_SIZE = 32  # pixels: below it a ResNet's last feature map is a single cell
 DROPOUT = 0.5  # of the head; the paper says 0.4 to 0.6, constant within dataset x network
-
 HEAD_ONLY, ALL_EQUAL, EARLIER_SLOWER = (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (0.01, 0.1, 1.0)
 
 
@@ -35,7 +32,6 @@ class Phase:
     """One step of the paper: some cosine cycles of one set of layers.
 
     Attributes:
-        name: SGDR, CLRS, CMult or RPL.
         cycle_epochs: epochs of each cosine cycle, e.g. (1, 2, 4).
         trains: "head" (the body is frozen, batch-norm included) or "all".
         lr: factors on the run's learning rate for the groups (conv1..layer2, layer3-4, head).
@@ -52,7 +48,6 @@ class Phase:
 
     @property
     def epochs(self) -> int:
-        """Epochs of the whole phase."""
         return sum(self.cycle_epochs)
 
 
@@ -61,12 +56,11 @@ class Profile:
     """How large an experiment is.
 
     Attributes:
-        size, batch: largest image size in pixels, images a step.
+        size, batch, weights, data: where nothing else is named (`Cell`).
         cycles: epochs of the cosine cycles of SGDR, CLRS, CMult and RPL.
-        weights, data: where nothing else is named.
         networks, seeds: that `make all` trains.
         classes: of drawn images; 0 means as many as the paper's dataset has.
-        smallest: pixels below which no batch may be.
+        smallest: pixels below which no batch may be; below 32 a ResNet's last feature map is a single cell.
         precision: where none is named; "" takes the fastest that the hardware has. On a CPU bfloat16 needs 17 px: on
             a single cell torch 2.14's 3 x 3 convolutions of stride 2 give garbage.
         distorts: whether augmentation zooms and warps, which resamples the finest detail away, or only flips.
@@ -83,7 +77,7 @@ class Profile:
     networks: tuple[str, ...] = ("resnet18",)
     seeds: tuple[int, ...] = (0,)
     classes: int = 0
-    smallest: int = SMALLEST_SIZE
+    smallest: int = 32
     distorts: bool = True
     precision: str = ""
     one_cosine: bool = False
@@ -94,16 +88,11 @@ class Profile:
 
     def phases(self, pretrained: bool) -> tuple[Phase, ...]:
         """The paper's phases. Without pretrained weights nothing is frozen and all layers train at the full rate."""
-        head, body = (
-            ("head", HEAD_ONLY) if pretrained else ("all", ALL_EQUAL),
-            EARLIER_SLOWER if pretrained else ALL_EQUAL,
-        )
-        first, second, third, last = self.cycles
-        return (
-            Phase("SGDR", first, *head, part=self.one_cosine),
-            Phase("CLRS", second, *head, part=self.one_cosine),
-            Phase("CMult", third, *head, subtotal=True, part=self.one_cosine),
-            Phase("RPL", last, "all", body, part=self.one_cosine),
+        head = ("head", HEAD_ONLY) if pretrained else ("all", ALL_EQUAL)
+        body = ("all", EARLIER_SLOWER if pretrained else ALL_EQUAL)
+        return tuple(
+            Phase(name, cycles, *(body if name == "RPL" else head), name == "CMult", self.one_cosine)
+            for name, cycles in zip(("SGDR", "CLRS", "CMult", "RPL"), self.cycles, strict=True)
         )
 
 
@@ -133,12 +122,11 @@ class RunSpec(BaseModel):
     """All that makes a run's numbers, and nothing else: places, devices and dates are not in it.
 
     Attributes:
-        dataset: steel, ucm, bees, own, or a name of the user's.
         fingerprint: of the images (`data.catalog.fingerprint`); "" while a run is only planned.
-        network, regime: names; a regime's carries its options (`regimes.parse`).
+        regime: a name with its options (`regimes.parse`).
         seed: fold of the split, order of the images and initial head.
         size, batch, lr: largest size in pixels, images a step, learning rate of the head.
-        weights, weights_sha256: label and checksum of the pretrained weights; "none" without.
+        weights: label of the pretrained ones, or "none".
         augmentation: "two" orientations (left-right flips) or "eight"; "two only", "eight only": without zoom and warp.
         groups: "" splits by group where a groups file lies beside the images, "none" by image, "known" and
             "known-by-image" take only the images whose group is known and split them by group or by image.
@@ -178,7 +166,6 @@ class RunSpec(BaseModel):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """The phases of the run."""
         return PROFILES[self.profile].phases(self.weights != "none")
 
 
@@ -190,10 +177,9 @@ class Cell:
         data: "synthetic" (also "synthetic-coarse", "synthetic-fine", "synthetic-conflict"), or the folder that holds
             <dataset>/<class>/; for dataset "own", or as "<dataset>:path", the folder or archive of the classes itself.
         weights: imagenet, demo (of the narrow network, on other drawn images), none, or the path of a checkpoint.
-        groups: as in `RunSpec`, or the path of a CSV file with columns file and group.
+        groups, square: as in `RunSpec`; groups may be the path of a CSV file with columns file and group.
         orientations: "two", "eight", or "" for the dataset's.
         classes: "inner" makes classes of the folders in the top folders (`data.folder.look_at`).
-        square: as in `RunSpec`; "" crops.
         results, checkpoint_dir: folders for records and notebooks, and for checkpoints ("": beside the records).
     """
 
@@ -217,38 +203,35 @@ class Cell:
 
     def checked(self) -> "Cell":
         """This cell with the profile's defaults filled in. Raises UserError naming parameter, value and what may be."""
-        for name in ("dataset", "regime", "weights", "data", "groups", "results", "checkpoint_dir"):
-            if not isinstance(getattr(self, name), str):
-                raise UserError(f"{name}={getattr(self, name)!r}: allowed: text")
         one_of("profile", self.profile, PROFILES)
         usual = PROFILES[self.profile]
         network = self.network or usual.networks[0]
-        fitting = usual.weights if usual.weights in FITTING.get(network, ()) else "none"
+        one_of("network", network, NETWORKS)
+        fitting = usual.weights if usual.weights in FITTING[network] else "none"
         cell = replace(
             self, network=network, size=self.size or usual.size, batch=self.batch or usual.batch,
             weights=self.weights or fitting, data=self.data or usual.data, results=self.results or "results",
         )  # fmt: skip
-        one_of("network", cell.network, NETWORKS)
-        one_of("precision", cell.precision, ("", *PRECISIONS))
+        one_of("precision", cell.precision, ("", "float32", "bfloat16", "float16"))
         one_of("orientations", cell.orientations, ("", "two", "eight"))
         one_of("classes", cell.classes, ("", "inner"))
         one_of("square", cell.square, ("", "crop", "pad", "squash"))
+        for name in ("dataset", "regime", "weights", "data", "groups", "results", "checkpoint_dir"):
+            require(isinstance(value := getattr(self, name), str), name, value, "allowed: text")
+        require(re.fullmatch(r"[\w-]+", cell.dataset), "dataset", cell.dataset, "allowed: letters, digits, - and _")
         whole("size", cell.size, usual.least(network), 10_000)
         whole("batch", cell.batch, 2, 100_000)
-        if not re.fullmatch(r"[\w-]+", cell.dataset):
-            raise UserError(f"dataset={cell.dataset!r}: allowed: letters, digits, - and _")
-        if not isinstance(cell.seeds, tuple) or not cell.seeds:
-            raise UserError(f"seeds={cell.seeds!r}: allowed: a tuple of whole numbers, at least one")
+        require(isinstance(cell.seeds, tuple) and cell.seeds, "seeds", cell.seeds, "allowed: a tuple of whole numbers")
         for seed in cell.seeds:
             whole("seed", seed, 0, 2**31 - 1)
-        if isinstance(cell.lr, bool) or not isinstance(cell.lr, int | float) or not 0 <= cell.lr < 10:
-            raise UserError(f"lr={cell.lr!r}: not a learning rate; allowed: above 0 and below 10, or 0 for the default")
+        usable = isinstance(cell.lr, int | float) and not isinstance(cell.lr, bool) and 0 <= cell.lr < 10
+        require(usable, "lr", cell.lr, "not a learning rate; allowed: above 0 and below 10, or 0 for the default")
         _check_paths(cell)
         return cell
 
     @property
     def folder(self) -> Path:
-        """Where records and notebooks go: results/<profile>/."""
+        """Where records and notebooks go."""
         return Path(self.results) / self.profile
 
     @property
@@ -261,35 +244,28 @@ class Cell:
 def seeds_of(text: str | int) -> tuple[int, ...]:
     """Seeds from "0 1 2" or "0,1,2". Raises UserError on anything else."""
     words = re.split(r"[\s,]+", str(text).strip())
-    if not all(re.fullmatch(r"\d{1,10}", word) for word in words):
-        raise UserError(f"seeds={text!r}: allowed: whole numbers, separated by blanks or commas")
+    numbers = all(re.fullmatch(r"\d{1,10}", word) for word in words)
+    require(numbers, "seeds", text, "allowed: whole numbers, separated by blanks or commas")
     return tuple(dict.fromkeys(map(int, words)))
 
 
 def _check_paths(cell: Cell) -> None:
     for name, value in (("results", cell.results), ("checkpoint_dir", cell.checkpoint_dir)):
-        if on_drive(value) and not os.path.ismount(DRIVE):
-            raise UserError(
-                f"{name}={value!r}: no Drive is mounted at {DRIVE}, and what is written there would be lost; mount it "
-                "(drive.mount in Colab) or name another folder"
-            )
+        line = f"no Drive is mounted at {DRIVE}, and what is written there would be lost; "
+        line += "mount it (drive.mount in Colab) or name another folder"
+        require(not on_drive(value) or os.path.ismount(DRIVE), name, value, line)
     if cell.data.startswith("synthetic"):
         one_of("data", cell.data, ("synthetic", *(f"synthetic-{dial}" for dial in (*DIALS, CONFLICT))))
-    elif not os.path.exists(cell.data.removeprefix(f"{cell.dataset}:")) and cell.data != "data":
-        raise UserError(
-            f"data={cell.data!r}: no such folder; allowed: synthetic, or a folder that holds {cell.dataset}/<class>/"
-        )
-    if cell.weights in NAMED_WEIGHTS and cell.weights not in FITTING[cell.network]:
-        raise UserError(
-            f"weights={cell.weights!r}: there are none of {cell.network}; allowed: none, or a checkpoint's path"
-        )
-    if cell.weights not in NAMED_WEIGHTS and not os.path.isfile(cell.weights):
-        raise UserError(
-            f"weights={cell.weights!r}: no such file; allowed: imagenet, none, demo, or a checkpoint's path"
-        )
-    if cell.checkpoint_dir and not os.path.isdir(os.path.expanduser(cell.checkpoint_dir)):
-        raise UserError(f"checkpoint_dir={cell.checkpoint_dir!r}: no such folder; make it, or mount the drive it is on")
-    if cell.groups not in ("", "none", "known", "known-by-image") and not os.path.isfile(cell.groups):
-        raise UserError(
-            f"groups={cell.groups!r}: no such file; allowed: a CSV file, none, known, known-by-image, or nothing"
-        )
+    else:
+        there = cell.data == "data" or os.path.exists(cell.data.removeprefix(f"{cell.dataset}:"))
+        line = f"no such folder; allowed: synthetic, or a folder that holds {cell.dataset}/<class>/"
+        require(there, "data", cell.data, line)
+    fitting = FITTING[cell.network]
+    fits = cell.weights in fitting or (cell.weights not in NAMED_WEIGHTS and os.path.isfile(cell.weights))
+    line = f"no such weights of {cell.network}, no such file; allowed: {', '.join(fitting)}, or a checkpoint's path"
+    require(fits, "weights", cell.weights, line)
+    there = not cell.checkpoint_dir or os.path.isdir(os.path.expanduser(cell.checkpoint_dir))
+    require(there, "checkpoint_dir", cell.checkpoint_dir, "no such folder; make it, or mount the drive it is on")
+    known = cell.groups in ("", "none", "known", "known-by-image") or os.path.isfile(cell.groups)
+    line = "no such file; allowed: a CSV file, none, known, known-by-image, or nothing"
+    require(known, "groups", cell.groups, line)

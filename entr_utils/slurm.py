@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from entr_utils import sweep
 from entr_utils.settings import Cell
-from entr_utils.util import AT_ONCE, UserError, lock, read_json, whole, write_json
+from entr_utils.util import AT_ONCE, UserError, lock, read_json, require, whole, write_json
 
 REQUEUES = 100  # after a time-out; submitit's own three would end a long run
 NOTICE = 90  # seconds before the limit, at most a twelfth of it; Slurm, which looks every 30 s, gives up to 30 more
@@ -30,75 +31,67 @@ class Job:
     """What runs on the cluster: one notebook. It is what submitit calls Checkpointable, queued again as it is."""
 
     cell: Cell
-    chosen: str
     at_once: int
 
     def __call__(self) -> None:
         os.environ |= {AT_ONCE: str(self.at_once), "ENTR_CLOCK": "off"}  # others are at work on this machine
-        if code := sweep.make(sweep.asked([self.cell], self.chosen), summaries=False):
+        if code := sweep.make(sweep.asked([self.cell]), summaries=False):
             raise RuntimeError(f"{self.cell.name}: exit code {code}, see above")
 
     def checkpoint(self) -> Any:
-        """Called by submitit in time."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
-def submit(cells: Iterable[Cell], chosen: str, partition: str, minutes: int, most: int, gpus: int) -> int:
+def submit(cells: Iterable[Cell], partition: str, minutes: int, most: int, gpus: int) -> int:
     """Submit what is neither done nor alive, and return; where all is done the summary is drawn. The exit code.
 
-    Args:
-        minutes: until a job is queued again; most: jobs at once, 0 for all; gpus: of each job.
-    Account, quality of service and the like are Slurm's own variables, SBATCH_ACCOUNT for one. Raises UserError where
-    there is no Slurm or it refuses, and as `sweep.asked`.
+    `minutes`: until a job is queued again; `most`: jobs at once, 0 for all; `gpus`: of each. Account, quality of
+    service and the like are Slurm's own variables, SBATCH_ACCOUNT for one.
     """
     whole("TIME", minutes, 1, 100_000)
     whole("JOBS", most, 0, 100_000)
-    if not shutil.which("sbatch"):
-        raise UserError("ON=slurm: there is no sbatch here; type this where jobs are submitted, or leave ON out")
-    try:
-        import submitit
-    except ImportError:
-        raise UserError("ON=slurm: submitit is missing; install it with pip install submitit") from None
-    work = sweep.asked(cells, chosen)
-    folder = next(iter(work.cells)).folder
+    line = "there is no sbatch here; type this where jobs are submitted, or leave ON out"
+    require(shutil.which("sbatch"), "ON", "slurm", line)
+    require(find_spec("submitit"), "ON", "slurm", "submitit is missing; install it with pip install submitit")
+    import submitit
+
+    work = sweep.asked(cells)
+    folder = work.cells[0].folder
     with lock(folder / ".locks" / "submit", "waiting: another command submits"):
         alive, known = _alive(), _known(folder)
-        todo = {task.output: task for task in work.tasks if not task.done()}  # the last has all seeds
+        todo = [task for task in work.notebooks if not task.done()]
         if not todo:
             return sweep.make(work)
-        lost = [task for task in todo.values() if known.get(task.cell.name) not in alive]
+        lost = [task for task in todo if known.get(task.cell.name) not in alive]
         print(f"  {len(todo)} of {len(work.cells)} notebooks to be made, {len(todo) - len(lost)} are submitted already")
         if lost:
             at_once = min(most or len(lost), len(lost))
             executor = submitit.SlurmExecutor(folder / ".slurm", max_num_timeout=REQUEUES)
-            notice, where = min(NOTICE, 5 * minutes), {"partition": partition or None, "gpus_per_node": gpus or None}
-            about = {"time": minutes, "signal_delay_s": notice, "array_parallelism": at_once, "job_name": "entr"}
-            executor.update_parameters(**about, **where)
+            where = {"partition": partition or None, "gpus_per_node": gpus or None, "job_name": "entr"}
+            notice = min(NOTICE, 5 * minutes)
+            executor.update_parameters(time=minutes, signal_delay_s=notice, array_parallelism=at_once, **where)
             try:
                 with redirect_stderr(io.StringIO()), executor.batch():
-                    jobs = [executor.submit(Job(task.cell, chosen, at_once)) for task in lost]
+                    jobs = [executor.submit(Job(task.cell, at_once)) for task in lost]
             except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
                 raise UserError(f"sbatch: {' '.join(str(error).split())[-300:]}") from error
-            ids = {task.cell.name: job.job_id for task, job in zip(lost, jobs, strict=True)}
-            write_json(known | ids, folder / ".slurm" / "jobs.json")
+            known |= {task.cell.name: job.job_id for task, job in zip(lost, jobs, strict=True)}
+            write_json(known, folder / ".slurm" / "jobs.json")
             number = jobs[0].job_id.partition("_")[0]
             print(f"  submitted: {len(jobs)} as job {number}; look: make status, squeue -j {number}, {folder}/.slurm/")
             print(f"  cancel: scancel {number}")
     print("  the same command later submits what is then missing, and draws the summary where all is done")
-    return min(work.codes - {0}, default=0)
+    return work.code
 
 
-def status(cells: Iterable[Cell], chosen: str) -> int:
-    """Print of every notebook whether it is done, waiting, running, lost or missing. The exit code.
-
-    Raises UserError as `sweep.asked`, and where Slurm does not answer.
-    """
-    work = sweep.asked(cells, chosen, repair=False)
-    known = {name: job for folder in {cell.folder for cell in work.cells} for name, job in _known(folder).items()}
-    alive, states = _alive() if known else {}, Counter[str]()
-    for task in {task.output: task for task in work.tasks}.values():
+def status(cells: Iterable[Cell]) -> int:
+    """Print of every notebook whether it is done, waiting, running, lost or missing. The exit code."""
+    work = sweep.asked(cells, repair=False)
+    known, states = _known(work.cells[0].folder), Counter[str]()
+    alive = _alive() if known else {}
+    for task in work.notebooks:
         job = known.get(task.cell.name, "")
         state = "done" if task.done() else {"": "", "PENDING": "waiting"}.get(alive.get(job, ""), "running")
         if not state:
@@ -107,7 +100,7 @@ def status(cells: Iterable[Cell], chosen: str) -> int:
         states[state] += 1
         print(f"  {state:8} {task.cell.name} {job}")
     print(f"  {', '.join(f'{state}: {count}' for state, count in states.items())}")
-    return min(work.codes - {0}, default=0)
+    return work.code
 
 
 def _known(folder: Path) -> dict[str, str]:

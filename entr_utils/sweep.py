@@ -1,37 +1,27 @@
 """Many notebooks: which are missing, what they will take; made in turn or side by side, then the summary.
 
-A notebook is done where all its runs have a record and it shows their keys. What another command makes is left to it
-and looked at again at the end. Torch is imported late: what is wrong in the words is found before.
+Torch is imported late: what is wrong in the words is found before.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entr_utils.fan import HERE, Place, Queue
+from entr_utils.fan import Place, Queue
 from entr_utils.notebook import GOES_ON, ROOT, Refused, execute, first_picture, keys_shown
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import check_sizes, first_steps, make_plan
 from entr_utils.results import record
 from entr_utils.settings import PROFILES, Cell
-from entr_utils.util import (
-    Damaged,
-    Missing,
-    UserError,
-    lock,
-    minutes,
-    read_json,
-    remove_leftovers,
-    write_whole,
-)
+from entr_utils.util import Damaged, Missing, UserError, lock, minutes, read_json, remove_leftovers, write_whole
 
 if TYPE_CHECKING:
+    from entr_utils.data.store import Images
     from entr_utils.training.run import Run
 
-Seeds = tuple[int, ...]
 NOTEBOOKS = ROOT / "notebooks"
 FAILED, REFUSED, MISSING = 1, 2, 3  # exit codes: of several the smallest but 0
 
@@ -46,12 +36,10 @@ class Task:
 
     @property
     def output(self) -> Path:
-        """The rendered notebook."""
         return self.cell.folder / f"{self.cell.name}.ipynb"
 
     @property
     def lock(self) -> Path:
-        """Held while it is made."""
         return self.cell.folder / ".locks" / self.cell.name
 
     def missing(self) -> list["Run"]:
@@ -66,44 +54,74 @@ class Task:
 
 @dataclass
 class Work:
-    """What a command asks for: tasks in order; all its cells, without seeds; exit codes of what cannot be made."""
+    """What a command asks for: tasks in order, a study's fold by fold; all its cells, without seeds, whose folder is
+    one; exit codes of what cannot be made."""
 
     tasks: list[Task]
-    cells: Collection[Cell]
+    cells: list[Cell]
     codes: set[int]
 
+    @property
+    def notebooks(self) -> list[Task]:
+        """The last task of each, which has all seeds."""
+        return [*{task.output: task for task in self.tasks}.values()]
 
-def asked(cells: Iterable[Cell], chosen: str, repair: bool = True) -> Work:
-    """The work of these cells; images and weights are fetched, damaged records put aside where `repair` asks for it.
+    @property
+    def code(self) -> int:
+        return min(self.codes - {0}, default=0)
 
-    `chosen`: how the profile was chosen. Raises UserError, before anything is done, where a parameter cannot be.
+
+def asked(cells: Iterable[Cell], repair: bool = True) -> Work:
+    """The work of these cells; a line on all images, and on what cannot be used.
+
+    Images are fetched, and damaged records put aside where `repair` asks for it. Raises UserError, before anything is
+    done, where a parameter cannot be.
     """
-    steps = _begin(cells, chosen)
-    prepared, codes = _prepare(dict(steps))
-    for run in chain.from_iterable(prepared.values() if repair else ()):
-        run.finished()  # puts aside what is damaged
-    usable = [(cell, seeds) for cell, seeds in steps if cell in prepared]
-    tasks = [Task(replace(cell, seeds=seeds), prepared[cell][: len(seeds)]) for cell, seeds in usable]
-    return Work(tasks, {**dict(steps)}, codes)
+    wanted = dict(steps := _steps(cells))
+    from entr_utils.networks import build
+    from entr_utils.training.run import prepare
 
+    codes: dict[str, int] = {}  # by line
 
-def render(cells: Iterable[Cell], chosen: str) -> int:
-    """Draw the notebooks of finished runs again; nothing is trained, nothing put aside. Otherwise as `asked`."""
-    wanted, tasks = dict(_begin(cells, chosen)), []
-    prepared, codes = _prepare(wanted)
-    for cell, runs in prepared.items():
+    @cache
+    def tried(name: str, call: Callable, *arguments: Any) -> Any:
+        """What comes of a call, made once; None and a line where it is refused."""
         try:
-            done = {record.read(run.path).spec.seed: run for run in runs if run.path.exists()}
-            tasks += [Task(replace(cell, seeds=(*done,)), [*done.values()], again=True)] if done else []
+            return call(*arguments)
+        except UserError as error:
+            if (line := f"  {name}: {error}") not in codes:
+                print(line, flush=True)
+            codes[line] = MISSING if isinstance(error, Missing) else REFUSED
+
+    ready: dict[Cell, list[Run]] = {}
+    for cell, seeds in wanted.items():
+        images, weights = replace(cell, network="", regime="", weights="", lr=0.0), (cell.network, cell.weights)
+        usable = tried(cell.dataset, _fetch, images) and tried(cell.network, build, *weights, 2, "float32")
+        if usable and (runs := tried(cell.dataset, prepare, replace(cell, seeds=seeds))):
+            ready[cell] = runs
+            for run in runs if repair else ():
+                run.finished()  # puts aside what is damaged
+    tasks = [Task(replace(cell, seeds=seeds), ready[cell][: len(seeds)]) for cell, seeds in steps if cell in ready]
+    return Work(tasks, [*wanted], {*codes.values()})
+
+
+def render(cells: Iterable[Cell]) -> int:
+    """Draw the notebooks of finished runs again; nothing is trained, nothing put aside."""
+    work, tasks = asked(cells, repair=False), []
+    for task in work.notebooks:
+        try:
+            done = [run for run in task.runs if run.path.exists() and record.read(run.path)]
+            seeds = tuple(run.spec.seed for run in done)
+            tasks += [Task(replace(task.cell, seeds=seeds), done, again=True)] if done else []
         except Damaged as error:
-            codes.add(REFUSED)
+            work.codes.add(REFUSED)
             print(f"  {error}")
-    return make(Work(tasks, wanted, codes))
+    return make(replace(work, tasks=tasks))
 
 
-def plan(cells: Iterable[Cell], chosen: str) -> int:
+def plan(cells: Iterable[Cell]) -> int:
     """Print what all would take on this machine. No images or weights are needed: then as many as the paper's count."""
-    wanted, times = dict(_begin(cells, chosen)), []
+    wanted, times = dict(_steps(cells)), []
     from entr_utils.data import catalog
     from entr_utils.training.run import costs
 
@@ -121,9 +139,9 @@ def _time(seconds: Collection[float | None]) -> str:
     return f"{minutes(sum(known))} of T" if len(known) == len(seconds) else "T unknown: make clock"
 
 
-def _begin(cells: Iterable[Cell], chosen: str) -> list[tuple[Cell, Seeds]]:
+def _steps(cells: Iterable[Cell]) -> list[tuple[Cell, tuple[int, ...]]]:
     """Of each cell, checked and without its seeds, the seeds up to here; prints the first line, removes leftovers."""
-    steps: list[tuple[Cell, Seeds]] = []
+    steps: list[tuple[Cell, tuple[int, ...]]] = []
     for cell in [cell.checked() for cell in cells]:
         profile, alike = PROFILES[cell.profile], replace(cell, seeds=())
         first = first_steps(profile.phases(cell.weights != "none"), 10 * cell.batch, cell.size, cell.batch, 0)
@@ -131,60 +149,34 @@ def _begin(cells: Iterable[Cell], chosen: str) -> list[tuple[Cell, Seeds]]:
         steps.append((alike, tuple(dict.fromkeys((*dict(steps).get(alike, ()), *cell.seeds)))))
     runs, notebooks = sum(map(len, dict(steps).values())), len(dict(steps))
     what = f"{profile.purpose}; notebooks: {notebooks}, runs: {runs}"
-    print(f"Profile {profile.name} ({chosen}): {what}. The full matrix: make paper", flush=True)
-    for folder in {cell.folder for cell, _ in steps}:
-        remove_leftovers(folder)
+    print(f"PROFILE={profile.name}: {what}. The full matrix: make paper", flush=True)
+    remove_leftovers(alike.folder)
     return steps
 
 
-def _prepare(wanted: dict[Cell, Seeds]) -> tuple[dict[Cell, list["Run"]], set[int]]:
-    """The runs of each cell, and exit codes of what stops others; prints a line on all images and problems."""
-    from entr_utils.networks import build
-    from entr_utils.training.run import prepare
-
-    tried: dict[tuple, tuple[int, Any]] = {}  # exit code and result, by what was tried; its first part names it
-
-    def works(what: tuple, call: Callable, *arguments: Any) -> bool:
-        if what not in tried:
-            try:
-                tried[what] = 0, call(*arguments)
-            except UserError as error:
-                if (line := f"  {what[0]}: {error}",) not in tried:
-                    print(line, flush=True)
-                tried[what] = tried[line,] = MISSING if isinstance(error, Missing) else REFUSED, None
-        return not tried[what][0]
-
-    ready = {}
-    for cell, seeds in wanted.items():
-        images, weights = (cell.dataset, cell.data, cell.groups, cell.size), (cell.network, cell.weights)
-        usable = works(images, _fetch, cell) and works(weights, build, *weights, 2, "float32")
-        if usable and works((cell.dataset, cell), prepare, replace(cell, seeds=seeds)):
-            ready[cell] = tried[cell.dataset, cell][1]
-    return ready, {code for code, _ in tried.values()}
-
-
-def _fetch(cell: Cell) -> None:
-    """Find, fetch and decode the images of a cell; what is found is printed. Raises UserError where that fails."""
+def _fetch(cell: Cell) -> "Images":
+    """Find, download and decode images; a line says which."""
     from entr_utils.data import catalog, store
 
     print(f"  {catalog.described(cell)}", flush=True)
-    store.load(cell)
+    return store.load(cell)
 
 
-def make(work: Work, places: Sequence[Place] = (HERE,), summaries: bool = True) -> int:
-    """Make what is not done, what another command makes last, then the summaries; the smallest exit code but 0."""
-    todo, codes = [task for task in work.tasks if not task.done()], work.codes
+def make(work: Work, places: Sequence[Place] = ({},), summaries: bool = True) -> int:
+    """Make what is not done, what another command makes last, then the summary; the exit code."""
+    todo, forecast = [task for task in work.tasks if not task.done()], {}
     print(f"  {len({task.output for task in todo})} of {len(work.cells)} notebooks to be made", flush=True)
     if lacking := [run for task in todo for run in task.missing()]:
         from entr_utils.training import clocks
 
-        clocks.ensure(lacking, lacking[0].cell.results)
-    if forecast := {run.path: run.forecast() for run in lacking}:
+        clocks.ensure(lacking, work.cells[0].results)
+        forecast = {run.path: run.forecast() for run in lacking}
         print(f"  {len(forecast)} runs to train: {_time(forecast.values())}", flush=True)
     seconds = {path: one or 60.0 for path, one in forecast.items()}  # without a clock all count the same
-    Queue(todo, lambda *given: codes.add(_make(*given)), seconds).run(places)
-    codes |= {summarise(cell) for cell in {cell.folder: cell for cell in work.cells if summaries}.values()}
-    return min(codes - {0}, default=0)
+    Queue(todo, lambda *given: work.codes.add(_make(*given)), seconds).run(places)
+    if summaries:
+        work.codes.add(summarise(work.cells[0]))
+    return work.code
 
 
 def _make(task: Task, place: Place, progress: Callable[[float], None]) -> int:
@@ -194,26 +186,21 @@ def _make(task: Task, place: Place, progress: Callable[[float], None]) -> int:
     source, left = (f"{cell.dataset}.ipynb", "dataset") if ":" not in cell.data else ("folder.ipynb", "")
     given = {name: value for name, value in fields.items() if name not in ("orientations", left)}
     try:
-        execute(NOTEBOOKS / source, given, task.output, keys, place.variables, progress)
+        execute(NOTEBOOKS / source, given, task.output, keys, place, progress)
         if lost := task.missing():
             raise RuntimeError(f"the record of seed {lost[0].spec.seed} is not in its place; {GOES_ON}")
     except KeyboardInterrupt:
-        print(f"  {cell.name}: stopped; {_place(task)}")
+        from entr_utils.training import resume
+
+        at_work = [resume.Store(run) for run in task.missing()[:1]]
+        lines = [f"{one.local.stem} will go on after epoch {one.reached} of {one.epochs}" for one in at_work]
+        print(f"  {cell.name}: stopped;", *lines or ["it will be drawn"])
         raise
     except RuntimeError as error:
         print(f"  {cell.name}: FAILED, {error}", flush=True)
         return REFUSED if isinstance(error, Refused) else FAILED
     print(f"  {cell.name}: done in {minutes(time.monotonic() - began)}", flush=True)
     return 0
-
-
-def _place(task: Task) -> str:
-    """Where a notebook that was stopped goes on."""
-    from entr_utils.training import resume
-
-    for kept in map(resume.Store, task.missing()):
-        return f"{kept.local.stem} will go on after epoch {kept.reached} of {kept.epochs}"
-    return "it will be drawn"
 
 
 def summarise(cell: Cell, always: bool = False) -> int:

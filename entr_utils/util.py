@@ -6,25 +6,26 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import filelock
 import platformdirs
 import psutil
 from tqdm import tqdm
 
-from entr_utils import lease
-
-Item = TypeVar("Item")
 DRIVE = Path("/content/drive")  # where Colab mounts a Google Drive
 AT_ONCE = "ENTR_AT_ONCE"  # how many notebooks the command that started this process makes at once
 CHANNEL = "ENTR_PROGRESS"  # names a file: a process that has it writes the share done there and shows nothing
 QUIET_SECONDS = 5.0  # what is over sooner shows no progress
+LEASE_SECONDS = 30.0
+# Options with which flock is seen by one host alone (nfs(5), mount.cifs(8)); Lustre needs one for more than that.
+LOCAL = {"nfs": "nolock local_lock=all local_lock=flock", "nfs4": "local_lock=all local_lock=flock", "cifs": "nobrl"}
+FUSE = ("fuse.fuse-overlayfs", "fuse.drive")  # on this machine; Google's Drive, where a lease would not arrive either
 
 
 class UserError(ValueError):
@@ -53,16 +54,22 @@ class Missing(UserError):
     """Images or weights that have to be got first."""
 
 
-def one_of(name: str, value: object, allowed) -> None:
+def require(right: object, name: str, value: object, line: str) -> None:
+    """Raises UserError where a value is not right; the line says what is allowed, or what to do."""
+    if not right:
+        raise UserError(f"{name}={value!r}: {line}")
+
+
+def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Raises UserError where a value is none of those allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise UserError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, filter(None, allowed)))}")
+    right = isinstance(value, str) and value in allowed
+    require(right, name, value, f"unknown; allowed: {', '.join(filter(None, allowed))}")
 
 
 def whole(name: str, value: object, least: int, most: int) -> None:
     """Raises UserError where a value is no whole number from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UserError(f"{name}={value!r}: allowed: a whole number from {least} to {most}")
+    right = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    require(right, name, value, f"allowed: a whole number from {least} to {most}")
 
 
 def checksum(value: object) -> str:
@@ -75,22 +82,13 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", text.lower())).strip("-")
 
 
-def git(folder: Path, *words: str) -> str:
-    """Output of a git command in a folder; "" where there is no git, or it fails."""
-    try:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
 def cache_folder() -> Path:
     """The folder for what can be made again: ENTR_CACHE, or the user's cache folder."""
     return Path(os.environ.get("ENTR_CACHE") or platformdirs.user_cache_dir("entr_utils"))
 
 
 def where(path: str) -> Path:
-    """A path as a person typed it: from this folder or, where nothing is there, from that in which a notebook began:
-    the first cell goes into the repository."""
+    """A path as typed: from here or, where nothing is there, from where a notebook began, whose first cell moves."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     begun, given = Path(shell.user_ns.get("_dh", ["."])[0] if shell else "."), Path(os.path.expanduser(path))
     return begun / given if not os.path.exists(given) and os.path.exists(begun / given) else given
@@ -103,10 +101,9 @@ def on_drive(path: str | Path) -> bool:
 
 def file_system(folder: Path) -> int | None:
     """The device number of a folder, None where there is no such folder."""
-    try:
+    with contextlib.suppress(OSError):
         return folder.stat().st_dev
-    except OSError:
-        return None
+    return None
 
 
 def is_away(number: int | None) -> bool:
@@ -135,32 +132,28 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     partial = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, "wb") as file:
-                file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with open(partial, "wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); free some space there, make the folder writable or take "
-            "another one"
-        ) from error
+        what_to_do = "free some space there, make the folder writable or take another one"
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {what_to_do}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def write_json(value: object, path: Path) -> None:
-    """Write a JSON file whole or not at all. Raises UserError where it cannot be written."""
+    """Write a JSON file as `write_whole`."""
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def keep_json(value: object, path: Path, begun: int | None) -> None:
-    """Write a JSON file whole where it belongs or, where that cannot be, into the cache: `bring_back` puts it in place.
+    """Write a JSON file where it belongs or, where that cannot be, into the cache: `bring_back` puts it in place.
 
-    Args:
-        begun: the file system that was there before: a drive that was unmounted leaves an empty folder.
-    Raises UserError where the cache cannot be written either.
+    `begun` is the file system that was there before: a drive that was unmounted leaves an empty folder.
     """
     try:
         if file_system(path.parent) != begun:
@@ -172,7 +165,7 @@ def keep_json(value: object, path: Path, begun: int | None) -> None:
 
 
 def bring_back(path: Path) -> None:
-    """Put in place what waits for it. Raises UserError where it cannot be written there."""
+    """Put in place what waits for it."""
     for away in (True, False):
         if (waits := _waits(path, away)).exists() and not path.exists():
             write_whole(path, waits.read_bytes())
@@ -197,19 +190,16 @@ def read_json(path: Path) -> dict:
 
 
 @contextlib.contextmanager
-def lock(
-    path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable[[], bool] = lambda: False
-) -> Iterator[bool]:
-    """Hold the lock file `path`, across processes and hosts (`lease`); whether it is held is yielded.
+def lock(path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable[[], bool] = bool) -> Iterator[bool]:
+    """Hold the lock file `path`, across processes and hosts; whether it is held is yielded.
 
-    Args:
-        waiting: printed once where another process holds it; then this one waits: as long as it takes, or `patience`
-            seconds, or until `stopped`. Without either nobody waits and False is yielded.
-    Raises UserError where the lock cannot be written. The system releases the lock of a process that dies.
+    Where another process holds it, `waiting` is printed, and this one waits: as long as it takes, or `patience`
+    seconds, or until `stopped`. Without either nobody waits and False is yielded. Raises UserError where the lock
+    cannot be written. The system releases the lock of a process that dies.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = lease.lock_or_lease(path)
+        held = _lock_or_lease(path)
         with contextlib.suppress(filelock.Timeout):
             held.acquire(blocking=False)
         if (waiting or patience) and not held.is_locked:
@@ -225,27 +215,51 @@ def lock(
             held.release()
 
 
+def _lock_or_lease(path: Path) -> filelock.BaseFileLock:
+    """A lock of the system where it reaches every host, a lease by heartbeat where the file system's locks do not.
+
+    A lease ends where nobody has refreshed it for LEASE_SECONDS, by the clock of the one who waits. Who is suspended
+    for longer loses it without knowing: then a run may be made twice, and its record is the same. ENTR_LEASE=seconds
+    asks for leases. Any thread may release either.
+    """
+    seconds = float(os.environ.get("ENTR_LEASE") or 0)
+    if not seconds and not _without_locks(path.parent):
+        return filelock.FileLock(path, thread_local=False)
+    marker = path.with_name(f"{path.name}.lease")
+    return filelock.SoftFileLease(marker, lease_duration=seconds or LEASE_SECONDS, thread_local=False)
+
+
+@cache
+def _without_locks(folder: Path) -> bool:
+    """Whether locks in a folder do not reach other hosts, by its file system; then one line is printed."""
+    mounts = [one for one in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(one.mountpoint)]
+    mount = max(mounts, key=lambda one: len(one.mountpoint))
+    kind, options = mount.fstype, {*mount.opts.split(",")}
+    local = kind == "9p" or (kind.startswith("fuse.") and kind not in FUSE)
+    local |= not options.isdisjoint(LOCAL.get(kind, "").split()) or (kind == "lustre" and "flock" not in options)
+    if local:
+        print(f"{folder}: {kind} has no locks between hosts; leases of {LEASE_SECONDS:.0f} s stand in", flush=True)
+    return local
+
+
 def minutes(seconds: float) -> str:
     """A duration for people: 45 s, 3 min, 1 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    whole = round(seconds / 60)
-    return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60} min"
+    hours, rest = divmod(round(seconds / 60), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
 class Progress:
-    """A progress line in seconds of a forecast or in items; silent for five seconds, and where a parent shows one.
-
-    In a terminal one line of tqdm, of several the one at `position`; in a notebook one output that is updated;
-    `CHANNEL` names the parent's file.
-    """
+    """A progress line of tqdm, of several the one at `position`; silent for five seconds, and where a parent process
+    shows one: `CHANNEL` names its file."""
 
     def __init__(self, text: str, position: int | None = None) -> None:
         bar = "{desc} {percentage:3.0f}%, about {remaining} left{postfix}{bar:0}"  # tqdm cuts what has a bar
         self.channel = os.environ.get(CHANNEL)
         self.bar = tqdm(
             total=1.0, desc=text, bar_format=bar, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True,
-            position=position, disable=None if not self.channel else True,
+            position=position, disable=True if self.channel else None,
         )  # fmt: skip
 
     def start_at(self, share: float) -> None:
@@ -254,7 +268,6 @@ class Progress:
         self.update(share)
 
     def update(self, share: float, note: str = "") -> None:
-        """Show that `share` (0 to 1) is done."""
         if self.channel:
             Path(self.channel).write_text(f"{share:.4f}")
             return
@@ -262,12 +275,11 @@ class Progress:
         self.bar.update(share - self.bar.n)
 
     def close(self) -> None:
-        """Take the line away."""
         self.bar.close()
 
 
-def track(items: Iterable[Item], text: str) -> Iterator[Item]:
-    """The items, with a progress line in a terminal; nothing for what is over in five seconds."""
+def track(items: Iterable[Any], text: str) -> Iterator[Any]:
+    """The items, with a progress line in a terminal."""
     return iter(tqdm(items, desc=text, delay=QUIET_SECONDS, leave=False, dynamic_ncols=True, disable=None))
 
 

@@ -104,17 +104,13 @@ def an_eighth_of_resnet(name: str) -> Any:
     from torch import nn
     from torchvision.models.resnet import BasicBlock
 
-    def layer(inputs: int, outputs: int, stride: int = 2) -> nn.Module:
+    def layer(inputs: int, outputs: int, stride: int) -> nn.Module:
         narrower = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
         return BasicBlock(inputs, outputs, stride, narrower)
 
     stem = {"conv1": nn.Conv2d(3, 8, 7, 2, 3, bias=False), "bn1": nn.BatchNorm2d(8), "relu": nn.ReLU()}
-    layers: dict[str, Any] = {
-        "layer1": layer(8, 8, 1),
-        "layer2": layer(8, 16),
-        "layer3": layer(16, 32),
-        "layer4": layer(32, 64),
-    }
+    shapes = ((8, 8, 1), (8, 16, 2), (16, 32, 2), (32, 64, 2))
+    layers: dict[str, Any] = {f"layer{i}": layer(*shape) for i, shape in enumerate(shapes, 1)}
     if name == "resnet34":
         layers = {one: nn.Sequential(block) for one, block in layers.items()}
         layers["layer1"].append(BasicBlock(8, 8))
@@ -182,12 +178,13 @@ class Watched:
     bodies: list[str] = field(default_factory=list)
 
 
-def train_watched(run) -> Watched:
+@functools.cache
+def _once(regime: str, results: Path, **fields) -> Watched:
     """Train while somebody looks."""
     from entr_utils.training import loop
     from entr_utils.training.books import Books
 
-    watched, before, after = Watched(run), Books.begin_epoch, Books.test
+    watched, before, after = Watched(tiny(regime, results, **fields)), Books.begin_epoch, Books.test
 
     def look(act, books, *rest):
         watched.heads.append(sum_of(books.network.head))
@@ -197,13 +194,8 @@ def train_watched(run) -> Watched:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Books, "begin_epoch", lambda *given: look(before, *given))
         patch.setattr(Books, "test", lambda *given: look(after, *given))
-        watched.record = loop.train(run)
+        watched.record = loop.train(watched.run)
     return watched
-
-
-@functools.cache
-def _once(regime: str, results: Path, **fields) -> Watched:
-    return train_watched(tiny(regime, results, **fields))
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_any_number_of_folders_are_datasets(tmp_path):
     for side, seed in (("train", 6), ("test", 2)):
         photos(split / side, ("x", "y"), seed)
     words = ["PROFILE=tiny", f"DATASETS=cats:{pets} pairs:{split} steel", "REGIMES=gradual", "WEIGHTS=none"]
-    made = cli.matrix(cli.read(words, cli.MATRIX))[0]
+    made = cli.matrix(cli.read(words, cli.MATRIX))
     assert [one.name for one in made] == ["cats-resnet18-gradual", "pairs-resnet18-gradual", "steel-resnet18-gradual"]
     runs = [prepare(one)[0] for one in made]
     assert [one.images.classes for one in runs[:2]] == [["cats", "dogs"], ["x", "y"]]

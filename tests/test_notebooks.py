@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import papermill
-import pytest
 from data_by_hand import photos
 
 from entr_utils import cli
@@ -80,14 +78,3 @@ def test_the_methods_are_drawn_without_a_record(tmp_path):
     """Their plans, the two figures; what there is nothing of is said to be missing."""
     execute(ROOT / "notebooks" / "methods.ipynb", {"results": str(tmp_path)}, tmp_path / "m.ipynb", environment=OFF)
     assert pictures(tmp_path / "m.ipynb") == 3
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["steel", "ucm", "bees", "imagenette", "cifar10", "folder", "own_images", "methods", "clock", "summary", "bench"],
-)
-def test_a_notebook_takes_parameters_and_keeps_no_output(name):
-    source = ROOT / "notebooks" / f"{name}.ipynb"
-    assert papermill.inspect_notebook(str(source))
-    cells = [cell for cell in json.loads(source.read_text())["cells"] if cell["cell_type"] == "code"]
-    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)

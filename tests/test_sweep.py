@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import Mock
 
 import by_hand
 import pytest
@@ -18,7 +19,7 @@ from entr_utils.notebook import Refused, keys_shown
 from entr_utils.results import record, studies
 from entr_utils.settings import Cell, seeds_of
 from entr_utils.training import clocks, resume, run
-from entr_utils.util import Missing, lock, temporary
+from entr_utils.util import Missing, lock
 
 TINY = ("PROFILE=tiny", "DATASETS=steel")
 TWO = (*TINY, "REGIMES=no_increase gradual")
@@ -30,7 +31,7 @@ def make(*words: str, command: str = "all") -> int:
 
 
 def asked_for(*words: str) -> list[tuple]:
-    cells, _ = cli.matrix(cli.read(words, cli.MATRIX))
+    cells = cli.matrix(cli.read(words, cli.MATRIX))
     return [(cell.dataset, cell.network, cell.regime, cell.seeds) for cell in cells]
 
 
@@ -96,35 +97,27 @@ def test_what_is_asked_for():
     assert len({Cell("steel", data=data).name for data in ("synthetic", "synthetic-coarse", "synthetic-fine")}) == 3
 
 
-# A wrong word -> what the line has to name.
+# Words -> what the line has to name; of `all` and `plan`, and of the other commands.
 WRONG = """NETWORK=resnet18 -> NETWORKS; profile=paper -> PROFILE; PROFILE=papr -> compact; NETWORKS=vgg -> resnet50
 DATASETS=steel cats -> 'cats'; REGIMES=fast -> gradual; REGIMES=stepwise:switch=SGDR -> RPL; SEEDS=0 x -> '0 x'
 SEEDS=-1 -> '-1'; SIZE=large -> SIZE='large'; SIZE=31 -> 32; SIZE=64 -> 26 px; PRECISION=float8 -> bfloat16
 BATCH=1 -> from 2; LR=many -> LR='many'; LR=-1 -> lr=-1; DATA=nowhere -> data='nowhere'
-WEIGHTS=nowhere.pt -> imagenet; GROUPS=nowhere.csv -> 'nowhere.csv'; CHECKPOINT_DIR=nowhere -> 'nowhere'"""
+WEIGHTS=nowhere.pt -> demo; GROUPS=nowhere.csv -> 'nowhere.csv'; CHECKPOINT_DIR=nowhere -> 'nowhere'"""
+OTHERS = """al -> plan; study STUDY=x -> compact; summary PROFILE=papr -> compact; again RECORD=x -> RECORD='x'
+badges REPO=x -> owner/name; help REGIME=x -> gradual; summary SEEDS=0 -> RESULTS"""
+MATRIX = [f"{command} {word}" for command in ("all", "plan") for word in WRONG.replace("\n", "; ").split("; ")]
 
 
-@pytest.mark.parametrize("command", ["all", "plan"])
-@pytest.mark.parametrize("wrong", WRONG.replace("\n", "; ").split("; "))
-def test_wrong_values_are_refused_before_anything_is_done(wrong, command, kernel, place, capsys):
+@pytest.mark.parametrize("wrong", [*MATRIX, *OTHERS.replace("\n", "; ").split("; ")])
+def test_wrong_values_are_refused_before_anything_is_done(wrong, kernel, place, capsys):
     """Exit code 2 and one line; nothing is printed beside it, nothing written."""
-    word, named = wrong.split(" -> ")
-    assert make("RESULTS=here", word, command=command) == 2
+    words, named = wrong.split(" -> ")
+    assert cli.guarded(cli.command, words.split(" ", 1)) == 2
     out, error = capsys.readouterr()
     assert (out, len(error.splitlines())) == ("", 1)
     assert named in error
     assert kernel.asked == []
     assert [path.name for path in place.iterdir()] == ["entr_utils"]
-
-
-OTHERS = "al; study STUDY=x; summary PROFILE=papr; again RECORD=x; badges REPO=x; help REGIME=x; summary SEEDS=0"
-
-
-@pytest.mark.parametrize("words", OTHERS.split("; "))
-def test_every_command_refuses_in_one_line(words, kernel, capsys):
-    assert cli.guarded(cli.command, words.split()) == 2
-    out, error = capsys.readouterr()
-    assert (out, len(error.splitlines()), kernel.asked) == ("", 1, [])
 
 
 def test_what_is_wrong_in_the_words_needs_no_torch():
@@ -245,26 +238,17 @@ def test_weights_that_are_missing_or_do_not_fit_are_named_once(kernel, tmp_path,
     assert make(*TWO, f"WEIGHTS={tmp_path / 'words.pt'}") == 2
     assert kernel.asked == [("summary",)]
     assert capsys.readouterr().out.count("words.pt") == 1
-
-    def fails(network, weights):
-        raise Missing(f"{network} cannot be downloaded")
-
-    monkeypatch.setattr(networks, "weights_file", fails)
+    monkeypatch.setattr(networks, "weights_file", Mock(side_effect=Missing("cannot be downloaded")))
     assert make(*TWO, "WEIGHTS=imagenet", "NETWORKS=resnet18 resnet34") == 3
     out = capsys.readouterr().out
-    assert [out.count(f"{name} cannot be downloaded") for name in ("resnet18", "resnet34")] == [1, 1]
+    assert [out.count(f"{name}: cannot be downloaded") for name in ("resnet18", "resnet34")] == [1, 1]
 
 
 def test_stopping_names_where_it_goes_on(kernel, capsys):
     """The epoch of the newest checkpoint of the run at work."""
     kernel.broken = {"steel": KeyboardInterrupt()}
     (one,) = run.prepare(Cell("steel", profile="tiny"))
-
-    def write_checkpoint():
-        one.path.parent.mkdir(parents=True, exist_ok=True)
-        resume.Store(one).path.write_bytes(b"checksum\n" + json.dumps({"epoch": 3}).encode() + b"\n")
-
-    kernel.before = write_checkpoint
+    kernel.before = lambda: util.write_whole(resume.Store(one).path, b'checksum\n{"epoch": 3}\n')
     assert make() == 130
     out, error = capsys.readouterr()
     assert f"{one.path.stem} will go on after epoch 3 of 4" in out
@@ -291,15 +275,10 @@ def test_what_another_command_makes_comes_last(made_meanwhile, kernel):
     assert len(record.load("results")) == 2
 
 
-def test_what_dead_processes_left_goes(kernel, place):
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    living = temporary(place / "results" / "tiny" / "a.json")
-    living.parent.mkdir(parents=True)
-    for path in (living, dead := living.with_name(living.name.replace(str(os.getpid()), str(gone.pid)))):
-        path.touch()
+def test_what_dead_processes_left_goes(kernel, monkeypatch):
+    monkeypatch.setattr(sweep, "remove_leftovers", (removed := []).append)
     assert make() == 0
-    assert (living.exists(), dead.exists()) == (True, False)
+    assert removed == [Path("results/tiny")]
 
 
 def test_the_progress_line_counts_forecast_seconds(kernel, monkeypatch):
@@ -326,8 +305,7 @@ def test_a_study_is_made_fold_by_fold(kernel, monkeypatch):
 
 def test_a_plan_needs_no_images_and_no_weights(kernel, place, tmp_path, capsys):
     """It counts as many images as the paper had; nothing is written."""
-    (tmp_path / "empty").mkdir()
-    assert make("PROFILE=paper", f"DATA={tmp_path / 'empty'}", "NETWORKS=resnet18", command="plan") == 0
+    assert make("PROFILE=paper", f"DATA={tmp_path}", "NETWORKS=resnet18", command="plan") == 0
     lines = capsys.readouterr().out.splitlines()[1:-1]
     assert [line.split()[1] for line in lines] == ["1460"] * 3 + ["2100"] * 3 + ["3128"] * 3
     assert [path.name for path in place.iterdir()] == ["entr_utils"]

@@ -65,7 +65,7 @@ if __name__ == "__main__":
     os.chdir(sys.argv[1])
     whole, record.write, sweep.execute = record.write, write, Kernel()
     torchvision.models.get_model, machine.git = conftest.an_eighth_of_resnet, lambda *words: ""
-    sweep._prepare(dict.fromkeys(cell.checked() for cell in cli.matrix(cli.read(WORDS, cli.MATRIX))[0]))  # draws
+    sweep.asked(cli.matrix(cli.read(WORDS, cli.MATRIX)))  # draws
     hosts, codes, kills = {start(host): host for host in ("one", "two")}, [], 0
     while hosts:
         if more := kills < int(sys.argv[2]):

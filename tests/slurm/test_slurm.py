@@ -21,6 +21,7 @@ from conftest import ROOT
 
 from entr_utils import regimes
 from entr_utils.results import record
+from entr_utils.slurm import _alive as alive
 
 DAWDLING = '''
 """Takes its time, fails, or waits for the limit in a job's first life, until a file says that it need not."""
@@ -92,16 +93,9 @@ def checkout(tmp_path) -> Checkout:
     return Checkout(folder)
 
 
-def alive() -> dict[str, str]:
-    """State by number of what waits or runs."""
-    words = ["squeue", "--noheader", "--array", "--format=%i %T"]
-    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
-    return dict(map(str.split, lines))
-
-
-def watch(look: Callable[[dict[str, str]], object], seconds: float = 600) -> None:
+def watch(look: Callable[[dict[str, str]], object] = bool) -> None:
     """Look every half second until nothing is alive."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 600
     while found := alive():
         look(found)
         assert time.monotonic() < end, found
@@ -128,14 +122,14 @@ MISHAPS = {
     "seconds=1.3": lambda job: subprocess.run(["scontrol", "requeue", job], check=True),
     "fails=1": lambda job: None,  # an exception of its own
 }
+ALL = ("all", "PROFILE=tiny", "DATASETS=steel", "NETWORKS=resnet18-narrow")
 
 
 def test_whatever_happens_to_a_job_the_same_command_goes_on(checkout):
     """An array of five, two at once; a kill -9, scancel, a requeue and an exception while they train."""
     texts = [f"dawdling:{options}" for options in MISHAPS]
-    words = ("all", "PROFILE=tiny", "DATASETS=steel", "NETWORKS=resnet18-narrow", f"REGIMES={' '.join(texts)}")
+    words = (*ALL, f"REGIMES={' '.join(texts)}")
     on = (*words, "ON=slurm", "PARTITION=gpu", "JOBS=2")
-    began = time.monotonic()
     number = re.search(r"job (\d+)", checkout.command(*on))[1]
     assert alive()  # it has returned
     assert "5 are submitted already" in checkout.command(*on)
@@ -150,13 +144,12 @@ def test_whatever_happens_to_a_job_the_same_command_goes_on(checkout):
                 happens(f"{number}_{i}")
 
     watch(look)
-    print(f"the array: {time.monotonic() - began:.0f} s")
     assert max(at_once) == 2
     state = checkout.command("status", *words[1:])
     assert ("done: 2" in state, "lost: 3" in state) == (True, True), state
     (checkout.folder / "hurry").touch()
     assert "submitted: 3" in checkout.command(*on)
-    watch(lambda found: None)
+    watch()
     assert "done: 5" in checkout.command("status", *words[1:])
     assert "0 of 5" in checkout.command(*on)  # and the summary is drawn
     assert (results / "summary.ipynb").exists()
@@ -169,15 +162,9 @@ def test_whatever_happens_to_a_job_the_same_command_goes_on(checkout):
 
 def test_a_time_limit_queues_a_job_again_and_it_goes_on(checkout):
     """After the last epoch, as often as it takes."""
-    words = (
-        "all",
-        "PROFILE=tiny",
-        "DATASETS=steel",
-        "NETWORKS=resnet18-narrow",
-        "REGIMES=dawdling:seconds=1.0,waits=1",
-    )
+    words = (*ALL, "REGIMES=dawdling:seconds=1.0,waits=1")
     checkout.command(*words, "ON=slurm", "TIME=1", "GPUS=0")
-    watch(lambda found: None)
+    watch()
     assert "done: 1" in checkout.command("status", *words[1:])
     (made,) = record.load(checkout.folder / "results")
     epochs = [one.epoch for one in made.attempts]
