@@ -17,6 +17,8 @@ RUNS |= {"rates": 2 * 2 * 2, "leakage": 2 * 2 * 5, "methods_pretrained": 2 * 10 
 def test_the_size_of_a_study(name):
     found = cells(STUDIES[name])
     assert len(found) == len(set(found)) == RUNS[name]
+    notebooks = {cell.name for cell in found}
+    assert len(notebooks) == RUNS[name] / len(STUDIES[name].seeds), "every arm has a notebook of its own"
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
