@@ -236,7 +236,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """File name of the notebook, without suffix: <dataset>-<network>-<regime>, and what tells a study's arms apart."""
+        """File name of the notebook, without suffix: <dataset>-<network>-<regime>, and what tells arms apart."""
         arm = self.data.partition("synthetic-")[2], Path(self.groups).stem, f"lr{self.lr:g}" if self.lr else ""
         words = filter(None, (self.dataset, self.network, self.regime, *arm))
         return re.sub(r"[^a-z0-9_.]+", "-", "-".join(words).lower())
