@@ -177,45 +177,34 @@ def test_writing_checkpoints_is_no_part_of_t(monkeypatch):
     assert record.seconds_total + record.costs.checkpoint < record.costs.wall
 
 
-@pytest.mark.parametrize(("folder", "every"), [("", 30), ("mount", 300)])
-def test_how_often(folder, every, monkeypatch):
-    """Every 30 seconds at most; every 5 minutes where they go to another file system."""
+WHERE = [("", "results", 30), ("mount", "results", 300), ("mount", "mount", 300)]
+
+
+@pytest.mark.parametrize(("folder", "results", "every"), WHERE)
+def test_how_often(folder, results, every, monkeypatch, capsys):
+    """Every 30 seconds at most; every 5 minutes where they go to another file system, or where all of this lies on a
+    drive, though it hiccups once."""
     monkeypatch.delenv(resume.SECONDS)
     Path("mount").mkdir()
-    run, stat = tiny(checkpoint_dir=folder), Path.stat
-    run.path.parent.mkdir(parents=True)
-
-    def of_another(path, **named):
-        found = stat(path, **named)
-        return os.stat_result([*found[:2], 7 if path.name == "mount" else 1, *found[3:]])
-
-    monkeypatch.setattr(Path, "stat", of_another)
-    store = resume.Store(run)
-    for seconds, due in ((every - 1, False), (every + 1, True)):
-        monkeypatch.setattr(resume.time, "monotonic", lambda seconds=seconds: store.last + seconds)
-        assert store.due() is due
-
-
-def test_how_often_where_results_lie_on_the_drive_too(monkeypatch, capsys):
-    """A drive that hiccups once is written to as rarely as before; so is one on which all of this lies."""
-    monkeypatch.delenv(resume.SECONDS)
-    Path("mount").mkdir()
-    run, stat = tiny(results="mount", checkpoint_dir="mount"), Path.stat
+    run, stat = tiny(results=results, checkpoint_dir=folder), Path.stat
     run.path.parent.mkdir(parents=True)
 
     def of_another(path, **named):
         found = stat(path, **named)
         return os.stat_result([*found[:2], 7 if "mount" in path.parts else 1, *found[3:]])
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "stat", of_another)
-        store = resume.Store(run)
+    monkeypatch.setattr(Path, "stat", of_another)
+    store = resume.Store(run)
+    if results == "mount":
         store.file_system = 8
         store.save({"epoch": 1})
-        assert (store.path, store.every) == (local(run), 300)
-    assert "mount" in capsys.readouterr().out
+        assert (store.path, "mount" in capsys.readouterr().out) == (local(run), True)
+    for seconds, due in ((every - 1, False), (every + 1, True)):
+        monkeypatch.setattr(resume.time, "monotonic", lambda seconds=seconds: store.last + seconds)
+        assert store.due() is due
     monkeypatch.setattr(util, "DRIVE", Path.cwd())
-    assert resume.Store(run).every == 300
+    monkeypatch.setattr(resume.time, "monotonic", lambda: store.last + 299)
+    assert not store.due()
 
 
 @pytest.mark.parametrize("how", ["an error", "an empty folder of the disk below"])

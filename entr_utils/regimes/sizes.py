@@ -4,8 +4,9 @@ Sizes are shares of the largest, by phase (the paper's Figure 3): SGDR, CLRS, CM
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from entr_utils.regimes.base import BatchSpec, Budget, Regime, Step, register
+from entr_utils.regimes.base import BatchSpec, Regime, ShareOrNone, Step, register
 
 GROWING = {"SGDR": 0.4, "CLRS": 0.6, "CMult": 0.8}
 SMALL = 0.4
@@ -37,11 +38,7 @@ class Stepwise(Regime):
     The paper's figure lost its columns; CMult is our reading of "for a couple of epochs before" re-training.
     """
 
-    switch: str = "CMult"
-
-    def __post_init__(self) -> None:
-        if self.switch not in ("CLRS", "CMult", "RPL"):
-            raise ValueError(f"switch={self.switch!r}: allowed: CLRS, CMult, RPL")
+    switch: Literal["CLRS", "CMult", "RPL"] = "CMult"
 
     def spec(self, step: Step) -> BatchSpec:
         order = ("SGDR", "CLRS", "CMult", "RPL")
@@ -69,19 +66,14 @@ class Reversed(Regime):
 @register
 @dataclass(frozen=True)
 class Short(Regime):
-    """Full size on fewer images: as many FLOPs as another regime takes, or a share of every epoch by hand."""
+    """Full size on fewer images: as many FLOPs as another regime takes, or (not 0) a share of every epoch by hand."""
 
     of: str = "gradual"
-    share: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share={self.share:g}: allowed: above 0, at most 1, or 0 for equal FLOPs")
+    share: ShareOrNone = 0.0
 
     @property
-    def budget(self) -> Budget:  # type: ignore[override]
-        """What it is cut to."""
-        return Budget(share=self.share) if self.share else Budget(of=self.of)
+    def budget(self) -> str | float:  # type: ignore[override]
+        return self.share or self.of
 
     def spec(self, step: Step) -> BatchSpec:
         return step.at(1.0)

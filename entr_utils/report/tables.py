@@ -76,7 +76,7 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     asked = {one.treatment for name in ("paper", "compact") for one in studies.STUDIES[name].contrasts}
     beside = {one.treatment for study in studies.STUDIES.values() for one in study.contrasts} - asked
     ran = {text: parse(text) for text in table["regime"]}
-    by_hand = [text for text, regime in ran.items() if regime.budget and not regime.budget.of]
+    by_hand = [text for text, regime in ran.items() if isinstance(regime.budget, float)]
     chosen = [text for text, regime in ran.items() if regime.name not in beside | {compare.CONTROL}]
     seen = [*dict.fromkeys([*table["dataset"], *ran])].index
     found = studies.most(compare.compare(table, set(chosen).difference(by_hand)))

@@ -3,17 +3,18 @@
 A run on a shared machine is timed with whatever else the machine does, so T is plan x clock instead. A clock measures
 every kind of work in turn: one untimed step, then a block of a second and at least five steps (fewer where steps are
 long), or of thirty steps, synchronised at its ends. The order rotates; the first of eight rounds is thrown away. A
-round in which other processes used more than 5% of a core is thrown away, too, and tried three times; then nothing is
-written.
+round in which other processes used more than 5% of a core is tried three times; then nothing is written.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from entr_utils.regimes import Regime
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import Work, first_steps
 from entr_utils.settings import ALL_EQUAL, Phase
-from entr_utils.training import interpolate, step
+from entr_utils.training import step
 from entr_utils.util import Progress, UserError, cache_folder, lock, now, read_json, slug, write_json
 
 ROUNDS, TRIES = 8, 3
@@ -32,7 +33,8 @@ BLOCK_SECONDS, LONGEST_BLOCK = 1.0, 2.0
 BLOCK_STEPS, ENOUGH_STEPS = 5, 30
 QUIET = 0.05  # cores that other processes may use
 SETTLE = 60.0  # seconds in which trainings of ours come to their pause
-POOL = 4  # batches of random images that a step takes its own from
+MOST_SIZES = 8  # of otherwise equal work that are timed; the seconds of the others are interpolated over pixels
+POOL, CLASSES = 4, 20  # batches of random images that a step takes its own from; outputs of the network
 
 Piece = Callable[[], object]
 
@@ -42,37 +44,37 @@ def path_of(results: str | Path) -> Path:
     return Path(results) / "clocks" / f"{slug(machine.device_model())}.json"
 
 
-def take(
-    works: Iterable[Work],
-    regimes: dict[str, Regime],
-    network: str,
-    precision: str,
-    augmentation: str,
-    rounds: int = ROUNDS,
-    patience: float = SETTLE,
-) -> dict:
-    """Measure works on this device; the entry of a clock's file (see `results.times`).
+def take(works: Iterable[Work], regimes: dict[str, Regime], network: str, precision: str, augmentation: str,
+         rounds: int = ROUNDS, patience: float = SETTLE) -> dict:  # fmt: skip
+    """Measure works on this device, each key once; the entry of a clock's file (see `results.times`).
 
-    Args:
-        works: what a plan holds; equal keys are measured once.
-        regimes: by the mode of a work, the regime that knows it; in mode "" every network is called as it is.
-        network, precision, augmentation: names; the head has 20 outputs, whatever the images' classes are.
-        patience: seconds in which others may come to rest.
-    Raises UserError where the machine is busy.
+    `regimes`: by the mode of a work the one that knows it; in mode "" every network is called as it is. `patience`:
+    seconds in which others may come to rest. Raises UserError where the machine is busy.
     """
-    wanted = {work.key: work for work in works}
-    timed = {key: wanted[key] for key in interpolate.timed(wanted)}
+    groups: dict[Work, list[Work]] = {}  # those that differ in size alone, by size
+    for work in sorted({work.key: work for work in works}.values(), key=lambda work: work.size):
+        made_small = work.stored not in (0, work.size)
+        groups.setdefault(replace(work, phase="", n=0, size=0, stored=int(made_small)), []).append(work)
+    timed = {work.key: work for group in groups.values() for work in _evenly_spread(group)}
     with measuring():
         _settle(patience)
-        bench = _Bench(network, precision, augmentation, max(work.stored or work.size for work in wanted.values()))
+        bench = _Bench(network, precision, augmentation)
         pieces = {key: bench.piece(work, regimes.get(work.mode, Regime())) for key, work in timed.items()}
-        blocks, first = _rounds(pieces, rounds)
-    seconds = {key: median(values) / bench.units(timed[key]) for key, values in blocks.items()}
-    spread = {key: (max(values) - min(values)) / median(values) for key, values in blocks.items()}
-    beyond = {key: max(0.0, first[key] - median(blocks[key])) for key in blocks}
+        blocks, first = _rounds({key: piece for key, (piece, _) in pieces.items()}, rounds)
+    middle = {key: median(values) for key, values in blocks.items()}
+    seconds = {key: value / pieces[key][1] for key, value in middle.items()}
+    spread = {key: (max(values) - min(values)) / middle[key] for key, values in blocks.items()}
+    beyond = {key: max(0.0, first[key] - value) for key, value in middle.items()}
+    for found, group in product((seconds, beyond), groups.values()):
+        known = {work.size**2: found[work.key] for work in group if work.key in found}
+        found |= {work.key: float(np.interp(work.size**2, [*known], [*known.values()])) for work in group}
     about = {"taken": now(), "network": network, "precision": precision, "augmentation": augmentation}
-    found = {"seconds": interpolate.filled(seconds, wanted), "first": interpolate.filled(beyond, wanted)}
-    return about | found | {"spread": spread, "rounds": rounds - 1}
+    return about | {"seconds": seconds, "first": beyond, "spread": spread, "rounds": rounds - 1}
+
+
+def _evenly_spread(works: list[Work]) -> list[Work]:
+    """At most MOST_SIZES of them, the first and the last among them."""
+    return [works[i] for i in np.linspace(0, len(works) - 1, min(len(works), MOST_SIZES)).round().astype(int)]
 
 
 def keep(entry: dict, results: str | Path) -> Path:
@@ -132,57 +134,45 @@ def _seconds(piece: Piece) -> float:
 
 
 class _Bench:
-    """What work is done on: a network, random images, an optimiser."""
+    """What work is done on: a network, random images, an optimiser for each kind of step."""
 
-    def __init__(self, network: str, precision: str, augmentation: str, full: int):
-        self.name, self.precision, self.full = network, precision, full
-        self.network = networks.build(network, "none", 20, precision).to(machine.device())
-        self.augment = make_augment(augmentation)
+    def __init__(self, network: str, precision: str, augmentation: str):
+        self.network = networks.build(network, "none", CLASSES, precision).to(machine.device())
+        self.augment, self.scaler = make_augment(augmentation), torch.amp.GradScaler(enabled=precision == "float16")
         self.photos: dict[tuple, Tensor] = {}
-        self.scaler = torch.amp.GradScaler() if precision == "float16" else None
 
-    def units(self, work: Work) -> int:
-        """How many units a piece of this work is."""
-        return {"step": 1, "hook": POOL if work.mode == "finish" else 1}.get(work.kind, self._images(work))
-
-    def _images(self, work: Work) -> int:
-        return work.batch or (64 if machine.device().type == "cuda" else 16)
-
-    def piece(self, work: Work, regime: Regime) -> Piece:
-        """A function that does one piece of a kind of work."""
-        spec = BatchSpec(work.size, self._images(work), work.view, work.detail, work.strength, work.mode)
-        photos = self._random(work.stored or work.size, spec.batch)
-        some = photos[: spec.batch]
+    def piece(self, work: Work, regime: Regime) -> tuple[Piece, int]:
+        """A function that does one piece of a kind of work, and how many units that is."""
+        images = work.batch or (64 if machine.device().type == "cuda" else 16)
+        spec = BatchSpec(work.size, images, work.view, work.detail, work.strength, work.mode)
+        photos = self._random(work.stored or work.size, images)
+        some = photos[:images]
         if work.kind == "resize":
-            return lambda: store.show(some, spec)
+            return lambda: store.show(some, spec), images
         if work.kind == "tta":
-            return lambda: step.predict_averaged(self.network, some, spec.batch, self.augment)
+            return lambda: step.predict_averaged(self.network, some, images, self.augment), images
         network = regime.prepare(self.network, None)
+        labels = torch.arange(images, device=machine.device()) % CLASSES
+        if work.kind == "hook" and work.mode == "after_epoch":
+            last = first_steps((Phase("RPL", (1,), "all", ALL_EQUAL),), 1, spec.size, 1, 0)[0]
+            return lambda: regime.after_epoch(network, last), 1
         if work.kind == "hook":
-            return partial(self._call_hook, regime, work, network, spec)
-        labels = torch.arange(spec.batch, device=machine.device()) % 20
-        state: dict[str, torch.optim.Optimizer] = {}
+            batches = photos.split(images)
+            return lambda: regime.finish(network, ((self._input(part, spec), labels) for part in batches)), POOL
+        network.set_trains(work.trains)
+        optimiser = step.SGD(step.trained(network), lr=1e-6)
 
         def train() -> None:
-            if network.trains != work.trains or "optimiser" not in state:
+            if network.trains != work.trains:
                 network.set_trains(work.trains)
-                state["optimiser"] = step.SGD(step.trained(network), lr=1e-6)
-            pixels = store.on_device(photos[torch.randperm(len(photos))[: spec.batch].to(photos.device)])
-            if work.stored != work.size or work.view != "resized":
-                pixels = store.show(pixels, spec)
-            inputs = self.augment(pixels, spec.strength)
-            step.take_step(network, regime, spec, state["optimiser"], inputs, labels, self.scaler)
+            chosen = torch.randperm(len(photos))[:images].to(photos.device)
+            inputs = self._input(photos[chosen], spec)
+            step.take_step(network, regime, spec, optimiser, inputs, labels, self.scaler)
 
-        return train
+        return train, 1
 
-    def _call_hook(self, regime: Regime, work: Work, network: networks.Network, spec: BatchSpec) -> None:
-        """One call after an epoch, or the last one with POOL batches."""
-        if work.mode == "after_epoch":
-            regime.after_epoch(network, first_steps((Phase("RPL", (1,), "all", ALL_EQUAL),), 1, spec.size, 1, 0)[0])
-            return
-        batches = self._random(spec.size, spec.batch).split(spec.batch)
-        labels = torch.zeros(spec.batch, dtype=torch.long, device=machine.device())
-        regime.finish(network, ((self.augment(store.on_device(batch), 1.0), labels) for batch in batches))
+    def _input(self, pixels: Tensor, spec: BatchSpec) -> Tensor:
+        return self.augment(store.show(store.on_device(pixels), spec), spec.strength)
 
     def _random(self, size: int, batch: int) -> Tensor:
         if (size, batch) not in self.photos:
@@ -191,42 +181,38 @@ class _Bench:
         return self.photos[size, batch]
 
 
-def _paths() -> tuple[Path, Path]:
-    folder = cache_folder() / "locks"
-    return folder / f"clock-{machine.device_id()}", folder / f"clock-{machine.device_id()}.measuring"
+def _flag() -> Path:
+    """Is there while this device is measured; without its suffix, the lock that is held meanwhile."""
+    return cache_folder() / "locks" / f"clock-{machine.device_id()}.measuring"
 
 
 @contextlib.contextmanager
 def measuring() -> Iterator[None]:
     """Hold the clock of this device; trainings of ours pause meanwhile."""
-    path, flag = _paths()
-    with lock(path, "waiting: another process takes the clock of this device"):
-        flag.touch()
+    with lock(_flag().with_suffix(""), "waiting: another process takes the clock of this device"):
+        _flag().touch()
         try:
             yield
         finally:
-            flag.unlink(missing_ok=True)
+            _flag().unlink(missing_ok=True)
 
 
 def wait_while_measuring() -> None:
     """Wait until no other process takes the clock of this device: a training calls it before every step."""
-    path, flag = _paths()
-    if flag.exists():
-        with lock(path, "waiting while the clock of this device is taken"):
+    if (flag := _flag()).exists():
+        with lock(flag.with_suffix(""), "waiting while the clock of this device is taken"):
             flag.unlink(missing_ok=True)  # of a process that died
 
 
 def _settle(patience: float) -> None:
     """Wait until others are quiet: trainings of ours stop at their next step. Raises UserError where they are not."""
-    began = time.perf_counter()
-    while True:
+    for _ in range(1 + round(patience)):
         before = machine.busy_seconds_of_others()
         time.sleep(1)
         cores = machine.busy_seconds_of_others() - before
         if cores <= QUIET:
             return
-        if time.perf_counter() - began > patience:
-            raise _busy(cores)
+    raise _busy(cores)
 
 
 def _busy(cores: float) -> UserError:

@@ -1,9 +1,7 @@
-"""The weights of the demonstration: a narrow ResNet18 that knows drawn images of other kinds.
+"""The weights of the demonstration, a narrow ResNet18's (python -m entr_utils.cli demo-weights).
 
-    python -m entr_utils.cli demo-weights
-
-60 classes of 100 images of 80 px (`synthetic.pattern`, and a fine texture each), ten epochs from scratch, one cycle up
-to a rate of .05, augmented as in training. Nothing of the images that the demonstration trains on is in them.
+60 classes of 100 images of 80 px (`synthetic.pattern`, and a fine texture each), ten epochs from scratch, one cycle,
+augmented as in training. Nothing of the images that the demonstration trains on is in them.
 """
 
 import io
@@ -34,7 +32,6 @@ class NextEpoch(Callback):
 
 
 def drawn(each: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n, s, s, 3) uint8 images and (n,) labels on the device."""
     photos = torch.from_numpy(synthetic.draw("patterns", CLASSES, each, SIZE, seed=seed))
     return photos.to(device()), torch.arange(CLASSES, device=device()).repeat_interleave(each)
 
