@@ -178,9 +178,6 @@ class TestOwnRegime:
         refused(lambda: parse("slope:most=1"), "slope:most=1", "most", "least")
         assert REGIMES["slope"] is own_regime
 
-    def test_it_is_forgotten_when_the_test_ends(self):
-        assert "slope" not in REGIMES
-
 
 WRITTEN = {text: text for text in (*REGIMES, "stepwise:switch=RPL", "short:share=0.861", "short:of=stepwise,share=0.5")}
 WRITTEN |= {"stepwise:switch=CMult": "stepwise", "short:share=0.50,of=gradual": "short:share=0.5"}  # no defaults

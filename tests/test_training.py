@@ -202,7 +202,7 @@ def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
 
     def watched(network, regime, spec, optimiser, *rest):
         take_step(network, regime, spec, optimiser, *rest)
-        assert all(parameter in optimiser.state for parameter in step.trained(network))
+        assert all(parameter in optimiser.state for parameter in network.parameters() if parameter.requires_grad)
         taken.append((network.trains, spec))
 
     monkeypatch.setattr(step, "take_step", watched)
@@ -389,11 +389,6 @@ def test_the_size_that_is_advised_can_be_run(regime):
         advised = int(re.findall(r"\d+", str(caught.value))[-1])
         plan, _ = plan_of(spec.model_copy(update={"size": advised}), 75)
         assert min(block.spec.detail or block.spec.size for block in plan) >= 16
-
-
-def test_weights_that_do_not_fit_end_a_run_before_it_trains():
-    Path("weights.pt").write_text("words")
-    refused(lambda: loop.train(tiny(weights="weights.pt")), "weights.pt")
 
 
 def test_a_run_in_another_precision_is_nearly_the_same(trained):

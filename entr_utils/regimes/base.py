@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar, dataclass_transform
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from entr_utils.networks import Network
 
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]  # types of options, which `parse` checks
-ShareOrNone = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+ShareOrZero = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Step:
 
 
 class Regime:
-    """What a run shows the network. Subclasses are frozen dataclasses; their fields are the regime's options.
+    """What a run shows the network. Subclasses are frozen dataclasses (`register`); their fields are the options.
 
     The docstring's first line is what people read of it. All hooks are on the clock.
     """
@@ -121,9 +121,9 @@ class Regime:
     @property
     def text(self) -> str:
         """The regime as it is written: its name, and the options that are not the defaults."""
-        fields = [(one.name, getattr(self, one.name), one.default) for one in dataclasses.fields(self)]  # type: ignore[arg-type]
-        given = [f"{name}={value}" for name, value, default in fields if value != default]
-        return ":".join([self.name, ",".join(given)]) if given else self.name
+        kind = type(self)
+        given = ",".join(f"{name}={value}" for name, value in vars(self).items() if value != getattr(kind, name, None))
+        return f"{self.name}:{given}" if given else self.name
 
 
 REGIMES: dict[str, type[Regime]] = {}
@@ -131,8 +131,11 @@ Kind = TypeVar("Kind", bound=type[Regime])
 options_of = cache(TypeAdapter)
 
 
+@dataclass_transform(frozen_default=True)
 def register(kind: Kind) -> Kind:
-    """Class decorator: the regime is known by its class's name in snake case."""
+    """Class decorator: a frozen dataclass, known by the class's name in snake case."""
+    if "__dataclass_fields__" not in vars(kind):
+        dataclass(frozen=True)(kind)
     kind.name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
     REGIMES[kind.name] = kind
     return kind

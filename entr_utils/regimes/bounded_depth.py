@@ -3,8 +3,9 @@
 import copy
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import replace
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -12,15 +13,11 @@ from entr_utils.regimes.base import BatchSpec, Regime, Step, register
 from entr_utils.regimes.entropy import BOUNDS, entropy
 from entr_utils.util import UserError
 
-if TYPE_CHECKING:
-    from entr_utils.networks import Network
-
 CLOSE = 0.05  # nats: the same images, decoded otherwise
 GRID, CHANNELS, WIDEST = 64, 4, 8  # steps of the factor on widths from 1 to 2; widths are multiples; largest factor
 
 
 @register
-@dataclass(frozen=True)
 class BoundedDepth(Regime):
     """Full size, on a shallower, broader ResNet: its depth is bounded by the entropy of the images. From scratch only.
 
@@ -49,7 +46,7 @@ class BoundedDepth(Regime):
             raise UserError(f"regime={self.text!r}: no pretrained weights fit its network; allowed: weights=none")
         return replace(step.at(1.0), mode=f"blocks={self.blocks} equal={self.equal}")
 
-    def prepare(self, network: "Network", images: Any) -> "Network":
+    def prepare(self, network: Any, images: Any) -> Any:
         """Raises UserError where the entropy of the images is another than the one named."""
         measured = round(entropy(images.pixels), 2) if images else self.nats
         if abs(measured - self.nats) > CLOSE or not self.nats:
@@ -66,7 +63,7 @@ def kept_blocks(has: list[int], most: int) -> list[int]:
     return kept
 
 
-def bounded(network: "Network", most: int, equal: str) -> "Network":
+def bounded(network: Any, most: int, equal: str) -> Any:
     """A network with `most` residual blocks, or itself; so broad that FLOPs or parameters come nearest to its own."""
     from torch import nn
 
@@ -79,13 +76,14 @@ def bounded(network: "Network", most: int, equal: str) -> "Network":
     goal, device = _cost(old, equal), next(network.parameters()).device
     for layer, number in zip(layers, kept, strict=True):
         del layer[number:]
+    costs = cache(lambda i: _cost(_broader(old, i / GRID, "meta"), equal))
     found = range(GRID, WIDEST * GRID)
-    at = bisect_left(found, goal, key=lambda i: _cost(_broader(old, i / GRID, "meta"), equal))
-    near = {i: _cost(_broader(old, i / GRID, "meta"), equal) for i in (found[max(0, at - 1)], found[at])}
-    return _broader(old, min(near, key=lambda i: abs(near[i] - goal)) / GRID, device)
+    at = bisect_left(found, goal, key=costs)
+    nearest = min(found[max(0, at - 1) : at + 1], key=lambda i: abs(costs(i) - goal))
+    return _broader(old, nearest / GRID, device)
 
 
-def _broader(network: "Network", factor: float, device: object) -> "Network":
+def _broader(network: Any, factor: float, device: object) -> Any:
     """A fresh network with as many blocks, all widths times a factor; initial values are torchvision's."""
     import torch
     from torch import nn
@@ -109,7 +107,7 @@ def _broader(network: "Network", factor: float, device: object) -> "Network":
     return networks.Network(body, head, network.dtype).to(memory_format=torch.channels_last)
 
 
-def _cost(network: "Network", equal: str) -> float:
+def _cost(network: Any, equal: str) -> float:
     """Parameters, or FLOPs of an image forward; their ratios hardly depend on its size, which is 224 px."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode

@@ -2,23 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
 from entr_utils.regimes.base import BatchSpec, Regime, Share, Step, chance, register
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from entr_utils.networks import Network
-
 MODE = "pooled"
 
 
 @register
-@dataclass(frozen=True)
 class Pooled(Regime):
     """Some batches at half the size, through average-pooled filters; the gradient goes through the pooling.
 
@@ -55,7 +49,7 @@ class Pooled(Regime):
             return step.batch % self.n == self.n - 1
         return step.batch // self.n % 2 == 0
 
-    def forward(self, network: "Network", inputs: "Tensor", spec: BatchSpec) -> "Tensor":
+    def forward(self, network, inputs, spec):
         if spec.mode != MODE:
             return network(inputs)
         from unittest.mock import patch
@@ -73,7 +67,7 @@ class Pooled(Regime):
             return network(inputs)
 
 
-def _small(one: "nn.Conv2d", before: int) -> "Callable[[Tensor], Tensor]":
+def _small(one: Any, before: int) -> Callable:
     """What a convolution does with its filter averaged over windows of 2 x 2: it pads a row and a column less, after
     the image or `before` it."""
     from torch.nn.functional import avg_pool2d, conv2d, pad

@@ -1,22 +1,16 @@
 """Schedules of image size by others: what each source leaves open is said, and no result is called a reproduction."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from entr_utils.regimes.base import BatchSpec, Regime, Share, ShareOrNone, Step, chance, register
+from entr_utils.regimes.base import BatchSpec, Regime, Share, ShareOrZero, Step, chance, register
 from entr_utils.settings import DROPOUT
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from entr_utils.networks import Network
 
 
 @register
-@dataclass(frozen=True)
 class Decrement(Regime):
     """Small in some whole epochs, drawn at random, full size in the others (after Xie et al. 2021, arXiv 2112.00954).
 
@@ -43,7 +37,6 @@ class Decrement(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Ramp(Regime):
     """Grows in a straight line, batch by batch (after Composer's ProgressiveResizing, whose defaults these are).
 
@@ -57,8 +50,8 @@ class Ramp(Regime):
 
     claim = "ImageNet, ResNet50: part of a recipe that trains seven times faster; alone, nothing is reported"
     initial: Share = 0.5
-    delay: ShareOrNone = 0.5
-    finetune: ShareOrNone = 0.2
+    delay: ShareOrZero = 0.5
+    finetune: ShareOrZero = 0.2
     increment: PositiveInt = 4
 
     def __post_init__(self) -> None:
@@ -73,7 +66,6 @@ class Ramp(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Progressive(Regime):
     """Grows in four stages, and augmentation and dropout with it (after EfficientNetV2, Tan & Le 2021, 2104.00298).
 
@@ -88,7 +80,7 @@ class Progressive(Regime):
 
     claim = "ImageNet: EfficientNetV2 trains 5 to 11 times faster than others as accurate; growth alone loses accuracy"
     first: Share = 0.5
-    weakest: ShareOrNone = 0.33
+    weakest: ShareOrZero = 0.33
     stages: Annotated[int, Field(ge=2)] = 4
 
     def spec(self, step: Step) -> BatchSpec:
@@ -96,7 +88,7 @@ class Progressive(Regime):
         strength = round(self.weakest + (1 - self.weakest) * grown, 2)
         return replace(step.at(self.first + (1 - self.first) * grown), strength=strength)
 
-    def forward(self, network: "Network", inputs: "Tensor", spec: BatchSpec) -> "Tensor":
+    def forward(self, network, inputs, spec):
         from torch.nn import Dropout
 
         for part in network.modules():
@@ -106,7 +98,6 @@ class Progressive(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class RandomSize(Regime):
     """Each batch at a size of its own, drawn at random: the control of all schedules, without any order.
 

@@ -3,17 +3,15 @@
 Sizes are shares of the largest, by phase (the paper's Figure 3): SGDR, CLRS, CMult and RPL.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
-from entr_utils.regimes.base import BatchSpec, Regime, ShareOrNone, Step, register
+from entr_utils.regimes.base import BatchSpec, Regime, ShareOrZero, Step, register
 
 GROWING = {"SGDR": 0.4, "CLRS": 0.6, "CMult": 0.8}
 SMALL = 0.4
 
 
 @register
-@dataclass(frozen=True)
 class NoIncrease(Regime):
     """Full size throughout: the control."""
 
@@ -22,7 +20,6 @@ class NoIncrease(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Gradual(Regime):
     """Grows in three strokes: 40, 60 and 80% of the size while the head trains, then full size (the paper)."""
 
@@ -31,7 +28,6 @@ class Gradual(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Stepwise(Regime):
     """Grows at one stroke: 40% of the size, full size from one phase on (the paper).
 
@@ -46,7 +42,6 @@ class Stepwise(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Small(Regime):
     """Small throughout, tested at full size: what never growing costs."""
 
@@ -55,7 +50,6 @@ class Small(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Reversed(Regime):
     """Shrinks: 100, 80, 60, then 40% of the size; as cheap as growing, in the wrong order."""
 
@@ -64,12 +58,11 @@ class Reversed(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Short(Regime):
     """Full size on fewer images: as many FLOPs as another regime takes, or (not 0) a share of every epoch by hand."""
 
     of: str = "gradual"
-    share: ShareOrNone = 0.0
+    share: ShareOrZero = 0.0
 
     @property
     def budget(self) -> str | float:  # type: ignore[override]
@@ -80,7 +73,6 @@ class Short(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Blurred(Regime):
     """Gradual's detail without its saving: images made small and large again."""
 
@@ -89,7 +81,6 @@ class Blurred(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Cropped(Regime):
     """Gradual's saving without losing detail: windows of gradual's sizes, anywhere in the image."""
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from entr_utils import machine, networks
 from entr_utils.data import store
-from entr_utils.data.augment import make_augment
+from entr_utils.data.augment import Augment, make_augment
 from entr_utils.regimes.plan import cost
 from entr_utils.results import record
 from entr_utils.training import step
@@ -140,16 +139,16 @@ class Books:
 
     def test(self) -> None:
         """The regime's own end and test-time augmentation, on the clock; off it also at the size last trained at."""
-        spec, predict = self.run.spec, partial(step.predict_averaged, augment=self.batches.augment)
+        spec, augment = self.run.spec, self.batches.augment
         machine.forget_peak_memory()
         self.peak = 0
         self.seconds.start()
         self.run.regime.finish(self.network, self.batches)
-        probabilities = predict(self.network, self.photos, spec.batch)
+        probabilities = step.predict_averaged(self.network, self.photos, spec.batch, augment)
         phase = {"name": "TTA", "size": spec.size, "epochs": 0, "trains": "nothing", "lr": [0.0, 0.0, 0.0]}
         phase |= {"images": (1 + step.TTA_PASSES) * len(self.photos), "seconds": self.seconds.stop("tta")}
         self.seconds.start()
-        own = self._accuracy_own(probabilities, predict)
+        own = self._accuracy_own(probabilities, step.predict_averaged, augment)
         self._close_phase(phase | {"eval_seconds": self.seconds.stop("evaluation")}, probabilities, own)
 
     def _close_phase(self, row: dict, probabilities: Tensor, own: float) -> None:
@@ -157,10 +156,10 @@ class Books:
         self.phases.append(row | {"peak_memory": max(self.peak, machine.peak_memory())})
         self.predictions[row["name"]] = probabilities.argmax(1)
 
-    def _accuracy_own(self, probabilities: Tensor, predict: Callable[..., Tensor]) -> float:
+    def _accuracy_own(self, probabilities: Tensor, predict: Callable[..., Tensor], *how: Augment) -> float:
         """Accuracy at the size and view last trained at; that of `probabilities` where it is full size."""
         if (seen := store.show(self.photos, self.batches.spec)) is not self.photos:
-            probabilities = predict(self.network, seen, self.run.spec.batch)
+            probabilities = predict(self.network, seen, self.run.spec.batch, *how)
         return self._accuracy(probabilities)
 
     def _accuracy(self, probabilities: Tensor) -> float:

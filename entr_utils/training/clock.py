@@ -159,8 +159,7 @@ class _Bench:
         if work.kind == "hook":
             batches = photos.split(images)
             return lambda: regime.finish(network, ((self._input(part, spec), labels) for part in batches)), POOL
-        network.set_trains(work.trains)
-        optimiser = step.SGD(step.trained(network), lr=1e-6)
+        optimiser = step.SGD(network.parameters(), lr=1e-6)
 
         def train() -> None:
             if network.trains != work.trains:

@@ -37,7 +37,7 @@ def drawn(each: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def make_weights(path: Path = networks.DEMO_WEIGHTS) -> float:
-    """Pretrain, write the body as a torchvision state dict in half precision; its accuracy on images drawn anew."""
+    """Write the body as a torchvision state dict in half precision; its accuracy on images drawn anew."""
     torch.manual_seed(0)
     network = networks.build(NARROW, "none", CLASSES, "float32").to(device())
     first = first_steps((Phase("RPL", (EPOCHS,), "all", ALL_EQUAL),), CLASSES * EACH, SIZE, BATCH, 0)

@@ -94,8 +94,8 @@ def train(run: Run, keep: str = "") -> record.Record:
     """Train, evaluate and record one run; one that was stopped goes on, one that is done is read.
 
     A GPU is held while it trains; on a CPU runs may share. `keep` names a folder for the trained network of the cell's
-    first seed. Raises UserError where the loss is not a number or a batch does not fit the memory; then nothing is
-    written. Raises Stopped on an interrupt.
+    first seed. Raises UserError where the loss is not a number or a batch does not fit the memory, and writes nothing
+    then; Stopped on an interrupt.
     """
     name, on_cpu = run.path.stem, machine.device().type == "cpu"
     with lock(run.path.parent / ".locks" / name, f"waiting: another process makes {name}"):

@@ -40,10 +40,8 @@ class Store:
         return max(about(path).get("epoch", 0) for path in self.places)
 
     def newest(self) -> dict | None:
-        """The state with most epochs done of those that can be read, or None; a line names what it goes on from.
-
-        Raises UserError for a checkpoint of another run.
-        """
+        """The state with most epochs done of those that can be read, or None; a line names what it goes on from. Raises
+        UserError for a checkpoint of another run."""
         found = {}
         for path in self.places:
             try:

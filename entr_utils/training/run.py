@@ -26,14 +26,8 @@ MOST_NAMED = 100  # files that a record names; the rest are counted
 
 @dataclass(frozen=True)
 class Run:
-    """One run, ready to be trained.
-
-    Attributes:
-        spec, cell: what names it, and what the user asked for.
-        images: all of the dataset, decoded; split: index arrays of those trained on and those judged.
-        plan: all that the network sees; `share` of every epoch's batches is trained on.
-        prepare_seconds: what fetching, decoding or finding the images took.
-    """
+    """One run, ready to be trained: what names it, what was asked for, all of the dataset, and the plan, which takes a
+    `share` of every epoch's batches. `prepare_seconds`: what fetching, decoding or finding the images took."""
 
     spec: RunSpec
     cell: Cell
@@ -164,9 +158,8 @@ def prepare(cell: Cell) -> list[Run]:
 def prepare_own(images: str, seeds: tuple[int, ...], **fields) -> list[Run]:
     """All of the paper's regimes and seeds for a user's own images, in the order they are run.
 
-    Args:
-        images: folder with one sub-folder a class, an archive of one, or "synthetic" for a demonstration.
-        fields: of `settings.Cell`; profile "" is paper for images and quick for the demonstration.
+    `images`: folder with one sub-folder a class, an archive of one, or "synthetic" for a demonstration. `fields`: of
+    `settings.Cell`; profile "" is paper for images and quick for the demonstration.
     """
     drawn = isinstance(images, str) and images.startswith("synthetic")
     fields["data"] = images if drawn else str(catalog.own_folder(images))
@@ -192,10 +185,8 @@ def rotated(items: tuple, seed: int) -> list:
 
 
 def plan_of(spec: RunSpec, n_train: int) -> tuple[tuple[Block, ...], float]:
-    """The plan of a run on `n_train` images, and the share of every epoch that it trains on.
-
-    Raises UserError where a batch would be smaller than the profile allows, or a budget leaves less than a batch.
-    """
+    """The plan of a run on `n_train` images, and the share of every epoch that it trains on. Raises UserError where
+    images would be smaller than the profile allows, or a budget leaves less than a batch."""
     regime = parse(spec.regime)
     share = _share(regime, spec, n_train)
     plan = make_plan(regime, first_steps(spec.phases, n_train, spec.size, spec.batch, spec.seed, share))
@@ -211,10 +202,9 @@ def _share(regime: Regime, spec: RunSpec, n_train: int) -> float:
         of, mine = (cost(make_plan(one, first), counter(spec.network, one)) for one in (parse(share), regime))
         share = min(1.0, round(of / mine, 4))
     if share * whole < 1:
-        raise UserError(
-            f"regime={spec.regime!r}: a share of {share:g} is less than one of an epoch's {whole} batches; try "
-            f"BATCH={max(2, spec.batch // 2)} (batch), or more of it"
-        )
+        advice = f"try BATCH={max(2, spec.batch // 2)} (batch), or more of it"
+        less = f"a share of {share:g} is less than one of an epoch's {whole} batches"
+        raise UserError(f"regime={spec.regime!r}: {less}; {advice}")
     return share
 
 

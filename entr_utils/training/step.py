@@ -90,11 +90,6 @@ def take_step(network: Network, regime: Regime, spec: BatchSpec, optimiser, inpu
     optimiser.zero_grad()
 
 
-def trained(network: Network) -> list[torch.nn.Parameter]:
-    """The parameters that train now."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-
 def hooks(regime: Regime) -> tuple[str, ...]:
     """Names of the hooks on the clock that a regime has of its own."""
     return tuple(name for name in ("after_epoch", "finish") if getattr(type(regime), name) is not getattr(Regime, name))
@@ -121,9 +116,9 @@ def flops_counter(network: Network, regime: Regime) -> Flops:
 
 
 def warm_up(network: Network, regime: Regime, batches: Batches) -> tuple[float, Flops]:
-    """A whole step of each kind in the plan before anything is timed, then everything put back bit for bit.
+    """A whole step of each kind in the plan before anything is timed, then everything put back bit for bit: kernel
+    searches and first allocations happen here, and a batch that does not fit the memory is found.
 
-    Kernel searches, compilation and first allocations happen here, and a batch that does not fit the memory is found.
     Returns seconds, and the `flops_counter`, which has counted all of the plan and a forward pass at full size.
     """
     began, flops = time.perf_counter(), flops_counter(network, regime)
@@ -134,7 +129,7 @@ def warm_up(network: Network, regime: Regime, batches: Batches) -> tuple[float, 
             network.set_trains(trains)
             small = store.show(store.on_device(batches.photos[: spec.batch]), spec)
             inputs, labels = batches.augment(small, spec.strength), batches.labels[: spec.batch]
-            take_step(network, regime, spec, SGD(trained(network), lr=0.0), inputs, labels)
+            take_step(network, regime, spec, SGD(network.parameters(), lr=0.0), inputs, labels)
             flops(spec.size, spec.mode, trains)
         flops(batches.step.full, "", "")
     synchronise()
