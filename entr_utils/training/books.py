@@ -195,17 +195,8 @@ class Books:
         split |= {"n_train": len(run.split.training), "n_val": len(judged), "checksum": checksum(judged.tolist())}
         costs = {"checkpoint": self.seconds.spent.get("checkpoint", 0.0), "energy_joules": None}
         costs |= self.first["costs"] | {"wall": time.perf_counter() - self.began}
-        return record.make(
-            spec=run.spec,
-            source=run.source(),
-            split=record.Split(**split),
-            weights_note=networks.KNOWN_WEIGHTS.get(run.spec.weights_sha256, ""),
-            share=run.share,
-            work=run.work,
-            flops=self.flops,
-            parameters=sum(value.numel() for value in self.network.parameters()),
-            phases=self.phases,
-            epochs=self.epochs,
-            predictions=truth | predicted,
-            **self.first | {"costs": costs},
-        )
+        about: dict = {"weights_note": networks.KNOWN_WEIGHTS.get(run.spec.weights_sha256, ""), "flops": self.flops}
+        about |= {"parameters": sum(value.numel() for value in self.network.parameters()), "source": run.source()}
+        about |= {name: getattr(run, name) for name in ("spec", "share", "work")} | self.first | {"costs": costs}
+        rows = {"phases": self.phases, "epochs": self.epochs, "predictions": truth | predicted}
+        return record.make(**about, **rows, split=record.Split(**split))

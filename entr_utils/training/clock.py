@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -139,13 +140,13 @@ class _Bench:
     def __init__(self, network: str, precision: str, augmentation: str):
         self.network = networks.build(network, "none", CLASSES, precision).to(machine.device())
         self.augment, self.scaler = make_augment(augmentation), torch.amp.GradScaler(enabled=precision == "float16")
-        self.photos: dict[tuple, Tensor] = {}
+        self.random = cache(_random)
 
     def piece(self, work: Work, regime: Regime) -> tuple[Piece, int]:
         """A function that does one piece of a kind of work, and how many units that is."""
         images = work.batch or (64 if machine.device().type == "cuda" else 16)
         spec = BatchSpec(work.size, images, work.view, work.detail, work.strength, work.mode)
-        photos = self._random(work.stored or work.size, images)
+        photos = self.random(work.stored or work.size, images)
         some = photos[:images]
         if work.kind == "resize":
             return lambda: store.show(some, spec), images
@@ -173,11 +174,9 @@ class _Bench:
     def _input(self, pixels: Tensor, spec: BatchSpec) -> Tensor:
         return self.augment(store.show(store.on_device(pixels), spec), spec.strength)
 
-    def _random(self, size: int, batch: int) -> Tensor:
-        if (size, batch) not in self.photos:
-            shape = (POOL * batch, size, size, 3)
-            self.photos[size, batch] = torch.randint(0, 256, shape, dtype=torch.uint8).to(machine.device())
-        return self.photos[size, batch]
+
+def _random(size: int, batch: int) -> Tensor:
+    return torch.randint(0, 256, (POOL * batch, size, size, 3), dtype=torch.uint8).to(machine.device())
 
 
 def _flag() -> Path:

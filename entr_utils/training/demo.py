@@ -41,8 +41,9 @@ def make_weights(path: Path = networks.DEMO_WEIGHTS) -> float:
     torch.manual_seed(0)
     network = networks.build(NARROW, "none", CLASSES, "float32").to(device())
     first = first_steps((Phase("RPL", (EPOCHS,), "all", ALL_EQUAL),), CLASSES * EACH, SIZE, BATCH, 0)
-    batches = step.Batches(*drawn(EACH, 0), by_epoch(make_plan(parse("no_increase"), first)), make_augment("eight"))
-    learner = loop.make_learner(network, batches, [NextEpoch()], network.groups)
+    regime = parse("no_increase")
+    batches = step.Batches(*drawn(EACH, 0), by_epoch(make_plan(regime, first)), make_augment("eight"))
+    learner = loop.make_learner(network, regime, batches, [NextEpoch()])
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(EPOCHS, LR)
     photos, labels = drawn(JUDGED, 1)

@@ -20,8 +20,7 @@ def find_lr(run: Run, iterations: int = 60) -> tuple[list[float], list[float], f
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
         books = Books(run)
         books.begin_epoch(0)
-        shown = loop.Shown(books.network, run.regime, books.batches)
-        learner = loop.make_learner(shown, books.batches, [], books.network.groups)
+        learner = loop.make_learner(books.network, run.regime, books.batches, [])
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
             found = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(at_minimum,))

@@ -83,11 +83,11 @@ class FollowPlan(Callback):
             self.books.seconds.stop("checkpoint")
 
 
-def make_learner(network: nn.Module, batches: step.Batches, callbacks: list[Callback], groups) -> Learner:
-    """fastai's Learner with torch's fused SGD and parameter groups from `groups`; it evaluates nothing."""
+def make_learner(network: networks.Network, regime: Regime, batches: step.Batches, callbacks: list) -> Learner:
+    """fastai's Learner with torch's fused SGD and the network's parameter groups; it evaluates nothing."""
     loaders = DataLoaders(batches, [], device=batches.labels.device)
-    options = {"opt_func": partial(OptimWrapper, opt=step.SGD), "splitter": lambda _: groups(), "wd": 0.0}
-    return Learner(loaders, network, functional.cross_entropy, cbs=callbacks, **options)
+    options = {"opt_func": partial(OptimWrapper, opt=step.SGD), "splitter": lambda _: network.groups(), "wd": 0.0}
+    return Learner(loaders, Shown(network, regime, batches), functional.cross_entropy, cbs=callbacks, **options)
 
 
 def train(run: Run, keep: str = "") -> record.Record:
@@ -117,9 +117,7 @@ def _train(run: Run, keep: str) -> record.Record:
     torch.manual_seed(run.spec.seed)  # the same augmentation and dropout for every regime
     follow = FollowPlan(books, checkpoints, state)
     callbacks = [follow, LossScaling()] if run.spec.precision == "float16" else [follow]
-    learner = make_learner(
-        Shown(books.network, run.regime, books.batches), books.batches, callbacks, books.network.groups
-    )
+    learner = make_learner(books.network, run.regime, books.batches, callbacks)
     learner.remove_cb(Recorder)  # its smoothed loss would make a GPU wait at every batch
     try:
         with learner.no_bar(), learner.no_logging():

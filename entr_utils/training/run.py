@@ -127,18 +127,14 @@ def draft(cell: Cell) -> RunSpec:
     """The specification of a checked cell's first run, but for fingerprints of images and weights."""
     profile, label = PROFILES[cell.profile], networks.weights_label(cell.weights)
     turned = cell.orientations or catalog.dataset(cell.dataset).orientations
-    same = {name: getattr(cell, name) for name in ("dataset", "network", "profile", "size", "batch")}
-    return RunSpec(
-        **same,
-        regime=parse(cell.regime).text,
-        seed=cell.seeds[0],
-        lr=cell.lr or networks.learning_rate(cell.dataset, cell.network, label),
-        weights=label,
-        precision=precision(cell.precision or profile.precision),
-        augmentation=turned if profile.distorts else f"{turned} only",
-        groups=cell.groups if cell.groups in ("none", "known", "known-by-image") else "",
-        square=cell.square or "crop",
-    )
+    given = {name: getattr(cell, name) for name in ("dataset", "network", "profile", "size", "batch")}
+    given |= {"regime": parse(cell.regime).text, "seed": cell.seeds[0], "weights": label}
+    given["square"] = cell.square or "crop"
+    given["lr"] = cell.lr or networks.learning_rate(cell.dataset, cell.network, label)
+    given["precision"] = precision(cell.precision or profile.precision)
+    given["augmentation"] = turned if profile.distorts else f"{turned} only"
+    given["groups"] = cell.groups if cell.groups in ("none", "known", "known-by-image") else ""
+    return RunSpec(**given)
 
 
 def prepare(cell: Cell) -> list[Run]:
