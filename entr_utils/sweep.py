@@ -181,9 +181,9 @@ def make(work: Work, places: Sequence[Place] = (HERE,), summaries: bool = True) 
     todo, codes = [task for task in work.tasks if not task.done()], work.codes
     print(f"  {len({task.output for task in todo})} of {len(work.cells)} notebooks to be made", flush=True)
     if lacking := [run for task in todo for run in task.missing()]:
-        from entr_utils.training import clocks
+        from entr_utils.training import clock
 
-        clocks.ensure(lacking, lacking[0].cell.results)
+        clock.ensure(lacking, lacking[0].cell.results)
     if forecast := {run.path: run.forecast() for run in lacking}:
         print(f"  {len(forecast)} runs to train: {_time(forecast.values())}", flush=True)
     seconds = {path: one or 60.0 for path, one in forecast.items()}  # without a clock all count the same

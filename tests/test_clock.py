@@ -19,7 +19,7 @@ from entr_utils.data import store
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import Work
 from entr_utils.results import times
-from entr_utils.training import clock, clocks, loop, step
+from entr_utils.training import clock, loop, step
 
 BUSY = machine.busy_seconds_of_others
 
@@ -127,12 +127,12 @@ def test_t_of_a_record_is_plan_times_clock(record, now):
 def test_what_is_missing_is_taken_once(now, monkeypatch, capsys):
     """Or again on demand; beside a busy process T stays unknown, and a line says so."""
     run, other = tiny(), tiny("cropped")
-    assert [clocks.take([run], "results", again) for again in (False, False, True)] == [1, 0, 1]
+    assert [clock.take_missing([run], "results", again) for again in (False, False, True)] == [1, 0, 1]
     assert run.forecast() == pytest.approx(sum(work.n * seconds_of(work) for work in run.work))
     monkeypatch.setattr(machine, "busy_seconds_of_others", lambda: now.seconds)
     for switch, lines in (("off", 0), ("", 1)):
         monkeypatch.setenv("ENTR_CLOCK", switch)
-        clocks.ensure([run, other], "results")
+        clock.ensure([run, other], "results")
         assert len(capsys.readouterr().out.splitlines()) == lines
     assert other.forecast() is None
 

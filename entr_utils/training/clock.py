@@ -1,4 +1,4 @@
-"""The clock of a machine: seconds of a training step of every kind, measured side by side and quiet. Torch alone.
+"""The clock of a machine: seconds of a training step of every kind, measured side by side and quiet. No fastai.
 
 A run on a shared machine is timed with whatever else the machine does, so T is plan x clock instead. A clock measures
 every kind of work in turn: one untimed step, then a block of a second and at least five steps (fewer where steps are
@@ -7,6 +7,7 @@ round in which other processes used more than 5% of a core is tried three times;
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -20,13 +21,15 @@ import torch
 from torch import Tensor
 
 from entr_utils import machine, networks
-from entr_utils.data import store
+from entr_utils.data import catalog, store
 from entr_utils.data.augment import make_augment
-from entr_utils.regimes import Regime
+from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import Work, first_steps
-from entr_utils.settings import ALL_EQUAL, Phase
+from entr_utils.results import record, times
+from entr_utils.settings import ALL_EQUAL, Cell, Phase
 from entr_utils.training import step
+from entr_utils.training.run import Planned, Run, planned
 from entr_utils.util import Progress, UserError, cache_folder, lock, now, read_json, slug, write_json
 
 ROUNDS, TRIES = 8, 3
@@ -38,6 +41,7 @@ MOST_SIZES = 8  # of otherwise equal work that are timed; the seconds of the oth
 POOL, CLASSES = 4, 20  # batches of random images that a step takes its own from; outputs of the network
 
 Piece = Callable[[], object]
+Need = Run | Planned | record.Record
 
 
 def path_of(results: str | Path) -> Path:
@@ -86,6 +90,51 @@ def keep(entry: dict, results: str | Path) -> Path:
         clock |= {"device": machine.device_model(), "threads": torch.get_num_threads(), "torch": torch.__version__}
         write_json(clock | {"takes": [*clock["takes"], entry]}, path)
     return path
+
+
+def take_for(cells: Iterable[Cell], results: str, again: bool = False) -> None:
+    """Measure what the runs of these cells need; without cells, what the records of this device need.
+
+    What is there is not measured again, unless `again` adds another take. Raises UserError where the machine is busy.
+    """
+    here, checked = machine.device_model(), [cell.checked() for cell in cells]
+    needs: list[Need] = [planned(cell, catalog.count(cell)) for cell in checked]
+    needs = needs or [one for one in record.load(results) if one.environment.device == here]
+    if not needs:
+        raise UserError(f"RESULTS={results}: no record of this device ({here}); name a PROFILE")
+    taken = take_missing(needs, results, again)
+    added = f"{taken} takes added" if taken else "nothing is missing (AGAIN=1 adds a take)"
+    print(f"  {path_of(results)}: {added}")
+
+
+def ensure(runs: Iterable[Run], results: str) -> None:
+    """As `take_for` of prepared runs, at once or not at all: where the machine is busy a line is printed, and T stays
+    unknown. The variable ENTR_CLOCK=off leaves it to `make clock`."""
+    if os.environ.get("ENTR_CLOCK") == "off":
+        return
+    try:
+        take_missing(runs, results, patience=3)
+    except UserError as error:
+        print(f"T stays unknown: {error}", flush=True)
+
+
+def take_missing(runs: Iterable[Need], results: str, again: bool = False, patience: float = SETTLE) -> int:
+    """How many takes were added: one for each network and precision of which something is missing.
+
+    What an augmentation draws does not matter: its resampling takes the same time. `patience`: as in `take`.
+    """
+    groups: dict[tuple[str, str], tuple[list[Work], dict[str, Regime], str]] = {}
+    for one in runs:
+        setting = one.spec.network, one.spec.precision
+        works, regimes, _ = groups.setdefault(setting, ([], {}, one.spec.augmentation))
+        works += one.work
+        regimes |= {work.mode: parse(one.spec.regime) for work in one.work if work.mode}
+    clocks, taken = times.read_clocks(results), 0
+    for setting, (works, regimes, augmentation) in groups.items():
+        if again or times.missing(works, clocks, machine.device_model(), *setting):
+            keep(take(works, regimes, *setting, augmentation, patience=patience), results)
+            taken += 1
+    return taken
 
 
 def _rounds(pieces: dict[str, Piece], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
