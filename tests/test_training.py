@@ -144,13 +144,10 @@ def test_flops_by_hand(trained, checkpoint):
     assert trained("no_increase", weights=str(checkpoint)).record.flops == steps | {"tta": forward + head}
 
 
-def test_what_regimes_cost(trained):
-    """By FLOPs; short takes as many as gradual, to a batch."""
-    total = {regime: trained(regime).record.flops_total for regime in SIZES}
-    assert total["no_increase"] == total["blurred"] == max(total.values())
-    assert total["cropped"] == total["gradual"] == total["reversed"]
-    assert total["no_increase"] > total["stepwise"] > total["gradual"] > total["small"] == min(total.values())
-    assert total["short"] == pytest.approx(total["gradual"], abs=total["no_increase"] / 16)
+def test_short_takes_the_flops_of_gradual_to_a_batch(trained):
+    short, gradual, full = (trained(regime).record.flops_total for regime in ("short", "gradual", "no_increase"))
+    assert short == pytest.approx(gradual, abs=full / 16)
+    assert gradual < 0.8 * full
 
 
 @pytest.fixture

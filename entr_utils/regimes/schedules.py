@@ -102,13 +102,12 @@ class RandomSize(Regime):
     """Each batch at a size of its own, drawn at random: the control of all schedules, without any order.
 
     Sizes are equally probable: full size, and the multiples below it from a least one on, which brings the mean of
-    (size / full size)^2 nearest to `share`. FLOPs are taken to go with pixels: a network rounds the sides of its maps
-    up, which moves the ratio of two schedules by some per cent.
+    (size / full size)^2 nearest to `share`. FLOPs go with pixels to some per cent: maps' sides are rounded up.
 
     Options:
-        share: pixels as a share of the control's. Gradual takes .78, weighted by the FLOPs of what trains, in the
-            paper's phases, .64 from scratch.
-        multiple: pixels; sizes are multiples of it. Where full size is small a smaller one leaves more sizes.
+        share: pixels as a share of the control's. Gradual takes .78 in the paper's phases, weighted by the FLOPs of
+            what trains, .64 from scratch.
+        multiple: pixels; sizes are multiples of it.
     """
 
     share: Share = 0.78
