@@ -34,11 +34,8 @@ def share(regime: Regime, progress: float) -> float:
 
 
 def shrink(images: Tensor, regime: str, progress: float) -> Tensor:
-    """(n, c, h, w) floating-point images as a size regime, such as "stepwise:switch=RPL", shows them, antialiased.
-
-    `progress`: share of all training steps done, from 0 to 1. Raises UserError on an unknown regime, or one that
-    changes more than the size.
-    """
+    """(n, c, h, w) floating-point images as a size regime, such as "stepwise:switch=RPL", shows them, antialiased, once
+    a share `progress` of all training steps is done. Raises UserError on a regime that changes more than the size."""
     part = share(parse(regime), progress)
     size = [max(round(part * side), min(side, LEAST)) for side in images.shape[-2:]]
     if size == [*images.shape[-2:]]:

@@ -95,8 +95,7 @@ class Books:
         self.seconds.start()
 
     def take(self, batch: int, loss: Tensor) -> None:
-        """The loss of a step. Raises Diverged where one so far was not a number: a GPU's losses arrive here a step or
-        two late, since nothing waits for them."""
+        """The loss of a step. Raises Diverged where one was not a number; a GPU's arrive here a step or two late."""
         self.losses[batch].copy_(loss, non_blocking=True)  # no `item()`: the device would wait at every batch
         self._refuse_bad_loss()
 

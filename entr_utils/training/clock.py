@@ -53,8 +53,8 @@ def take(works: Iterable[Work], regimes: dict[str, Regime], network: str, precis
          rounds: int = ROUNDS, patience: float = SETTLE) -> dict:  # fmt: skip
     """Measure works on this device, each key once; the entry of a clock's file (see `results.times`).
 
-    `regimes`: by the mode of a work the one that knows it; in mode "" every network is called as it is. `patience`:
-    seconds in which others may come to rest. Raises UserError where the machine is busy.
+    `regimes`: by the mode of a work the one that knows it; in mode "" every network is called as it is. Raises
+    UserError where the machine is busy: others have `patience` seconds to come to rest.
     """
     groups: dict[Work, list[Work]] = {}  # those that differ in size alone, by size
     for work in sorted({work.key: work for work in works}.values(), key=lambda work: work.size):
@@ -93,10 +93,8 @@ def keep(entry: dict, results: str | Path) -> Path:
 
 
 def take_for(cells: Iterable[Cell], results: str, again: bool = False) -> None:
-    """Measure what the runs of these cells need; without cells, what the records of this device need.
-
-    What is there is not measured again, unless `again` adds another take. Raises UserError where the machine is busy.
-    """
+    """Measure what the runs of these cells need; without cells, what the records of this device need. What is there is
+    not measured again, unless `again` adds another take. Raises UserError where the machine is busy."""
     here, checked = machine.device_model(), [cell.checked() for cell in cells]
     needs: list[Need] = [planned(cell, catalog.count(cell)) for cell in checked]
     needs = needs or [one for one in record.load(results) if one.environment.device == here]
@@ -119,10 +117,8 @@ def ensure(runs: Iterable[Run], results: str) -> None:
 
 
 def take_missing(runs: Iterable[Need], results: str, again: bool = False, patience: float = SETTLE) -> int:
-    """How many takes were added: one for each network and precision of which something is missing.
-
-    What an augmentation draws does not matter: its resampling takes the same time. `patience`: as in `take`.
-    """
+    """How many takes were added: one for each network and precision of which something is missing. What an augmentation
+    draws does not matter: its resampling takes the same time."""
     groups: dict[tuple[str, str], tuple[list[Work], dict[str, Regime], str]] = {}
     for one in runs:
         setting = one.spec.network, one.spec.precision

@@ -4,12 +4,11 @@ from contextlib import nullcontext
 from functools import partial
 
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, noop
 from fastai.callback.fp16 import MixedPrecision
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Recorder
 from fastai.optimizer import OptimWrapper
-from fastcore.basics import noop
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -94,8 +93,7 @@ def train(run: Run, keep: str = "") -> record.Record:
     """Train, evaluate and record one run; one that was stopped goes on, one that is done is read.
 
     A GPU is held while it trains; on a CPU runs may share. `keep` names a folder for the trained network of the cell's
-    first seed. Raises UserError where the loss is not a number or a batch does not fit the memory, and writes nothing
-    then; Stopped on an interrupt.
+    first seed. Raises UserError where the loss is not a number or a batch does not fit, Stopped on an interrupt.
     """
     name, on_cpu = run.path.stem, machine.device().type == "cpu"
     with lock(run.path.parent / ".locks" / name, f"waiting: another process makes {name}"):

@@ -55,8 +55,7 @@ class Run:
         return by_epoch(self.plan)
 
     def finished(self) -> record.Record | None:
-        """The record, where the run is done; one that waits is put in its place. One that is damaged, or of images that
-        have changed, is put aside."""
+        """The record, where the run is done: one that waits is put in its place, one that does not count put aside."""
         bring_back(self.path)
         if not self.path.exists():
             return None
@@ -152,11 +151,8 @@ def prepare(cell: Cell) -> list[Run]:
 
 
 def prepare_own(images: str, seeds: tuple[int, ...], **fields) -> list[Run]:
-    """All of the paper's regimes and seeds for a user's own images, in the order they are run.
-
-    `images`: folder with one sub-folder a class, an archive of one, or "synthetic" for a demonstration. `fields`: of
-    `settings.Cell`; profile "" is paper for images and quick for the demonstration.
-    """
+    """All of the paper's regimes and seeds for a user's own images, in the order they are run. `images`: a folder or an
+    archive as in `Cell.data`, or "synthetic"; `fields`: of `Cell`; profile "" is paper, or quick for drawn images."""
     drawn = isinstance(images, str) and images.startswith("synthetic")
     fields["data"] = images if drawn else str(catalog.own_folder(images))
     fields |= {name: str(where(fields[name])) for name in ("groups", "weights") if fields.get(name)}

@@ -117,10 +117,8 @@ def flops_counter(network: Network, regime: Regime) -> Flops:
 
 def warm_up(network: Network, regime: Regime, batches: Batches) -> tuple[float, Flops]:
     """A whole step of each kind in the plan before anything is timed, then everything put back bit for bit: kernel
-    searches and first allocations happen here, and a batch that does not fit the memory is found.
-
-    Returns seconds, and the `flops_counter`, which has counted all of the plan and a forward pass at full size.
-    """
+    searches and first allocations happen here, and a batch that does not fit the memory is found. Returns seconds, and
+    the `flops_counter`, which has counted all of the plan and a forward pass at full size."""
     began, flops = time.perf_counter(), flops_counter(network, regime)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     blocks = [block for epoch in batches.epochs for block in epoch]
