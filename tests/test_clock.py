@@ -125,7 +125,6 @@ def test_t_of_a_record_is_plan_times_clock(record, now):
 
 
 def test_what_is_missing_is_taken_once(now, monkeypatch, capsys):
-    """Or again on demand; beside a busy process T stays unknown, and a line says so."""
     run, other = tiny(), tiny("cropped")
     assert [clock.take_missing([run], "results", again) for again in (False, False, True)] == [1, 0, 1]
     assert run.forecast() == pytest.approx(sum(work.n * seconds_of(work) for work in run.work))
@@ -167,7 +166,6 @@ def test_busy_seconds_are_those_of_others():
 
 
 def test_a_real_take_has_every_key(monkeypatch):
-    """Of windows, of modes that a regime's own `forward` knows, of hooks."""
     monkeypatch.setattr(clock, "BLOCK_SECONDS", 0.005)
     for regime in ("cropped", "averaged", "pooled", "bounded_depth:nats=5.27,bound=layer_a_bit"):
         works = tiny(regime).work
@@ -225,7 +223,6 @@ def test_what_a_container_or_a_job_allows_counts(job, step, left, tmp_path, monk
 
 
 def test_what_this_machine_is():
-    """A precision that networks know, a device that records and clocks name alike, memory that is counted."""
     assert machine.precision() in ("float32", "bfloat16", "float16")
     assert machine.precision("bfloat16") == "bfloat16"
     found = machine.environment()

@@ -129,7 +129,6 @@ def test_random_sizes_cost_what_gradual_costs(pretrained, full, options):
 
 
 def test_pooled_batches_by_hand():
-    """At half the size; the last epochs are full."""
     modes = {}
     for order in ("order=every", "order=every,n=3", "order=blocks,last=2", "share=0.3", "share=1.0,last=0"):
         epochs = by_epoch(plan(f"pooled:{order}", phases=TWENTY, full=128))
@@ -190,7 +189,6 @@ def test_the_gradient_goes_through_the_pooling(small_network):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_pooled_batch_leaves_everything_as_it_was(training, small_network):
-    """Running statistics and all attributes of every part; a full batch gives what it gave before."""
     small_network.train(training)
     inputs = torch.randn(2, 3, 8, 8, dtype=torch.double)
     state = {name: value.clone() for name, value in small_network.state_dict().items()}
@@ -205,7 +203,6 @@ def test_a_pooled_batch_leaves_everything_as_it_was(training, small_network):
 
 
 def test_a_pooled_batch_of_a_frozen_body_is_normalised_by_itself(checkpoint, narrow):
-    """Body and statistics stay bit for bit; only the head has gradients."""
     network = networks.build("resnet18", str(checkpoint), 7, "float32")
     network.set_trains("head")
     network.train()
@@ -231,7 +228,6 @@ def test_flops_of_a_pooled_batch_by_hand(narrow):
 
 
 def test_entropy_by_hand():
-    """In nats: none of one value, ln 2 of two equally frequent ones, ln 256 of all; channels are pooled."""
     images = np.zeros((3, 16, 16, 3), np.uint8)
     images[1, :8] = 200
     images[2] = np.arange(256).reshape(16, 16, 1)
@@ -252,7 +248,6 @@ def test_blocks_go_in_proportion(has, most, kept):
 
 @pytest.mark.parametrize(("text", "blocks"), [("nats=5.54", 7), ("nats=5.2", 7), ("nats=5.2,bound=layer_a_bit", 3)])
 def test_the_bound_by_hand(text, blocks):
-    """5.2 nats are 7.5 bits."""
     assert parse(f"bounded_depth:{text}").blocks == blocks
 
 

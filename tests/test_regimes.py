@@ -209,7 +209,6 @@ WRONG += [("odd:each=1.5", ("each='1.5'", "integer")), ("odd:fast=3", ("fast='3'
 
 @pytest.mark.parametrize(("text", "named"), WRONG)
 def test_wrong_regimes(text, named, monkeypatch):
-    """Options keep the types of their defaults."""
     monkeypatch.setattr(Odd, "name", "odd", raising=False)
     monkeypatch.setitem(REGIMES, "odd", Odd)
     refused(partial(parse, text), f"regime={text!r}", *named)
@@ -289,7 +288,6 @@ def test_results_and_regimes_need_no_torch():
 
 
 def test_the_readme_shows_a_regime_that_works(own_regime):
-    """`own_regime` takes what the README registers out again."""
     code = "@register" + (ROOT / "README.md").read_text().partition("```python\n@register")[2].partition("```")[0]
     exec(code, {"register": register, "dataclass": dataclass, "Regime": Regime, "Step": Step, "BatchSpec": BatchSpec})
     sizes = [spec.size for _, spec in steps(plan("late_growth:share=0.8"))]

@@ -132,7 +132,6 @@ def test_a_run_stopped_while_it_tests_goes_on_there(whole, monkeypatch):
 
 
 def test_a_run_that_is_killed_goes_on(whole):
-    """kill -9 in the third epoch: no Python code runs any more."""
     child = os.fork()
     if not child:
         shown, show = iter(range(100)), Books.show
@@ -144,7 +143,6 @@ def test_a_run_that_is_killed_goes_on(whole):
 
 
 def test_t_goes_on_where_it_was(whole):
-    """The seconds of whole epochs are those measured before; nothing is counted twice."""
     stop(tiny(), 10)
     state = resume.read(local(tiny()), tiny().spec.key)
     record = goes_on(tiny(), whole, 2)
@@ -209,7 +207,6 @@ def test_how_often(folder, results, every, monkeypatch, capsys):
 
 @pytest.mark.parametrize("how", ["an error", "an empty folder of the disk below"])
 def test_a_record_waits_where_results_are_gone_and_is_put_in_place(how, whole, monkeypatch, capsys):
-    """Nothing is trained again; the line says where it waits."""
     run, write, begun = tiny(), util.write_json, loop.file_system
 
     def gone(value, path):
@@ -267,7 +264,6 @@ class Code:
 
 @pytest.mark.parametrize("write", [pickle.dump, torch.save])
 def test_nothing_in_a_checkpoint_is_executed(write, whole, capsys):
-    """Even where its checksum fits."""
     buffer, run = io.BytesIO(), tiny()
     write({"epoch": Code()}, buffer)
     rest = json.dumps({"key": run.spec.key, "epoch": 1, "epochs": 4}).encode() + b"\n" + buffer.getvalue()
@@ -289,7 +285,6 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on_with_a_line(whole, monke
 
 
 def test_a_checkpoint_of_two_gpus_goes_on_with_one(monkeypatch):
-    """It holds the random state of the one that trained."""
     network, restored = torch.nn.Linear(1, 1), []
     learner = SimpleNamespace(model=network, opt=torch.optim.SGD(network.parameters()))
     gpu = {"is_available": lambda: True, "get_rng_state": lambda: torch.ones(16).byte(), "device_count": lambda: 2}
@@ -349,7 +344,6 @@ def test_a_full_disk_costs_checkpoints_not_the_run(whole, monkeypatch, capsys):
 
 
 def test_killed_between_record_and_clearing_up(whole):
-    """Nothing stays beside the record."""
     stop(tiny(), 6)
     kept = local(tiny()).read_bytes()
     record = goes_on(tiny(), whole, 1)

@@ -55,7 +55,6 @@ SIZES = {  # of the last batch of the four epochs, and in which of them the whol
 
 @pytest.mark.parametrize("regime", SIZES)
 def test_what_a_run_leaves(regime, trained):
-    """A valid record: phases and epochs of its plan, seconds that add up, predictions by name."""
     run, record, (sizes, resized) = trained(regime).run, trained(regime).record, SIZES[regime]
     assert records.read(run.path) == record
     assert (record.spec, record.work, record.share) == (run.spec, run.work, run.share)
@@ -181,7 +180,6 @@ def test_what_t_is(regime, resizes, clockwork):
 
 @pytest.mark.parametrize("regime", ["gradual", "averaged"])
 def test_a_run_repeats_bit_for_bit(regime, trained):
-    """Also after other runs in the same process, which drew other random numbers."""
     torch.rand(3)
     assert repeatable(loop.train(tiny(regime))) == repeatable(trained(regime).record)
 
@@ -212,7 +210,6 @@ def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
 
 
 def test_warm_up_changes_no_number(trained, monkeypatch):
-    """A run whose own network is never warmed up ends with the same losses and predictions."""
     warm_up = step.warm_up
     monkeypatch.setattr(step, "warm_up", lambda network, *rest: warm_up(copy.deepcopy(network), *rest))
     assert repeatable(loop.train(tiny())) == repeatable(trained("gradual").record)
@@ -238,7 +235,6 @@ def test_hooks_of_a_regime_are_called_when_they_should_be(monkeypatch):
 
 
 def test_finding_a_learning_rate_changes_nothing(trained, place):
-    """Neither random state nor files: the run that follows is the run without it."""
     states, run = random_states(), tiny()
     rates, losses, suggested = find_lr(run, iterations=20)
     assert random_states() == states
@@ -250,7 +246,6 @@ def test_finding_a_learning_rate_changes_nothing(trained, place):
 
 @pytest.mark.parametrize("at", [1, 6, 16])
 def test_a_loss_that_is_no_number_ends_the_run_at_once(at, monkeypatch):
-    """The line names phase, step and LR; no record and no checkpoint is left."""
     losses, breaks, usual = iter(range(1, 100)), at, torch.nn.functional.cross_entropy
     spoilt = SimpleNamespace(cross_entropy=lambda *given: usual(*given) * (np.nan if next(losses) >= breaks else 1))
     monkeypatch.setattr(loop, "functional", spoilt)
@@ -330,7 +325,6 @@ def test_a_record_that_does_not_count_is_put_aside_and_made_again(how, trained, 
 
 
 def test_who_comes_second_waits_and_reads(monkeypatch):
-    """Two threads ask for the same run: it is trained once, and one of them prints that it waits."""
     built, found, printed, build, waits = [], [], [], networks.build, threading.Event()
 
     def slow(*arguments):
