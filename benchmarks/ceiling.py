@@ -49,7 +49,7 @@ def cell(name: str, size: int, trains: str, seconds: float = 2.0, least: int = 4
     batches, spec = loops.batches(loops.random_images(kept * batch, size), batch), BatchSpec(size, batch)
     ready = batches.augment(batches.photos[:batch]), batches.labels[:batch]
     gflop = batch * step.flops_per_image(network, regime, spec, trains) / 1e9
-    bare = partial(step.take_step, network, regime, spec, step.SGD(step.trained(network), lr=0.0), *ready)
+    bare = partial(step.take_step, network, regime, spec, step.SGD(network.parameters(), lr=0.0), *ready)
     block = 8 if loops.on_cuda() else 1  # a GPU works on while the host prepares: only a row of steps shows that
     took = 1e3 * loops.alternate(network, batches, loops.Pairs(bare, seconds, least, block))
     loop_ms, bare_ms = np.median(took, 0).tolist()

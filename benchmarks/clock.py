@@ -18,14 +18,14 @@ from entr_utils.regimes.sizes import NoIncrease
 from entr_utils.results import times
 from entr_utils.results.record import Record
 from entr_utils.settings import PAPER_REGIMES, RunSpec
-from entr_utils.training import clock, interpolate, loop
+from entr_utils.training import clock, loop
 from entr_utils.training.run import Run, prepare, rotated
 from entr_utils.util import UserError
 
 USUAL = {"PROFILE": "quick", "DATASETS": "steel", "NETWORKS": "resnet18", "SEEDS": "0 1 2"}
 IN_ALL, CONTROL = "in all", PAPER_REGIMES[0]
 OF_TOTAL, OF_RATIO = 0.10, 0.05  # the clock's T may differ from the runs' by so much, its ratio to the control too
-SMALLEST, SIZES = 0.4, 2 * interpolate.MOST_SIZES - 1  # share of the largest size; every second one is interpolated
+SMALLEST, SIZES = 0.4, 2 * clock.MOST_SIZES - 1  # share of the largest size; every second one is interpolated
 ROUNDS = 5  # of the interpolated sizes
 BETWEEN = "between"  # mode that keeps a timed work apart from the interpolated one
 

@@ -71,8 +71,7 @@ class NextOrder(Callback):
 
 def fit(network: networks.Network, shown: step.Batches, callbacks: Iterable[Callback], epochs: int, lr: float) -> None:
     """Train a network on batches as a run does, but for its callback."""
-    wrapped = loop.Shown(network, NoIncrease(), shown)
-    learner = loop.make_learner(wrapped, shown, [TrainOnly(), NextOrder(shown), *callbacks], network.groups)
+    learner = loop.make_learner(network, NoIncrease(), shown, [TrainOnly(), NextOrder(shown), *callbacks])
     learner.remove_cb(Recorder)
     with learner.no_bar(), learner.no_logging():
         learner.fit(epochs, lr=lr)

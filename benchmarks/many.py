@@ -38,7 +38,7 @@ def asked(given: dict[str, str]) -> list[Cell]:
 
 def take_clocks(runs: Iterable[Cell], results: str, takes: int) -> None:
     """As many takes as there should be of what these runs need; a busy machine leaves a line."""
-    from entr_utils.training.clocks import take_for
+    from entr_utils.training.clock import take_for
 
     alike = {replace(cell, seeds=(0,)): None for cell in runs}
     for i in range(takes):

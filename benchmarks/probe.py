@@ -19,7 +19,6 @@ from sklearn.preprocessing import StandardScaler
 from entr_utils import cli, machine, networks
 from entr_utils.data import split, store
 from entr_utils.data.augment import normalise
-from entr_utils.regimes.base import pixels
 from entr_utils.settings import Cell
 from entr_utils.util import track, write_json
 
@@ -43,7 +42,7 @@ def probe(cell: Cell) -> dict:
     whole = store.place(images.pixels, np.arange(len(images.names)))
     folds = [split.assign(images, seed) for seed in FOLDS]
     by_size: dict[int, list[float]] = {}
-    for size in (pixels(share, cell.size) for share in SHARES):
+    for size in (round(share * cell.size) for share in SHARES):
         seen, by_size[size] = features(body, store.resize(whole, size)), []
         for fold in track(folds, f"{cell.dataset}, {size} px"):
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))

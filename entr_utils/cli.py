@@ -87,7 +87,7 @@ def _make(cells: list[Cell], given: Given) -> int:
 
 
 def _clock(given: Given) -> None:
-    from entr_utils.training.clocks import take_for
+    from entr_utils.training.clock import take_for
 
     cells = matrix(given) if "PROFILE" in given else []
     take_for(cells, given.get("RESULTS", "results"), again=given.get("AGAIN", "0") != "0")

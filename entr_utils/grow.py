@@ -1,6 +1,4 @@
-"""Growing images in a fastai Learner of one's own, or in a plain loop.
-
-    learn.fine_tune(10, cbs=GrowImages("gradual"))
+"""Growing images in a fastai Learner of one's own, or in a plain loop: learn.fine_tune(10, cbs=GrowImages("gradual")).
 
 Every size regime works. Its phases become shares of all steps, those of the paper's epochs: gradual shows 40, 60, 80
 and 100% of the size and switches at 1/7, 1/3 and 2/3. The paper measured something else: there the body is frozen while
@@ -25,10 +23,7 @@ LEAST = 32  # pixels that no side falls below, where the images are not smaller 
 
 
 def share(regime: Regime, progress: float) -> float:
-    """The share of the full size that a regime shows at `progress` (0 to 1) of a training.
-
-    Raises UserError for a regime that changes more than the size.
-    """
+    """The share of the full size that a regime shows at `progress` (0 to 1) of a training; see `shrink`."""
     steps = first_steps(PROFILES["paper"].phases(pretrained=True), PARTS, PARTS, 1, 0)
     epoch, part = divmod(min(max(progress, 0.0) + 1e-9, 1 - 1e-9) * len(steps), 1)  # 1/7 of 21 epochs is the fourth
     seen = int(part * PARTS)
@@ -39,13 +34,8 @@ def share(regime: Regime, progress: float) -> float:
 
 
 def shrink(images: Tensor, regime: str, progress: float) -> Tensor:
-    """(n, c, h, w) floating-point images as a size regime shows them at `progress` of a training, antialiased.
-
-    Args:
-        regime: as it is written, such as "gradual" or "stepwise:switch=RPL".
-        progress: share of all training steps done, from 0 to 1.
-    Raises UserError on an unknown regime, or one that changes more than the size.
-    """
+    """(n, c, h, w) floating-point images as a size regime, such as "stepwise:switch=RPL", shows them, antialiased, once
+    a share `progress` of all training steps is done. Raises UserError on a regime that changes more than the size."""
     part = share(parse(regime), progress)
     size = [max(round(part * side), min(side, LEAST)) for side in images.shape[-2:]]
     if size == [*images.shape[-2:]]:
@@ -56,13 +46,8 @@ def shrink(images: Tensor, regime: str, progress: float) -> Tensor:
 class GrowImages(Callback):
     """Shrinks training batches on the device as a size regime says; validation is untouched.
 
-    Args:
-        regime: as in `shrink`.
-        epochs: of the whole course, where several fits are one: fine_tune(10) has 11, one of them frozen. With 0 every
-            fit is a course by itself.
-    Attributes:
-        sizes: what it did: a (height, width, steps) for each stretch of equal sizes.
-    Raises UserError as `shrink` does.
+    `epochs`: of the whole course, where several fits are one: fine_tune(10) has 11, one of them frozen. With 0 every
+    fit is a course by itself. Raises UserError as `shrink` does.
     """
 
     run_valid = False
@@ -73,16 +58,14 @@ class GrowImages(Callback):
         self.shown: list[tuple[int, int]] = []
 
     def before_batch(self):
-        """Shrink every image tensor of the batch."""
         progress = (self.done + self.epoch + self.iter / self.n_iter) / (self.epochs or self.n_epoch)
         self.learn.xb = tuple(shrink(one, self.regime, progress) if one.ndim == 4 else one for one in self.xb)
         self.shown += [tuple(one.shape[-2:]) for one in self.xb if one.ndim == 4][:1]
 
     def after_fit(self):
-        """A course of several fits goes on in the next."""
         self.done += self.n_epoch if self.epochs else 0
 
     @property
     def sizes(self) -> list[tuple[int, int, int]]:
-        """Height, width and number of steps, for each stretch of equal sizes."""
+        """What it did: height, width and number of steps, for each stretch of equal sizes."""
         return [(*size, len([*steps])) for size, steps in groupby(self.shown)]

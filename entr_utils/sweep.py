@@ -167,9 +167,9 @@ def make(work: Work, places: Sequence[Place] = ({},), summaries: bool = True) ->
     todo, forecast = [task for task in work.tasks if not task.done()], {}
     print(f"  {len({task.output for task in todo})} of {len(work.cells)} notebooks to be made", flush=True)
     if lacking := [run for task in todo for run in task.missing()]:
-        from entr_utils.training import clocks
+        from entr_utils.training import clock
 
-        clocks.ensure(lacking, work.cells[0].results)
+        clock.ensure(lacking, work.cells[0].results)
         forecast = {run.path: run.forecast() for run in lacking}
         print(f"  {len(forecast)} runs to train: {_time(forecast.values())}", flush=True)
     seconds = {path: one or 60.0 for path, one in forecast.items()}  # without a clock all count the same

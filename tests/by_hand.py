@@ -55,9 +55,7 @@ def record(
         accuracy, accuracy_subtotal: after and before re-training; rounded to whole judged images.
         seconds: factor on what each phase took in the run itself.
         shift: of how many images the right ones are moved on, for flips both ways.
-        moved_to: the device on which the run went on.
         accuracy_own: at the size last trained at; that at full size where it is not given.
-        spec: fields of the spec.
     """
     profile = PROFILES[spec.pop("profile", "paper")]
     given: Row = {"network": "resnet18", "lr": 0.02, "weights": "small.pt", "precision": "float32"}
@@ -70,12 +68,9 @@ def record(
     images = tuple(f"{0 if by == 'official' else seed % 10}/{i}.png" for i in range(n_val))
     truth = tuple(i % classes for i in range(n_val))
     guessed = {"subtotal": accuracy_subtotal, "rpl": accuracy, "total": accuracy}
-    source: Row = {
-        "kind": kind or ("formula" if carries else "folder"),
-        "title": f"{dataset} by hand",
-        "carries": carries,
-    }
-    source |= {"stand_in": stand_in, "contents": checksum(dataset), "classes": [f"class {i}" for i in range(classes)]}
+    source: Row = {"kind": kind or ("formula" if carries else "folder"), "title": f"{dataset} by hand"}
+    source |= {"stand_in": stand_in, "contents": checksum(dataset), "carries": carries}
+    source["classes"] = [f"class {i}" for i in range(classes)]
     place: Row = {"device": device, "processor": processor or device.split(",")[0], "threads": 9, "commit": "c" * 40}
     place |= dict.fromkeys(("python", "torch", "torchvision", "fastai"), "2")
     place |= {"started": started or _started(regime, seed), "load": 0.0}

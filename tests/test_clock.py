@@ -19,8 +19,7 @@ from entr_utils.data import store
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import Work
 from entr_utils.results import times
-from entr_utils.training import clock, clocks, loop, step
-from entr_utils.util import UserError
+from entr_utils.training import clock, loop, step
 
 BUSY = machine.busy_seconds_of_others
 
@@ -61,7 +60,8 @@ def now(monkeypatch) -> SimpleNamespace:
         before.add(what)
 
     def make_small(pixels, spec):
-        passed.seconds += shown(spec.detail or spec.size, len(pixels))
+        if spec.view != "resized" or pixels.shape[1] != spec.size:
+            passed.seconds += shown(spec.detail or spec.size, len(pixels))
         return show(pixels, spec)
 
     def take_step(network, regime, spec, *rest):
@@ -82,9 +82,8 @@ def test_every_kind_of_work_is_timed(regime, now):
     first = {work.key: 3.0 * (work.kind != "resize") for work in works}
     assert entry["first"] == pytest.approx(first, abs=1e-9)
     assert entry["spread"] == pytest.approx(dict.fromkeys(first, 0.0), abs=1e-9)
-    assert [entry[name] for name in ("network", "precision", "augmentation", "rounds")] == [
-        *("resnet18", "float32", "two", 2)
-    ]
+    about = {"network": "resnet18", "precision": "float32", "augmentation": "two", "rounds": 2}
+    assert about.items() <= entry.items()
 
 
 def test_beyond_eight_sizes_seconds_are_interpolated_over_pixels(now):
@@ -126,15 +125,13 @@ def test_t_of_a_record_is_plan_times_clock(record, now):
 
 
 def test_what_is_missing_is_taken_once(now, monkeypatch, capsys):
-    """Or again on demand; beside a busy process T stays unknown, and a line says so."""
     run, other = tiny(), tiny("cropped")
-    needs = [(run.spec, run.work)]
-    assert [clocks.take(needs, "results", again) for again in (False, False, True)] == [1, 0, 1]
+    assert [clock.take_missing([run], "results", again) for again in (False, False, True)] == [1, 0, 1]
     assert run.forecast() == pytest.approx(sum(work.n * seconds_of(work) for work in run.work))
     monkeypatch.setattr(machine, "busy_seconds_of_others", lambda: now.seconds)
     for switch, lines in (("off", 0), ("", 1)):
         monkeypatch.setenv("ENTR_CLOCK", switch)
-        clocks.ensure([run, other], "results")
+        clock.ensure([run, other], "results")
         assert len(capsys.readouterr().out.splitlines()) == lines
     assert other.forecast() is None
 
@@ -152,9 +149,7 @@ def test_a_busy_machine_is_refused(cores, now, monkeypatch):
     """Where other processes use more than 5% of a core: in three tries, or before the first. Nothing is written."""
     monkeypatch.setattr(machine, "busy_seconds_of_others", lambda: cores * now.seconds)
     for rests in (0, 1):  # whether seconds pass while the others may come to rest
-        monkeypatch.setattr(
-            clock.time, "sleep", lambda seconds, rests=rests: setattr(now, "seconds", now.seconds + rests)
-        )
+        monkeypatch.setattr(clock.time, "sleep", lambda _, rests=rests: vars(now).update(seconds=now.seconds + rests))
         if cores > 0.05:
             refused(lambda: take(tiny().work), "busy", f"{cores:.2f}")
         else:
@@ -162,21 +157,16 @@ def test_a_busy_machine_is_refused(cores, now, monkeypatch):
     assert not Path("results").exists()
 
 
-def test_beside_a_busy_process_a_take_is_refused_or_within_5_per_cent(monkeypatch):
-    """Real ones: the ratio of two sizes' steps, which is what a comparison needs."""
+def test_a_take_beside_a_busy_process_is_refused(monkeypatch):
+    """A real one, in real time."""
+    monkeypatch.setattr(clock, "time", time)
     monkeypatch.setattr(machine, "busy_seconds_of_others", BUSY)
-    monkeypatch.setattr(clock, "BLOCK_SECONDS", 0.3)
-    small, large = (Work("step", "", 1, size, "all", 16, stored=size) for size in (64, 160))
     busy = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
     try:
-        beside = take([small, large])["seconds"]
-    except UserError:
-        return
+        refused(lambda: take(tiny().work), "busy")
     finally:
         busy.kill()
         busy.wait()
-    alone = take([small, large])["seconds"]
-    assert beside[large.key] / beside[small.key] == pytest.approx(alone[large.key] / alone[small.key], rel=0.05)
 
 
 def test_busy_seconds_are_those_of_others():
@@ -188,19 +178,12 @@ def test_busy_seconds_are_those_of_others():
 
 
 def test_a_real_take_has_every_key(monkeypatch):
-    """Of windows and of modes that a regime's own `forward` knows."""
     monkeypatch.setattr(clock, "BLOCK_SECONDS", 0.005)
     for regime in ("cropped", "averaged", "pooled", "bounded_depth:nats=5.27,bound=layer_a_bit"):
-        works = [work for work in tiny(regime).work if work.kind != "hook"]
+        works = tiny(regime).work
         entry = take(works, 2, **{work.mode: parse(regime) for work in works if work.mode})
         assert {*entry["seconds"]} == {work.key for work in works}
         assert min(entry["seconds"].values()) > 0
-
-
-def test_hooks_are_timed_too(monkeypatch):
-    monkeypatch.setattr(clock, "BLOCK_SECONDS", 0.005)
-    works, one = [work for work in tiny("averaged").work if work.kind == "hook"], parse("averaged")
-    assert min(take(works, 2, after_epoch=one, finish=one)["seconds"].values()) > 0
 
 
 def test_a_training_pauses_while_the_clock_is_taken(monkeypatch):
@@ -252,7 +235,6 @@ def test_what_a_container_or_a_job_allows_counts(job, step, left, tmp_path, monk
 
 
 def test_what_this_machine_is():
-    """A precision that networks know, a device that records and clocks name alike, memory that is counted."""
     assert machine.precision() in ("float32", "bfloat16", "float16")
     assert machine.precision("bfloat16") == "bfloat16"
     found = machine.environment()

@@ -15,7 +15,7 @@ from entr_utils import cli, networks
 from entr_utils.data import catalog, download
 from entr_utils.results.studies import STUDIES, cells
 from entr_utils.settings import Cell, RunSpec
-from entr_utils.training.run import plan_of, prepare, specs
+from entr_utils.training.run import plan_of, prepare
 from entr_utils.util import UserError
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (14, 3072), np.uint8)
@@ -80,7 +80,8 @@ def test_any_number_of_folders_are_datasets(tmp_path):
     assert [one.split.by for one in runs] == ["fold", "official", "fold"]
     assert [one.spec.dataset for one in runs] == ["cats", "pairs", "steel"]
     moved = pets.rename(tmp_path / "elsewhere")
-    assert specs(Cell("cats", profile="tiny", regime="gradual", data=f"cats:{moved}"))[0].key == runs[0].spec.key
+    again = prepare(Cell("cats", profile="tiny", regime="gradual", data=f"cats:{moved}"))
+    assert again[0].spec.key == runs[0].spec.key
     study = replace(STUDIES["controls"], datasets=(f"cats:{moved}", "bees"))
     assert {(one.dataset, one.data) for one in cells(study, data="data")} == {
         ("cats", f"cats:{moved}"),

@@ -41,16 +41,11 @@ def sizes_of(regime: str, **given) -> list[int]:
     return [spec.size for _, spec in steps(plan(regime, **given))]
 
 
-@pytest.mark.parametrize(
-    ("options", "small", "late"),
-    [
-        ("share=0.5", 10, 1),
-        ("share=0.9", 18, 1),
-        ("share=0.9,last=9", 18, 2),
-        ("share=1.0", 20, 0),
-        ("last=10", 10, 10),
-    ],
-)
+DRAWN = [("share=0.5", 10, 1), ("share=0.9", 18, 1), ("share=0.9,last=9", 18, 2), ("share=1.0", 20, 0)]
+DRAWN += [("last=10", 10, 10)]
+
+
+@pytest.mark.parametrize(("options", "small", "late"), DRAWN)
 def test_decrement_shrinks_as_many_whole_epochs_as_asked_for(options, small, late):
     """At half the size, in an order of the seed; the last ones are full, as far as there are full ones."""
     orders = set()
@@ -122,9 +117,10 @@ def test_random_sizes_are_equally_probable(full, options, sizes):
     assert min(found.values()) > 0.85 * 2100 / len(sizes)
 
 
-@pytest.mark.parametrize(
-    ("pretrained", "full", "options"), [(True, 128, ""), (True, 250, ""), (False, 64, "share=0.64,multiple=8")]
-)
+COST = [(True, 128, ""), (True, 250, ""), (False, 64, "share=0.64,multiple=8")]
+
+
+@pytest.mark.parametrize(("pretrained", "full", "options"), COST)
 def test_random_sizes_cost_what_gradual_costs(pretrained, full, options):
     """To the few per cent that multiples and the sides of a ResNet18's maps leave."""
     each, given = counter("resnet18", parse("small")), {"full": full, "phases": PAPER[pretrained], "images": 800}
@@ -133,14 +129,10 @@ def test_random_sizes_cost_what_gradual_costs(pretrained, full, options):
 
 
 def test_pooled_batches_by_hand():
-    """At half the size; the last epochs are full."""
-    modes = {
-        order: [
-            "".join("p" if spec.mode else "F" for _, spec in steps(epoch))
-            for epoch in by_epoch(plan(f"pooled:{order}", phases=TWENTY, full=128))
-        ]
-        for order in ("order=every", "order=every,n=3", "order=blocks,last=2", "share=0.3", "share=1.0,last=0")
-    }
+    modes = {}
+    for order in ("order=every", "order=every,n=3", "order=blocks,last=2", "share=0.3", "share=1.0,last=0"):
+        epochs = by_epoch(plan(f"pooled:{order}", phases=TWENTY, full=128))
+        modes[order] = ["".join("p" if spec.mode else "F" for _, spec in steps(epoch)) for epoch in epochs]
     assert modes["order=every"] == ["FpFpFpFpFp"] * 19 + ["F" * 10]
     assert modes["order=every,n=3"] == ["FFpFFpFFpF"] * 19 + ["F" * 10]
     assert modes["order=blocks,last=2"] == ["ppFFppFFpp"] * 18 + ["F" * 10] * 2
@@ -197,24 +189,20 @@ def test_the_gradient_goes_through_the_pooling(small_network):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_pooled_batch_leaves_everything_as_it_was(training, small_network):
-    """Running statistics, padding and mode of every part; a full batch gives what it gave before."""
     small_network.train(training)
     inputs = torch.randn(2, 3, 8, 8, dtype=torch.double)
     state = {name: value.clone() for name, value in small_network.state_dict().items()}
-    parts = [(one.training, getattr(one, "padding", 0), len(one._forward_pre_hooks)) for one in small_network.modules()]
+    parts = [dict(vars(one)) for one in small_network.modules()]
     pooled = ONE.forward(small_network, inputs, POOLED)
     assert torch.equal(pooled, ONE.forward(small_network, inputs, POOLED))
     assert all(torch.equal(value, state[name]) for name, value in small_network.state_dict().items())
-    assert parts == [
-        (one.training, getattr(one, "padding", 0), len(one._forward_pre_hooks)) for one in small_network.modules()
-    ]
+    assert [dict(vars(one)) for one in small_network.modules()] == parts
     full = BatchSpec(8, 2)
     assert torch.equal(ONE.forward(small_network, inputs, full), small_network(inputs))
     assert not torch.allclose(pooled, small_network(inputs))
 
 
 def test_a_pooled_batch_of_a_frozen_body_is_normalised_by_itself(checkpoint, narrow):
-    """Body and statistics stay bit for bit; only the head has gradients."""
     network = networks.build("resnet18", str(checkpoint), 7, "float32")
     network.set_trains("head")
     network.train()
@@ -240,7 +228,6 @@ def test_flops_of_a_pooled_batch_by_hand(narrow):
 
 
 def test_entropy_by_hand():
-    """In nats: none of one value, ln 2 of two equally frequent ones, ln 256 of all; channels are pooled."""
     images = np.zeros((3, 16, 16, 3), np.uint8)
     images[1, :8] = 200
     images[2] = np.arange(256).reshape(16, 16, 1)
@@ -250,23 +237,17 @@ def test_entropy_by_hand():
     assert entropy(images[2:]) == pytest.approx(-(2 * math.log(2 / 3) + math.log(1 / 3)) / 3)
 
 
-@pytest.mark.parametrize(
-    ("has", "most", "kept"),
-    [
-        ([2, 2, 2, 2], 7, [2, 2, 2, 1]),
-        ([2, 2, 2, 2], 5, [2, 1, 1, 1]),
-        ([2, 2, 2, 2], 2, [1, 1, 1, 1]),
-        ([3, 4, 6, 3], 8, [2, 2, 3, 1]),
-        ([3, 4, 6, 3], 20, [3, 4, 6, 3]),
-    ],
-)
+KEPT = [([2, 2, 2, 2], 7, [2, 2, 2, 1]), ([2, 2, 2, 2], 5, [2, 1, 1, 1]), ([2, 2, 2, 2], 2, [1, 1, 1, 1])]
+KEPT += [([3, 4, 6, 3], 8, [2, 2, 3, 1]), ([3, 4, 6, 3], 20, [3, 4, 6, 3])]
+
+
+@pytest.mark.parametrize(("has", "most", "kept"), KEPT)
 def test_blocks_go_in_proportion(has, most, kept):
     assert kept_blocks(has, most) == kept
 
 
 @pytest.mark.parametrize(("text", "blocks"), [("nats=5.54", 7), ("nats=5.2", 7), ("nats=5.2,bound=layer_a_bit", 3)])
 def test_the_bound_by_hand(text, blocks):
-    """5.2 nats are 7.5 bits."""
     assert parse(f"bounded_depth:{text}").blocks == blocks
 
 
@@ -290,9 +271,8 @@ def test_a_shallower_network_is_broader_and_costs_as_much(equal):
 def test_a_run_of_bounded_depth_is_of_the_other_network(trained):
     """Shallower and broader: its record has other parameters, about as many FLOPs, and work of a mode of its own."""
     fields = {"network": "resnet34"}  # of two blocks in the first layer
-    one, usual = (
-        trained(name, **fields).record for name in ("bounded_depth:nats=5.27,bound=layer_a_bit", "no_increase")
-    )
+    names = ("bounded_depth:nats=5.27,bound=layer_a_bit", "no_increase")
+    one, usual = (trained(name, **fields).record for name in names)
     assert one.parameters != usual.parameters
     assert one.flops_total == pytest.approx(usual.flops_total, rel=0.2)
     assert {work.mode for work in one.work if work.kind == "step"} == {"blocks=3 equal=flops"}

@@ -64,7 +64,7 @@ def test_images_of_your_own(tmp_path):
 def test_the_clock_of_a_machine_is_drawn(tmp_path):
     fields = {"profile": "compact", "results": str(tmp_path)}
     cells = [Cell("ucm", regime=regime, **fields).checked() for regime in PAPER_REGIMES]
-    keys = {work.key for cell in cells for work in planned(cell, 300)[1]}
+    keys = {work.key for cell in cells for work in planned(cell, 300).work}
     take = {"taken": "2026-01-01T00:00:00+00:00", "network": "resnet18", "precision": precision(), "rounds": 7}
     take |= {"augmentation": "eight", **{name: dict.fromkeys(keys, 0.1) for name in ("seconds", "first", "spread")}}
     clock = {"device": device_model(), "threads": 2, "torch": "2", "takes": [take]}

@@ -132,7 +132,6 @@ def test_a_run_stopped_while_it_tests_goes_on_there(whole, monkeypatch):
 
 
 def test_a_run_that_is_killed_goes_on(whole):
-    """kill -9 in the third epoch: no Python code runs any more."""
     child = os.fork()
     if not child:
         shown, show = iter(range(100)), Books.show
@@ -144,7 +143,6 @@ def test_a_run_that_is_killed_goes_on(whole):
 
 
 def test_t_goes_on_where_it_was(whole):
-    """The seconds of whole epochs are those measured before; nothing is counted twice."""
     stop(tiny(), 10)
     state = resume.read(local(tiny()), tiny().spec.key)
     record = goes_on(tiny(), whole, 2)
@@ -177,50 +175,38 @@ def test_writing_checkpoints_is_no_part_of_t(monkeypatch):
     assert record.seconds_total + record.costs.checkpoint < record.costs.wall
 
 
-@pytest.mark.parametrize(("folder", "every"), [("", 30), ("mount", 300)])
-def test_how_often(folder, every, monkeypatch):
-    """Every 30 seconds at most; every 5 minutes where they go to another file system."""
+WHERE = [("", "results", 30), ("mount", "results", 300), ("mount", "mount", 300)]
+
+
+@pytest.mark.parametrize(("folder", "results", "every"), WHERE)
+def test_how_often(folder, results, every, monkeypatch, capsys):
+    """Every 30 seconds at most; every 5 minutes where they go to another file system, or where all of this lies on a
+    drive, though it hiccups once."""
     monkeypatch.delenv(resume.SECONDS)
     Path("mount").mkdir()
-    run, stat = tiny(checkpoint_dir=folder), Path.stat
-    run.path.parent.mkdir(parents=True)
-
-    def of_another(path, **named):
-        found = stat(path, **named)
-        return os.stat_result([*found[:2], 7 if path.name == "mount" else 1, *found[3:]])
-
-    monkeypatch.setattr(Path, "stat", of_another)
-    store = resume.Store(run)
-    for seconds, due in ((every - 1, False), (every + 1, True)):
-        monkeypatch.setattr(resume.time, "monotonic", lambda seconds=seconds: store.last + seconds)
-        assert store.due() is due
-
-
-def test_how_often_where_results_lie_on_the_drive_too(monkeypatch, capsys):
-    """A drive that hiccups once is written to as rarely as before; so is one on which all of this lies."""
-    monkeypatch.delenv(resume.SECONDS)
-    Path("mount").mkdir()
-    run, stat = tiny(results="mount", checkpoint_dir="mount"), Path.stat
+    run, stat = tiny(results=results, checkpoint_dir=folder), Path.stat
     run.path.parent.mkdir(parents=True)
 
     def of_another(path, **named):
         found = stat(path, **named)
         return os.stat_result([*found[:2], 7 if "mount" in path.parts else 1, *found[3:]])
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "stat", of_another)
-        store = resume.Store(run)
+    monkeypatch.setattr(Path, "stat", of_another)
+    store = resume.Store(run)
+    if results == "mount":
         store.file_system = 8
         store.save({"epoch": 1})
-        assert (store.path, store.every) == (local(run), 300)
-    assert "mount" in capsys.readouterr().out
+        assert (store.path, "mount" in capsys.readouterr().out) == (local(run), True)
+    for seconds, due in ((every - 1, False), (every + 1, True)):
+        monkeypatch.setattr(resume.time, "monotonic", lambda seconds=seconds: store.last + seconds)
+        assert store.due() is due
     monkeypatch.setattr(util, "DRIVE", Path.cwd())
-    assert resume.Store(run).every == 300
+    monkeypatch.setattr(resume.time, "monotonic", lambda: store.last + 299)
+    assert not store.due()
 
 
 @pytest.mark.parametrize("how", ["an error", "an empty folder of the disk below"])
 def test_a_record_waits_where_results_are_gone_and_is_put_in_place(how, whole, monkeypatch, capsys):
-    """Nothing is trained again; the line says where it waits."""
     run, write, begun = tiny(), util.write_json, loop.file_system
 
     def gone(value, path):
@@ -278,7 +264,6 @@ class Code:
 
 @pytest.mark.parametrize("write", [pickle.dump, torch.save])
 def test_nothing_in_a_checkpoint_is_executed(write, whole, capsys):
-    """Even where its checksum fits."""
     buffer, run = io.BytesIO(), tiny()
     write({"epoch": Code()}, buffer)
     rest = json.dumps({"key": run.spec.key, "epoch": 1, "epochs": 4}).encode() + b"\n" + buffer.getvalue()
@@ -300,7 +285,6 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on_with_a_line(whole, monke
 
 
 def test_a_checkpoint_of_two_gpus_goes_on_with_one(monkeypatch):
-    """It holds the random state of the one that trained."""
     network, restored = torch.nn.Linear(1, 1), []
     learner = SimpleNamespace(model=network, opt=torch.optim.SGD(network.parameters()))
     gpu = {"is_available": lambda: True, "get_rng_state": lambda: torch.ones(16).byte(), "device_count": lambda: 2}
@@ -360,7 +344,6 @@ def test_a_full_disk_costs_checkpoints_not_the_run(whole, monkeypatch, capsys):
 
 
 def test_killed_between_record_and_clearing_up(whole):
-    """Nothing stays beside the record."""
     stop(tiny(), 6)
     kept = local(tiny()).read_bytes()
     record = goes_on(tiny(), whole, 1)

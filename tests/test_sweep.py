@@ -18,7 +18,7 @@ from entr_utils import cli, networks, sweep, util
 from entr_utils.notebook import Refused, keys_shown
 from entr_utils.results import record, studies
 from entr_utils.settings import Cell, seeds_of
-from entr_utils.training import clocks, resume, run
+from entr_utils.training import clock, resume, run
 from entr_utils.util import Missing, lock
 
 TINY = ("PROFILE=tiny", "DATASETS=steel")
@@ -329,7 +329,7 @@ def test_help_lists_the_options_of_a_regime_that_a_user_has_just_written(own_reg
 
 def test_the_clock_is_taken_for_a_profile_or_for_the_records(monkeypatch):
     asked = []
-    monkeypatch.setattr(clocks, "take_for", lambda *given, again: asked.append((len(given[0]), given[1], again)))
+    monkeypatch.setattr(clock, "take_for", lambda *given, again: asked.append((len(given[0]), given[1], again)))
     for words in ((), TINY, ("AGAIN=1",)):
         assert make("RESULTS=here", *words, command="clock") == 0
     assert asked == [(0, "here", False), (3, "here", False), (0, "here", True)]

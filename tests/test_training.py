@@ -27,7 +27,7 @@ from entr_utils.results.record import repeatable
 from entr_utils.settings import PROFILES, Cell
 from entr_utils.training import books, loop, step
 from entr_utils.training.finder import find_lr
-from entr_utils.training.run import plan_of, prepare, prepare_own, rotated, specs
+from entr_utils.training.run import draft, plan_of, prepare, prepare_own, rotated
 from entr_utils.util import UserError
 
 pytestmark = pytest.mark.usefixtures("narrow", "own_regime")
@@ -55,7 +55,6 @@ SIZES = {  # of the last batch of the four epochs, and in which of them the whol
 
 @pytest.mark.parametrize("regime", SIZES)
 def test_what_a_run_leaves(regime, trained):
-    """A valid record: phases and epochs of its plan, seconds that add up, predictions by name."""
     run, record, (sizes, resized) = trained(regime).run, trained(regime).record, SIZES[regime]
     assert records.read(run.path) == record
     assert (record.spec, record.work, record.share) == (run.spec, run.work, run.share)
@@ -130,16 +129,9 @@ def test_pretrained_layers_are_frozen_until_rpl(regime, trained, checkpoint):
 
 
 # inputs, outputs, side of the kernel, side of the output; the first two rows are conv1 and layer1
-CONVOLUTIONS = [
-    (3, 8, 7, 20),
-    (8, 8, 3, 10),
-    (8, 8, 3, 10),
-    (8, 8, 1, 10),
-    (8, 16, 3, 5),
-    (16, 16, 3, 5),
-    (8, 16, 1, 5),
-]
-CONVOLUTIONS += [(16, 32, 3, 3), (32, 32, 3, 3), (16, 32, 1, 3), (32, 64, 3, 2), (64, 64, 3, 2), (32, 64, 1, 2)]
+CONVOLUTIONS = [(3, 8, 7, 20), (8, 8, 3, 10), (8, 8, 3, 10), (8, 8, 1, 10), (8, 16, 3, 5), (16, 16, 3, 5)]
+CONVOLUTIONS += [(8, 16, 1, 5), (16, 32, 3, 3), (32, 32, 3, 3), (16, 32, 1, 3), (32, 64, 3, 2), (64, 64, 3, 2)]
+CONVOLUTIONS += [(32, 64, 1, 2)]
 
 
 def test_flops_by_hand(trained, checkpoint):
@@ -151,13 +143,10 @@ def test_flops_by_hand(trained, checkpoint):
     assert trained("no_increase", weights=str(checkpoint)).record.flops == steps | {"tta": forward + head}
 
 
-def test_what_regimes_cost(trained):
-    """By FLOPs; short takes as many as gradual, to a batch."""
-    total = {regime: trained(regime).record.flops_total for regime in SIZES}
-    assert total["no_increase"] == total["blurred"] == max(total.values())
-    assert total["cropped"] == total["gradual"] == total["reversed"]
-    assert total["no_increase"] > total["stepwise"] > total["gradual"] > total["small"] == min(total.values())
-    assert total["short"] == pytest.approx(total["gradual"], abs=total["no_increase"] / 16)
+def test_short_takes_the_flops_of_gradual_to_a_batch(trained):
+    short, gradual, full = (trained(regime).record.flops_total for regime in ("short", "gradual", "no_increase"))
+    assert short == pytest.approx(gradual, abs=full / 16)
+    assert gradual < 0.8 * full
 
 
 @pytest.fixture
@@ -172,8 +161,7 @@ def clockwork(monkeypatch) -> None:
 
         return slow
 
-    for module in (books, loop):
-        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
+    monkeypatch.setattr(books, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
     monkeypatch.setattr(store, "resize", takes(10, store.resize, lambda pixels, size: pixels.shape[1] != size))
     monkeypatch.setattr(step, "predict", takes(1000, step.predict))
     losses = SimpleNamespace(cross_entropy=takes(1, torch.nn.functional.cross_entropy))
@@ -186,13 +174,12 @@ def test_what_t_is(regime, resizes, clockwork):
     and at the size trained at, TTA too where that is another."""
     record, small = loop.train(tiny(regime)), regime == "small"
     assert [phase.seconds for phase in record.phases] == [*(seconds + 4 for seconds in resizes), 5 * 1000]
-    assert [phase.eval_seconds for phase in record.phases] == [2010] * 3 + ([2010, 5010] if small else [2000, 0])
+    assert [phase.eval_seconds for phase in record.phases] == [2010] * 3 + ([2010, 5010] if small else [1000, 0])
     assert (record.seconds_subtotal, record.seconds_total) == (sum(resizes) + 12, sum(resizes) + 16 + 5000)
 
 
 @pytest.mark.parametrize("regime", ["gradual", "averaged"])
 def test_a_run_repeats_bit_for_bit(regime, trained):
-    """Also after other runs in the same process, which drew other random numbers."""
     torch.rand(3)
     assert repeatable(loop.train(tiny(regime))) == repeatable(trained(regime).record)
 
@@ -210,7 +197,7 @@ def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
 
     def watched(network, regime, spec, optimiser, *rest):
         take_step(network, regime, spec, optimiser, *rest)
-        assert all(parameter in optimiser.state for parameter in step.trained(network))
+        assert all(parameter in optimiser.state for parameter in network.parameters() if parameter.requires_grad)
         taken.append((network.trains, spec))
 
     monkeypatch.setattr(step, "take_step", watched)
@@ -223,7 +210,6 @@ def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
 
 
 def test_warm_up_changes_no_number(trained, monkeypatch):
-    """A run whose own network is never warmed up ends with the same losses and predictions."""
     warm_up = step.warm_up
     monkeypatch.setattr(step, "warm_up", lambda network, *rest: warm_up(copy.deepcopy(network), *rest))
     assert repeatable(loop.train(tiny())) == repeatable(trained("gradual").record)
@@ -249,7 +235,6 @@ def test_hooks_of_a_regime_are_called_when_they_should_be(monkeypatch):
 
 
 def test_finding_a_learning_rate_changes_nothing(trained, place):
-    """Neither random state nor files: the run that follows is the run without it."""
     states, run = random_states(), tiny()
     rates, losses, suggested = find_lr(run, iterations=20)
     assert random_states() == states
@@ -261,7 +246,6 @@ def test_finding_a_learning_rate_changes_nothing(trained, place):
 
 @pytest.mark.parametrize("at", [1, 6, 16])
 def test_a_loss_that_is_no_number_ends_the_run_at_once(at, monkeypatch):
-    """The line names phase, step and LR; no record and no checkpoint is left."""
     losses, breaks, usual = iter(range(1, 100)), at, torch.nn.functional.cross_entropy
     spoilt = SimpleNamespace(cross_entropy=lambda *given: usual(*given) * (np.nan if next(losses) >= breaks else 1))
     monkeypatch.setattr(loop, "functional", spoilt)
@@ -274,14 +258,11 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once(at, monkeypatch):
 
 def test_float16_names_float32_before_a_lower_rate():
     """Its range is small: the rate may be right. No GPU is needed for the line."""
-    run = tiny()
-    half = replace(run, spec=run.spec.model_copy(update={"precision": "float16"}))
-    at = SimpleNamespace(step=SimpleNamespace(phase=run.spec.phases[0], epoch=0))
-    fake = SimpleNamespace(run=half, batches=at, summed_loss=torch.zeros(()), losses=torch.zeros(4))
-    fake._refuse_bad_loss = lambda: books.Books._refuse_bad_loss(fake)
-    with pytest.raises(books.Diverged) as caught:
-        books.Books.take(fake, 2, torch.tensor(np.nan))
-    assert 0 < str(caught.value).index("PRECISION=float32") < str(caught.value).index("LR=")
+    kept, run = books.Books(tiny()), tiny()
+    kept.begin_epoch(0)
+    kept.run = replace(run, spec=run.spec.model_copy(update={"precision": "float16"}))
+    with pytest.raises(books.Diverged, match=r"PRECISION=float32.* LR="):
+        kept.take(2, torch.tensor(np.nan))
 
 
 def test_out_of_memory_is_one_line(monkeypatch):
@@ -344,7 +325,6 @@ def test_a_record_that_does_not_count_is_put_aside_and_made_again(how, trained, 
 
 
 def test_who_comes_second_waits_and_reads(monkeypatch):
-    """Two threads ask for the same run: it is trained once, and one of them prints that it waits."""
     built, found, printed, build, waits = [], [], [], networks.build, threading.Event()
 
     def slow(*arguments):
@@ -365,33 +345,20 @@ def test_who_comes_second_waits_and_reads(monkeypatch):
     assert [tiny().path.stem in line for line in printed] == [True]
 
 
-CHANGED: list[dict] = [
-    {"seed": 1},
-    {"size": 80},
-    {"lr": 0.5},
-    {"orientations": "two"},
-    {"data": "synthetic-fine"},
-    {"batch": 8},
-]
-CHANGED += [{"network": "resnet34"}, {"precision": "bfloat16"}, {"groups": "none"}]
+CHANGED: list[dict] = [{"seed": 1}, {"size": 80}, {"lr": 0.5}, {"orientations": "two"}, {"data": "synthetic-fine"}]
+CHANGED += [{"batch": 8}, {"network": "resnet34"}, {"precision": "bfloat16"}, {"groups": "none"}]
+CHANGED += [{"regime": "stepwise"}, {"regime": "stepwise:switch=RPL"}]
 
 
 def test_all_that_makes_the_numbers_is_in_the_key(checkpoint):
     """And nothing else: no folder is."""
-    given: list[dict] = [
-        {},
-        *CHANGED,
-        {"weights": str(checkpoint)},
-        {"regime": "stepwise"},
-        {"regime": "stepwise:switch=RPL"},
-    ]
+    given: list[dict] = [{}, *CHANGED, {"weights": str(checkpoint)}]
     runs = [tiny(**fields) for fields in given]
     assert len({run.spec.key for run in runs}) == len({run.path for run in runs}) == len(given)
     assert runs[0].path == Path(f"results/tiny/steel-resnet18-gradual-s0-{runs[0].spec.key[:6]}.json")
     assert tiny(results="elsewhere", checkpoint_dir=".").spec == runs[0].spec
-    assert specs(Cell("steel", regime="gradual", profile="tiny", precision="float32")) == [runs[0].spec]
     assert runs[0].spec.augmentation == "eight"
-    assert specs(Cell("bees", profile="mechanism"))[0].augmentation == "two only"
+    assert draft(Cell("bees", profile="mechanism").checked()).augmentation == "two only"
 
 
 WRONG = [({"size": 38}, ("size=38", "gradual", "15 px", "16 px")), ({"regime": "fast"}, ("regime='fast'", "gradual"))]
@@ -413,11 +380,6 @@ def test_the_size_that_is_advised_can_be_run(regime):
         advised = int(re.findall(r"\d+", str(caught.value))[-1])
         plan, _ = plan_of(spec.model_copy(update={"size": advised}), 75)
         assert min(block.spec.detail or block.spec.size for block in plan) >= 16
-
-
-def test_weights_that_do_not_fit_end_a_run_before_it_trains():
-    Path("weights.pt").write_text("words")
-    refused(lambda: loop.train(tiny(weights="weights.pt")), "weights.pt")
 
 
 def test_a_run_in_another_precision_is_nearly_the_same(trained):

@@ -76,7 +76,7 @@ def test_the_error_between_sizes_by_hand(monkeypatch):
 
         monkeypatch.setattr(clock.clock, "take", take)
         rows = clock.interpolated(SPEC)
-        assert len(rows) == clock.interpolate.MOST_SIZES - 1
+        assert len(rows) == clock.clock.MOST_SIZES - 1
         assert all(40 < row["size"] < 100 for row in rows)
         assert all(row["ratio"] == pytest.approx(off) for row in rows)
 

@@ -9,16 +9,22 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar, dataclass_transform
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from entr_utils.settings import Phase
-from entr_utils.util import UserError
+from entr_utils.util import UserError, one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from entr_utils.networks import Network
+
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]  # types of options, which `parse` checks
+ShareOrZero = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,9 @@ class BatchSpec:
     """What one batch shows the network.
 
     Attributes:
-        size: pixels a side of what the network gets.
-        batch: images.
-        view: "resized", the whole image made small; "blurred", made small (`detail`) and large again; "cropped", a
-            window of `size` pixels at full detail.
-        detail: of a blurred view, the size it was made small to; else 0.
+        size, batch: pixels a side of what the network gets, images.
+        view: "resized", the whole image made small; "blurred", made small (to `detail` pixels, else 0) and large again;
+            "cropped", a window of `size` pixels at full detail.
         strength: of the augmentation, from 0 to 1.
         mode: of the network, for regimes whose `forward` knows several.
     """
@@ -48,14 +52,10 @@ class Step:
     """Where a run is, before a training step.
 
     Attributes:
-        phase: what trains and at which rate.
         cycle: of the phase, from 0; its cosine begins at epoch `begins` of the run and lasts `lasts` epochs.
         epoch, epochs: of the run, from 0, and how many there are.
-        batch: of the epoch, from 0.
-        seen, images: of the epoch: images before this batch, and in all.
-        full: largest image size in pixels.
-        usual: images of a batch, where a regime does not say otherwise.
-        seed: of the run.
+        batch, seen, images: of the epoch: batches and images before this one, and images in all.
+        full, usual: largest image size in pixels; images of a batch, where a regime does not say otherwise.
     """
 
     phase: Phase
@@ -84,32 +84,21 @@ class Step:
 
     def at(self, share: float, view: str = "resized") -> BatchSpec:
         """A batch of the usual number of images at round(share x full) pixels, in a view."""
-        size = pixels(share, self.full)
+        size = round(share * self.full)
         if size == self.full:
             return BatchSpec(size, self.usual)
         return BatchSpec(self.full if view == "blurred" else size, self.usual, view, size if view == "blurred" else 0)
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How much of every epoch is trained on: so that FLOPs equal those of regime `of`, or a `share` by hand."""
-
-    of: str = ""
-    share: float = 1.0
-
-
 class Regime:
-    """What a run shows the network. Subclasses are frozen dataclasses; their fields are the regime's options.
+    """What a run shows the network. Subclasses are frozen dataclasses (`register`); their fields are the options.
 
     The docstring's first line is what people read of it. All hooks are on the clock.
-
-    Attributes:
-        claim: what its source reports of it, in the source's own setting.
     """
 
     name: ClassVar[str]
-    claim: ClassVar[str] = ""
-    budget: Budget | None = None
+    claim: ClassVar[str] = ""  # what its source reports of it, in the source's own setting
+    budget: str | float = ""  # where less than all is trained on: a share, or the regime whose FLOPs it takes
 
     def spec(self, step: Step) -> BatchSpec:
         """What the network sees next: pure, so a run can start anywhere."""
@@ -132,18 +121,21 @@ class Regime:
     @property
     def text(self) -> str:
         """The regime as it is written: its name, and the options that are not the defaults."""
-        fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        given = [f"{field.name}={value!r}" if isinstance(value, float) else f"{field.name}={value}"
-                 for field in fields if (value := getattr(self, field.name)) != field.default]  # fmt: skip
-        return ":".join([self.name, ",".join(given)]) if given else self.name
+        kind = type(self)
+        given = ",".join(f"{name}={value}" for name, value in vars(self).items() if value != getattr(kind, name, None))
+        return f"{self.name}:{given}" if given else self.name
 
 
-Kind = TypeVar("Kind", bound=type[Regime])
 REGIMES: dict[str, type[Regime]] = {}
+Kind = TypeVar("Kind", bound=type[Regime])
+options_of = cache(TypeAdapter)
 
 
+@dataclass_transform(frozen_default=True)
 def register(kind: Kind) -> Kind:
-    """Class decorator: the regime is known by its class's name in snake case."""
+    """Class decorator: a frozen dataclass, known by the class's name in snake case."""
+    if "__dataclass_fields__" not in vars(kind):
+        dataclass(frozen=True)(kind)
     kind.name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
     REGIMES[kind.name] = kind
     return kind
@@ -152,45 +144,20 @@ def register(kind: Kind) -> Kind:
 def parse(text: str) -> Regime:
     """The regime written as "name" or "name:option=value,option=value". Raises UserError naming what is allowed."""
     name, _, options = text.partition(":")
-    if name not in REGIMES:
-        raise UserError(f"regime={text!r}: unknown; allowed: {', '.join(REGIMES)}")
-    kind, given = REGIMES[name], {}
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for word in filter(None, options.split(",")):
-        option, _, value = word.partition("=")
-        if option not in fields:
-            raise UserError(f"regime={text!r}: {name} has no option {option!r}; allowed: {', '.join(fields) or 'none'}")
-        try:
-            given[option] = _typed(fields[option].default, value)
-        except ValueError:
-            wanted = type(fields[option].default).__name__
-            raise UserError(f"regime={text!r}: {option}={value!r} is not of type {wanted}") from None
+    one_of("regime", name, REGIMES)
+    known = [field.name for field in dataclasses.fields(REGIMES[name])]  # type: ignore[arg-type]
+    given = dict(word.partition("=")[::2] for word in options.split(",") if word)
+    for option in given.keys() - known:
+        raise UserError(f"regime={text!r}: {name} has no option {option!r}; allowed: {', '.join(known) or 'none'}")
     try:
-        return kind(**given)
-    except ValueError as error:  # of the class's own __post_init__
-        raise UserError(f"regime={text!r}: {error}") from None
-
-
-def _typed(default: object, value: str) -> object:
-    """A value of the default's type. Raises ValueError."""
-    if isinstance(default, bool):
-        if value not in ("True", "False"):
-            raise ValueError(value)
-        return value == "True"
-    return type(default)(value)  # type: ignore[call-arg]
+        return options_of(REGIMES[name]).validate_strings(given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]  # of the class's own __post_init__ where it is of no option
+        wrong = "".join(f"{option}={first['input']!r}: " for option in first["loc"])
+        allowed = first["msg"].replace("Input should be", "allowed:").removeprefix("Value error, ")
+        raise UserError(f"regime={text!r}: {wrong}{allowed}") from None
 
 
 def chance(*of: object) -> Random:
     """Random numbers that follow from `of` alone; on every machine the same, which Python promises of `random()`."""
     return Random(" ".join(map(str, of)))
-
-
-def check_share(name: str, share: float) -> None:
-    """Raises ValueError where an option is no share above 0."""
-    if not 0 < share <= 1:
-        raise ValueError(f"{name}={share:g}: allowed: above 0, at most 1")
-
-
-def pixels(share: float, full: int) -> int:
-    """Image size in pixels: round(share x full)."""
-    return round(share * full)

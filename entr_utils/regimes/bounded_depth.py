@@ -3,30 +3,27 @@
 import copy
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from entr_utils.regimes.base import BatchSpec, Regime, Step, register
 from entr_utils.regimes.entropy import BOUNDS, entropy
 from entr_utils.util import UserError
 
-if TYPE_CHECKING:
-    from entr_utils.networks import Network
-
-EQUAL = ("flops", "parameters")
 CLOSE = 0.05  # nats: the same images, decoded otherwise
 GRID, CHANNELS, WIDEST = 64, 4, 8  # steps of the factor on widths from 1 to 2; widths are multiples; largest factor
 
 
 @register
-@dataclass(frozen=True)
 class BoundedDepth(Regime):
     """Full size, on a shallower, broader ResNet: its depth is bounded by the entropy of the images. From scratch only.
 
-    Gowdra et al. 2021 (EBCLE). The entropy is measured as their script does it (`entropy`), over all images, without
-    labels. **The bound is ours**: their formula, its rounding and their rule for widths are open. Every layer keeps a
-    block at least; blocks go from each layer in proportion, and all widths grow by one factor. A network within the
-    bound stays as it is.
+    Gowdra et al. 2021 (EBCLE). The entropy is measured as their script does it, over all images, without labels. **The
+    bound is ours**: their formula, its rounding and their rule for widths are open. Every layer keeps a block at least;
+    blocks go in proportion, and all widths grow by one factor. A network within the bound stays as it is.
 
     Options:
         nats: entropy of the images. A run that is given none, or one wrong by more than .05, is refused and names it.
@@ -35,20 +32,12 @@ class BoundedDepth(Regime):
     """
 
     claim = "CIFAR, STL-10, MNIST, ImageNet32: 25 to 79% less training time, as accurate or more"
-    nats: float = 0.0
-    bound: str = "block_a_bit"
-    equal: str = "flops"
-
-    def __post_init__(self) -> None:
-        if self.bound not in BOUNDS or self.equal not in EQUAL:
-            allowed = f"{', '.join(BOUNDS)}; {', '.join(EQUAL)}"
-            raise ValueError(f"bound={self.bound!r}, equal={self.equal!r}: allowed: {allowed}")
-        if not 0 <= self.nats <= math.log(256):
-            raise ValueError(f"nats={self.nats:g}: allowed: 0 to {math.log(256):.2f}, what a byte can hold")
+    nats: Annotated[float, Field(ge=0, le=math.log(256), allow_inf_nan=False)] = 0.0  # at most what a byte can hold
+    bound: Literal["block_a_bit", "layer_a_bit"] = "block_a_bit"
+    equal: Literal["flops", "parameters"] = "flops"
 
     @property
     def blocks(self) -> int:
-        """Residual blocks at most."""
         return BOUNDS[self.bound](self.nats)
 
     def spec(self, step: Step) -> BatchSpec:
@@ -57,7 +46,7 @@ class BoundedDepth(Regime):
             raise UserError(f"regime={self.text!r}: no pretrained weights fit its network; allowed: weights=none")
         return replace(step.at(1.0), mode=f"blocks={self.blocks} equal={self.equal}")
 
-    def prepare(self, network: "Network", images: Any) -> "Network":
+    def prepare(self, network: Any, images: Any) -> Any:
         """Raises UserError where the entropy of the images is another than the one named."""
         measured = round(entropy(images.pixels), 2) if images else self.nats
         if abs(measured - self.nats) > CLOSE or not self.nats:
@@ -74,7 +63,7 @@ def kept_blocks(has: list[int], most: int) -> list[int]:
     return kept
 
 
-def bounded(network: "Network", most: int, equal: str) -> "Network":
+def bounded(network: Any, most: int, equal: str) -> Any:
     """A network with `most` residual blocks, or itself; so broad that FLOPs or parameters come nearest to its own."""
     from torch import nn
 
@@ -87,13 +76,14 @@ def bounded(network: "Network", most: int, equal: str) -> "Network":
     goal, device = _cost(old, equal), next(network.parameters()).device
     for layer, number in zip(layers, kept, strict=True):
         del layer[number:]
+    costs = cache(lambda i: _cost(_broader(old, i / GRID, "meta"), equal))
     found = range(GRID, WIDEST * GRID)
-    at = bisect_left(found, goal, key=lambda i: _cost(_broader(old, i / GRID, "meta"), equal))
-    near = {i: _cost(_broader(old, i / GRID, "meta"), equal) for i in (found[max(0, at - 1)], found[at])}
-    return _broader(old, min(near, key=lambda i: abs(near[i] - goal)) / GRID, device)
+    at = bisect_left(found, goal, key=costs)
+    nearest = min(found[max(0, at - 1) : at + 1], key=lambda i: abs(costs(i) - goal))
+    return _broader(old, nearest / GRID, device)
 
 
-def _broader(network: "Network", factor: float, device: object) -> "Network":
+def _broader(network: Any, factor: float, device: object) -> Any:
     """A fresh network with as many blocks, all widths times a factor; initial values are torchvision's."""
     import torch
     from torch import nn
@@ -105,23 +95,19 @@ def _broader(network: "Network", factor: float, device: object) -> "Network":
 
     body = copy.deepcopy(network.body)
     with torch.device(device):  # type: ignore[call-overload]
-        for name, part in [*body.named_modules()]:
+        for part in body.modules():  # each is made anew in its place
             if isinstance(part, nn.Conv2d):
-                shape = (part.kernel_size, part.stride, part.padding)
-                new: nn.Module = nn.Conv2d(wide(part.in_channels), wide(part.out_channels), *shape, bias=False)  # type: ignore[arg-type]
-                nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+                shape: Any = (part.kernel_size, part.stride, part.padding)
+                part.__init__(wide(part.in_channels), wide(part.out_channels), *shape, bias=False)  # type: ignore[misc]
+                nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(part, nn.BatchNorm2d):
-                new = nn.BatchNorm2d(wide(part.num_features))
-            else:
-                continue
-            parent, _, child = name.rpartition(".")
-            setattr(body.get_submodule(parent), child, new)
+                part.__init__(wide(part.num_features))  # type: ignore[misc]
         inner, last = (part for part in network.head if isinstance(part, nn.Linear))
         head = networks.make_head(wide(inner.in_features // 2), last.out_features)
     return networks.Network(body, head, network.dtype).to(memory_format=torch.channels_last)
 
 
-def _cost(network: "Network", equal: str) -> float:
+def _cost(network: Any, equal: str) -> float:
     """Parameters, or FLOPs of an image forward; their ratios hardly depend on its size, which is 224 px."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode

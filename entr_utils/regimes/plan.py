@@ -1,13 +1,11 @@
-"""A plan: all that a run shows the network, written down before the first step. No torch.
+"""A plan: all that a run shows the network, written down before the first step, for all that reads it. No torch."""
 
-Schedule figure, warm-up, FLOPs, forecast, record and resume all read it.
-"""
-
-import dataclasses
-import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 
 from entr_utils.regimes.base import BatchSpec, Regime, Step
 from entr_utils.settings import Phase
@@ -30,19 +28,18 @@ def steps_of_epoch(regime: Regime, step: Step) -> Iterator[tuple[Step, BatchSpec
         spec = regime.spec(step)
         if spec.batch < 1:
             raise ValueError(f"{regime.text}: a batch of {spec.batch} images at step {step.batch}")
-        spec = dataclasses.replace(spec, batch=min(spec.batch, step.images - step.seen))
+        spec = replace(spec, batch=min(spec.batch, step.images - step.seen))
         yield step, spec
-        step = dataclasses.replace(step, batch=step.batch + 1, seen=step.seen + spec.batch)
+        step = replace(step, batch=step.batch + 1, seen=step.seen + spec.batch)
 
 
 def first_steps(
     phases: tuple[Phase, ...], images: int, full: int, batch: int, seed: int, share: float = 1.0
 ) -> list[Step]:
-    """The first step of every epoch of a run.
+    """The first step of every epoch of a run on so many images.
 
-    Args:
-        images: of the training set. An epoch takes as many as fill batches of `batch`, or a `share` of these batches:
-            after e epochs there were round(e x share x whole).
+    An epoch takes as many as fill batches of `batch`, or a `share` of these batches: after e epochs there were
+    round(e x share x whole).
     """
     batch = min(batch, images)
     whole, epochs = images // batch, sum(phase.epochs for phase in phases)
@@ -59,19 +56,12 @@ def first_steps(
 
 
 def make_plan(regime: Regime, first: Iterable[Step]) -> tuple[Block, ...]:
-    """The plan of a run: its steps run-length coded, epoch by epoch.
-
-    Args:
-        first: from `first_steps`.
-    """
-    blocks: list[Block] = []
+    """The plan of a run, whose epochs begin with the steps `first`: all its steps, run-length coded."""
+    blocks = []
     for start in first:
-        for step, spec in steps_of_epoch(regime, start):
-            last = blocks[-1] if blocks else None
-            if last and last.spec == spec and last.step.epoch == step.epoch:
-                blocks[-1] = dataclasses.replace(last, steps=last.steps + 1)
-            else:
-                blocks.append(Block(step, spec, 1))
+        for spec, alike in groupby(steps_of_epoch(regime, start), key=itemgetter(1)):
+            steps = [step for step, _ in alike]
+            blocks.append(Block(steps[0], spec, len(steps)))
     return tuple(blocks)
 
 
@@ -79,15 +69,14 @@ def check_sizes(plan: Iterable[Block], smallest: int, regime: str, full: int) ->
     """Raises UserError where a plan of a regime at `full` pixels shows fewer than `smallest` pixels a side."""
     least = min((min(block.spec.size, block.spec.detail or block.spec.size) for block in plan), default=smallest)
     if least < smallest:
-        raise UserError(
-            f"size={full}: {regime} would train at {least} px; allowed: at least {smallest} px, so size from "
-            f"{math.ceil(full * smallest / max(least - 0.5, 0.5))}"
-        )
+        enough = math.ceil(full * smallest / max(least - 0.5, 0.5))
+        allowed = f"allowed: at least {smallest} px, so size from {enough}"
+        raise UserError(f"size={full}: {regime} would train at {least} px; {allowed}")
 
 
-def cost(plan: Iterable[Block], each: Callable[[BatchSpec, str], float]) -> float:
-    """Sum over a plan of steps x each(spec, what trains)."""
-    return sum(block.steps * each(block.spec, block.step.phase.trains) for block in plan)
+def cost(plan: Iterable[Block], each: Callable[[int, str, str], float]) -> float:
+    """Sum over a plan's images of each(size, mode, what trains)."""
+    return sum(one.steps * one.spec.batch * each(one.spec.size, one.spec.mode, one.step.phase.trains) for one in plan)
 
 
 @dataclass(frozen=True)
@@ -124,47 +113,39 @@ class Work:
         return " ".join(filter(None, [*words, self.mode]))
 
 
-def held(spec: BatchSpec) -> tuple[str, int, int]:
-    """What decides which pixels a batch shows: batches with the same can be taken from one resized set."""
-    return spec.view, spec.size, spec.detail
-
-
-def stored_for(blocks: Iterable[Block], full: int) -> BatchSpec | None:
-    """What the whole set is resized to before an epoch of these blocks: where one size holds throughout; else None."""
-    shown = {held(block.spec) for block in blocks}
-    spec = next(iter(blocks)).spec
-    return spec if len(shown) == 1 and held(spec) != ("resized", full, 0) else None
-
-
-def stored_shows(spec: BatchSpec | None, epoch: int) -> tuple:
-    """What a set resized to `spec` shows in an epoch, () where it is not resized: crops are new in every epoch."""
-    return (*held(spec), epoch if spec.view == "cropped" else 0) if spec else ()
+def resized_to(blocks: list[Block]) -> tuple:
+    """What the whole set is resized to before an epoch of these blocks: view, size, detail, and the epoch of crops,
+    which are new in every epoch. () where it stays as it is: at full size, or where sizes change within the epoch."""
+    step, shown = blocks[0].step, {(block.spec.view, block.spec.size, block.spec.detail) for block in blocks}
+    view, size, detail = shown.pop()
+    if shown or (view, size) == ("resized", step.full):
+        return ()
+    return view, size, detail, step.epoch if view == "cropped" else 0
 
 
 def by_epoch(plan: Iterable[Block]) -> list[list[Block]]:
     """The blocks of each epoch."""
-    return [list(blocks) for _, blocks in itertools.groupby(plan, key=lambda block: block.step.epoch)]
+    return [list(blocks) for _, blocks in groupby(plan, key=lambda block: block.step.epoch)]
 
 
 def work_of(plan: Iterable[Block], n_train: int, n_val: int, hooks: Iterable[str] = ()) -> tuple[Work, ...]:
     """All that is on the clock in a run: steps, resizes of the set, the regime's `hooks`, test-time augmentation."""
-    found: dict[Work, int] = {}
+    found: Counter[Work] = Counter()
     shown: tuple = ()
     for blocks in by_epoch(plan):
-        step = blocks[0].step
-        name, full, spec = step.phase.name, step.full, stored_for(blocks, step.full)
-        if spec and stored_shows(spec, step.epoch) != shown:
-            one = Work("resize", name, 0, spec.size, view=spec.view, detail=spec.detail, stored=full)
-            found[one] = found.get(one, 0) + n_train
-        shown = stored_shows(spec, step.epoch)
+        step, before, shown = blocks[0].step, shown, resized_to(blocks)
+        name, full = step.phase.name, step.full
+        if shown and shown != before:
+            view, size, detail, _ = shown
+            found[Work("resize", name, 0, size, view=view, detail=detail, stored=full)] += n_train
         for block in blocks:
-            seen = block.spec
-            one = Work("step", name, 0, seen.size, step.phase.trains, seen.batch, "resized" if spec else seen.view,
-                       0 if spec else seen.detail, seen.strength, seen.mode, seen.size if spec else full)  # fmt: skip
-            found[one] = found.get(one, 0) + block.steps
-        for hook in hooks:
-            one, last = Work("hook", name, 0, step.full, batch=step.usual, mode=hook), step.epoch == step.epochs - 1
-            if hook == "after_epoch" or last:
-                found[one] = found.get(one, 0) + (1 if hook == "after_epoch" else sum(block.steps for block in blocks))
-    found[Work("tta", "TTA", 0, step.full)] = n_val
-    return tuple(dataclasses.replace(one, n=n) for one, n in found.items())
+            spec = block.spec if not shown else replace(block.spec, view="resized", detail=0)
+            seen = Work("step", name, 0, spec.size, step.phase.trains, spec.batch, spec.view, spec.detail)
+            stored = spec.size if shown else full
+            found[replace(seen, strength=spec.strength, mode=spec.mode, stored=stored)] += block.steps
+        if "after_epoch" in hooks:
+            found[Work("hook", name, 0, full, batch=step.usual, mode="after_epoch")] += 1
+    if "finish" in hooks:
+        found[Work("hook", name, 0, full, batch=step.usual, mode="finish")] = sum(block.steps for block in blocks)
+    found[Work("tta", "TTA", 0, full)] = n_val
+    return tuple(replace(one, n=n) for one, n in found.items())

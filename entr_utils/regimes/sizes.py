@@ -3,16 +3,15 @@
 Sizes are shares of the largest, by phase (the paper's Figure 3): SGDR, CLRS, CMult and RPL.
 """
 
-from dataclasses import dataclass
+from typing import Literal
 
-from entr_utils.regimes.base import BatchSpec, Budget, Regime, Step, register
+from entr_utils.regimes.base import BatchSpec, Regime, ShareOrZero, Step, register
 
 GROWING = {"SGDR": 0.4, "CLRS": 0.6, "CMult": 0.8}
 SMALL = 0.4
 
 
 @register
-@dataclass(frozen=True)
 class NoIncrease(Regime):
     """Full size throughout: the control."""
 
@@ -21,7 +20,6 @@ class NoIncrease(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Gradual(Regime):
     """Grows in three strokes: 40, 60 and 80% of the size while the head trains, then full size (the paper)."""
 
@@ -30,18 +28,13 @@ class Gradual(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Stepwise(Regime):
     """Grows at one stroke: 40% of the size, full size from one phase on (the paper).
 
     The paper's figure lost its columns; CMult is our reading of "for a couple of epochs before" re-training.
     """
 
-    switch: str = "CMult"
-
-    def __post_init__(self) -> None:
-        if self.switch not in ("CLRS", "CMult", "RPL"):
-            raise ValueError(f"switch={self.switch!r}: allowed: CLRS, CMult, RPL")
+    switch: Literal["CLRS", "CMult", "RPL"] = "CMult"
 
     def spec(self, step: Step) -> BatchSpec:
         order = ("SGDR", "CLRS", "CMult", "RPL")
@@ -49,7 +42,6 @@ class Stepwise(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Small(Regime):
     """Small throughout, tested at full size: what never growing costs."""
 
@@ -58,7 +50,6 @@ class Small(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Reversed(Regime):
     """Shrinks: 100, 80, 60, then 40% of the size; as cheap as growing, in the wrong order."""
 
@@ -67,28 +58,21 @@ class Reversed(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Short(Regime):
-    """Full size on fewer images: as many FLOPs as another regime takes, or a share of every epoch by hand."""
+    """Full size on fewer images: as many FLOPs as another regime takes, or (not 0) a share of every epoch by hand."""
 
     of: str = "gradual"
-    share: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share={self.share:g}: allowed: above 0, at most 1, or 0 for equal FLOPs")
+    share: ShareOrZero = 0.0
 
     @property
-    def budget(self) -> Budget:  # type: ignore[override]
-        """What it is cut to."""
-        return Budget(share=self.share) if self.share else Budget(of=self.of)
+    def budget(self) -> str | float:  # type: ignore[override]
+        return self.share or self.of
 
     def spec(self, step: Step) -> BatchSpec:
         return step.at(1.0)
 
 
 @register
-@dataclass(frozen=True)
 class Blurred(Regime):
     """Gradual's detail without its saving: images made small and large again."""
 
@@ -97,7 +81,6 @@ class Blurred(Regime):
 
 
 @register
-@dataclass(frozen=True)
 class Cropped(Regime):
     """Gradual's saving without losing detail: windows of gradual's sizes, anywhere in the image."""
 

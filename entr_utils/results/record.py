@@ -126,7 +126,7 @@ class Record(Row):
     """One run, trained and evaluated.
 
     Attributes:
-        share: of every epoch's batches that was trained on (`regimes.Budget`).
+        share: of every epoch's batches that was trained on (`Regime.budget`).
         work: what was on the clock; flops: of one image of each step, by `Work.key`, and of "tta", one pass.
         parameters: of the network as trained.
     """

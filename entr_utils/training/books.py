@@ -1,18 +1,21 @@
-"""The books of a run: training timed epoch by epoch, then evaluated off the clock; one row an epoch, one a phase."""
+"""The books of a run, from the set-up to the record: epochs are timed, then evaluated off the clock."""
 
 import time
+from collections.abc import Callable
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from entr_utils import machine
+from entr_utils import machine, networks
 from entr_utils.data import store
-from entr_utils.data.augment import Augment
-from entr_utils.networks import Network
+from entr_utils.data.augment import Augment, make_augment
+from entr_utils.regimes.plan import cost
+from entr_utils.results import record
 from entr_utils.training import step
 from entr_utils.training.run import Run
-from entr_utils.util import Progress, UserError
+from entr_utils.util import Progress, UserError, checksum
 
 
 class Diverged(UserError):
@@ -20,13 +23,12 @@ class Diverged(UserError):
 
 
 class Seconds:
-    """Device-synchronised seconds, kept apart by name."""
+    """A stopwatch of device-synchronised seconds, kept apart by name."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
 
     def start(self) -> None:
-        """Begin to measure."""
         machine.synchronise()
         self.began = time.perf_counter()
 
@@ -39,45 +41,62 @@ class Seconds:
 
 
 class Books:
-    """What a run has shown so far.
+    """What a run has shown so far: a row an epoch, a row and predictions at full size a phase.
 
-    Args:
+    Attributes:
         photos, labels: of the judged images, (n, full, full, 3) uint8 and (n,) int64.
-        done: share of the run's FLOPs that are done after 0, 1, ... epochs.
+        flops: of an image, by `Work.key`; done: share of the run's FLOPs that are done after 0, 1, ... epochs.
         first: environment, costs and attempts, as a record has them; those of the first attempt.
     """
 
-    def __init__(self, run: Run, network: Network, batches: step.Batches, photos: Tensor, labels: Tensor,
-                 done: list[float], first: dict):  # fmt: skip
-        self.run, self.network, self.batches, self.photos, self.labels = run, network, batches, photos, labels
-        self.done, self.first = done, first
-        self.seconds, self.peak = Seconds(), 0
+    def __init__(self, run: Run):
+        """Images in place, network warmed up, nothing trained yet. Raises UserError where a batch does not fit."""
+        self.run, spec, environment, self.began = run, run.spec, machine.environment(), time.perf_counter()
         self.epochs: list[dict] = []
         self.phases: list[dict] = []
-        self.predictions: dict[str, Tensor] = {}  # after each phase, at full size
-        self.began = time.perf_counter()
-        self.ends = {end - 1 for end in accumulate((phase.epochs for phase in run.spec.phases), initial=0)}
-        self.progress = Progress(f"training {run.spec.name}")
+        self.predictions: dict[str, Tensor] = {}
+        self.seconds, self.peak = Seconds(), 0
+        self.ends = {end - 1 for end in accumulate((phase.epochs for phase in spec.phases), initial=0)}
+        torch.manual_seed(spec.seed)
+        network = networks.build(spec.network, run.cell.weights, len(run.images.classes), spec.precision)
+        self.network = run.regime.prepare(network.to(machine.device()), run.images)
+        self.batches = step.Batches(*self._place(run.split.training), run.epochs, make_augment(spec.augmentation))
+        self.photos, self.labels = self._place(run.split.validation)
+        costs = {"prepare": run.prepare_seconds + time.perf_counter() - self.began, "forecast": run.forecast()}
+        try:
+            costs["warmup"], each = step.warm_up(self.network, run.regime, self.batches)
+        except torch.OutOfMemoryError as error:
+            fits = f"try BATCH={spec.batch // 2} (batch)" if spec.batch > 3 else "try a smaller SIZE (size)"
+            memory = f"the memory of {environment['device']}"
+            raise UserError(f"batch={spec.batch}: does not fit {memory}; {fits}") from error
+        self.first: dict = {"environment": environment, "costs": costs, "attempts": []}
+        self.flops = {one.key: each(one.size, one.mode, one.trains) for one in run.work if one.kind == "step"}
+        self.flops["tta"] = each(spec.size, "", "")
+        evaluation = len(self.labels) * self.flops["tta"]
+        spent = np.cumsum([0.0, *(cost(blocks, each) + evaluation for blocks in run.epochs)])
+        self.done = (spent / spent[-1]).tolist()
+        self.progress = Progress(f"training {spec.name}")
+
+    def _place(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The chosen images (n, s, s, 3) uint8 where they fit, their labels (n,) int64 on the device."""
+        labels = torch.from_numpy(self.run.images.labels[chosen]).to(machine.device())
+        return store.place(self.run.images.pixels, chosen), labels
 
     def begin_epoch(self, epoch: int) -> None:
         """Resize the set where a size holds for the whole epoch, set what trains, start the clock."""
         self.seconds.start()
         resized = self.batches.begin(epoch)
         self.resize_seconds = self.seconds.stop("resize") if resized else 0.0
-        phase = self.batches.step.phase
-        self.network.set_trains(phase.trains)
+        self.network.set_trains(self.batches.step.phase.trains)
         if epoch - 1 in self.ends:
             machine.forget_peak_memory()
             self.peak = 0
-        self.summed_loss = torch.zeros((), device=self.labels.device)
         self.losses = torch.zeros(len(self.batches), pin_memory=self.labels.is_cuda)  # of each step, on the host
         self.seconds.start()
 
     def take(self, batch: int, loss: Tensor) -> None:
-        """The loss of a step. Raises Diverged where one so far was not a number: a GPU's losses arrive here a step or
-        two late, since nothing waits for them."""
-        self.summed_loss += loss  # no `item()`: it would make the device wait at every batch
-        self.losses[batch].copy_(loss, non_blocking=True)
+        """The loss of a step. Raises Diverged where one was not a number; a GPU's arrive here a step or two late."""
+        self.losses[batch].copy_(loss, non_blocking=True)  # no `item()`: the device would wait at every batch
         self._refuse_bad_loss()
 
     def _refuse_bad_loss(self) -> None:
@@ -98,50 +117,49 @@ class Books:
         self.progress.update(before + (after - before) * share, place)
 
     def end_epoch(self) -> None:
-        """Stop the clock, evaluate at full size and, at the end of a phase, at the size last trained at."""
-        at = self.batches.step
+        """The regime's own end, stop the clock, evaluate; at the end of a phase also at the size last trained at."""
+        at, ends = self.batches.step, self.batches.step.epoch in self.ends
+        self.run.regime.after_epoch(self.network, at)
         seconds = self.seconds.stop("train") + self.resize_seconds
-        loss = self.summed_loss.item() / len(self.losses)
         self._refuse_bad_loss()
         self.seconds.start()
         probabilities = step.predict(self.network, self.photos, self.run.spec.batch)
-        accuracy, ends = self._accuracy(probabilities), at.epoch in self.ends
-        if ends:
-            self.predictions[at.phase.name] = probabilities.argmax(1)
-            lately = self._accuracy(step.predict(self.network, self._as_last_seen(), self.run.spec.batch))
+        own = self._accuracy_own(probabilities, step.predict) if ends else 0.0
         row = {"epoch": at.epoch, "phase": at.phase.name, "cycle": at.cycle, "size": self.batches.spec.size}
-        row |= {"loss": loss, "seconds": seconds, "resize_seconds": self.resize_seconds, "images": at.seen}
-        self.epochs.append(row | {"accuracy": accuracy, "eval_seconds": self.seconds.stop("evaluation")})
+        row |= {"loss": float(sum(self.losses)) / len(self.losses), "images": at.seen, "seconds": seconds}
+        row |= {"resize_seconds": self.resize_seconds, "accuracy": self._accuracy(probabilities)}
+        self.epochs.append(row | {"eval_seconds": self.seconds.stop("evaluation")})
         if ends:
             rows = [row for row in self.epochs if row["phase"] == at.phase.name]
-            sums = {name: sum(row[name] for row in rows) for name in ("images", "seconds", "eval_seconds")}
-            lr = [self.run.spec.lr * factor for factor in at.phase.lr]
-            row = {"name": at.phase.name, "size": row["size"], "epochs": len(rows), "trains": at.phase.trains, "lr": lr}
-            self._close_phase(row | sums, accuracy, lately, max(self.peak, machine.peak_memory()))
+            phase = {"name": at.phase.name, "size": row["size"], "epochs": len(rows), "trains": at.phase.trains}
+            phase |= {name: sum(row[name] for row in rows) for name in ("images", "seconds", "eval_seconds")}
+            phase["lr"] = [self.run.spec.lr * factor for factor in at.phase.lr]
+            self._close_phase(phase, probabilities, own)
 
-    def test(self, augment: Augment) -> None:
-        """Test-time augmentation, on the clock; off it the same at the size last trained at, where that is another."""
-        spec, regime = self.run.spec, self.run.regime
+    def test(self) -> None:
+        """The regime's own end and test-time augmentation, on the clock; off it also at the size last trained at."""
+        spec, augment = self.run.spec, self.batches.augment
         machine.forget_peak_memory()
+        self.peak = 0
         self.seconds.start()
-        regime.finish(self.network, self.batches)
+        self.run.regime.finish(self.network, self.batches)
         probabilities = step.predict_averaged(self.network, self.photos, spec.batch, augment)
-        seconds, peak = self.seconds.stop("tta"), machine.peak_memory()
-        self.predictions["TTA"] = probabilities.argmax(1)
-        accuracy = lately = self._accuracy(probabilities)
+        phase = {"name": "TTA", "size": spec.size, "epochs": 0, "trains": "nothing", "lr": [0.0, 0.0, 0.0]}
+        phase |= {"images": (1 + step.TTA_PASSES) * len(self.photos), "seconds": self.seconds.stop("tta")}
         self.seconds.start()
-        if (seen := self._as_last_seen()) is not self.photos:
-            lately = self._accuracy(step.predict_averaged(self.network, seen, spec.batch, augment))
-        row = {"name": "TTA", "size": spec.size, "epochs": 0, "trains": "nothing", "lr": [0.0, 0.0, 0.0]}
-        row |= {"images": (1 + step.TTA_PASSES) * len(self.photos), "seconds": seconds}
-        self._close_phase(row | {"eval_seconds": self.seconds.stop("evaluation")}, accuracy, lately, peak)
+        own = self._accuracy_own(probabilities, step.predict_averaged, augment)
+        self._close_phase(phase | {"eval_seconds": self.seconds.stop("evaluation")}, probabilities, own)
 
-    def _close_phase(self, row: dict, full: float, lately: float, peak: int) -> None:
-        self.phases.append(row | {"accuracy_full": full, "accuracy_own": lately, "peak_memory": peak})
+    def _close_phase(self, row: dict, probabilities: Tensor, own: float) -> None:
+        row |= {"accuracy_full": self._accuracy(probabilities), "accuracy_own": own}
+        self.phases.append(row | {"peak_memory": max(self.peak, machine.peak_memory())})
+        self.predictions[row["name"]] = probabilities.argmax(1)
 
-    def _as_last_seen(self) -> Tensor:
-        """The judged images at the size and view last trained at; themselves where that is full size."""
-        return store.show(self.photos, self.batches.spec)
+    def _accuracy_own(self, probabilities: Tensor, predict: Callable[..., Tensor], *how: Augment) -> float:
+        """Accuracy at the size and view last trained at; that of `probabilities` where it is full size."""
+        if (seen := store.show(self.photos, self.batches.spec)) is not self.photos:
+            probabilities = predict(self.network, seen, self.run.spec.batch, *how)
+        return self._accuracy(probabilities)
 
     def _accuracy(self, probabilities: Tensor) -> float:
         return (probabilities.argmax(1) == self.labels).float().mean().item()
@@ -165,7 +183,19 @@ class Books:
         self.network.set_trains(self.batches.step.phase.trains)
         self.progress.start_at(self.done[state["epoch"]])
 
-    def costs(self) -> dict:
-        """The fields of `results.record.Costs`."""
-        kept = self.first["costs"] | {"checkpoint": self.seconds.spent.get("checkpoint", 0.0)}
-        return kept | {"wall": time.perf_counter() - self.began, "energy_joules": None}
+    def to_record(self) -> record.Record:
+        """What the run leaves behind."""
+        run, judged = self.run, self.run.split.validation
+        subtotal = next(phase.name for phase in run.spec.phases if phase.subtotal)
+        names = {"subtotal": subtotal, "rpl": "RPL", "total": "TTA"}
+        predicted = {name: self.predictions[phase].tolist() for name, phase in names.items()}
+        truth = {"image": [run.images.names[i] for i in judged], "truth": run.images.labels[judged].tolist()}
+        split = {name: getattr(run.split, name) for name in ("by", "folds", "groups", "kept")}
+        split |= {"n_train": len(run.split.training), "n_val": len(judged), "checksum": checksum(judged.tolist())}
+        costs = {"checkpoint": self.seconds.spent.get("checkpoint", 0.0), "energy_joules": None}
+        costs |= self.first["costs"] | {"wall": time.perf_counter() - self.began}
+        about: dict = {"weights_note": networks.KNOWN_WEIGHTS.get(run.spec.weights_sha256, ""), "flops": self.flops}
+        about |= {"parameters": sum(value.numel() for value in self.network.parameters()), "source": run.images.source}
+        about |= {name: getattr(run, name) for name in ("spec", "share", "work")} | self.first | {"costs": costs}
+        rows = {"phases": self.phases, "epochs": self.epochs, "predictions": truth | predicted}
+        return record.make(**about, **rows, split=record.Split(**split))

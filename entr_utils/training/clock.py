@@ -1,30 +1,35 @@
-"""The clock of a machine: seconds of a training step of every kind, measured side by side and quiet. Torch alone.
+"""The clock of a machine: seconds of a training step of every kind, measured side by side and quiet. No fastai.
 
 A run on a shared machine is timed with whatever else the machine does, so T is plan x clock instead. A clock measures
 every kind of work in turn: one untimed step, then a block of a second and at least five steps (fewer where steps are
 long), or of thirty steps, synchronised at its ends. The order rotates; the first of eight rounds is thrown away. A
-round in which other processes used more than 5% of a core is thrown away, too, and tried three times; then nothing is
-written.
+round in which other processes used more than 5% of a core is tried three times; then nothing is written.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from dataclasses import replace
+from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from entr_utils import machine, networks
-from entr_utils.data import store
+from entr_utils.data import catalog, store
 from entr_utils.data.augment import make_augment
-from entr_utils.regimes import Regime
+from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import Work, first_steps
-from entr_utils.settings import ALL_EQUAL, Phase
-from entr_utils.training import interpolate, step
+from entr_utils.results import record, times
+from entr_utils.settings import ALL_EQUAL, Cell, Phase
+from entr_utils.training import step
+from entr_utils.training.run import Planned, Run, planned
 from entr_utils.util import Progress, UserError, cache_folder, lock, now, read_json, slug, write_json
 
 ROUNDS, TRIES = 8, 3
@@ -32,9 +37,11 @@ BLOCK_SECONDS, LONGEST_BLOCK = 1.0, 2.0
 BLOCK_STEPS, ENOUGH_STEPS = 5, 30
 QUIET = 0.05  # cores that other processes may use
 SETTLE = 60.0  # seconds in which trainings of ours come to their pause
-POOL = 4  # batches of random images that a step takes its own from
+MOST_SIZES = 8  # of otherwise equal work that are timed; the seconds of the others are interpolated over pixels
+POOL, CLASSES = 4, 20  # batches of random images that a step takes its own from; outputs of the network
 
 Piece = Callable[[], object]
+Need = Run | Planned | record.Record
 
 
 def path_of(results: str | Path) -> Path:
@@ -42,37 +49,37 @@ def path_of(results: str | Path) -> Path:
     return Path(results) / "clocks" / f"{slug(machine.device_model())}.json"
 
 
-def take(
-    works: Iterable[Work],
-    regimes: dict[str, Regime],
-    network: str,
-    precision: str,
-    augmentation: str,
-    rounds: int = ROUNDS,
-    patience: float = SETTLE,
-) -> dict:
-    """Measure works on this device; the entry of a clock's file (see `results.times`).
+def take(works: Iterable[Work], regimes: dict[str, Regime], network: str, precision: str, augmentation: str,
+         rounds: int = ROUNDS, patience: float = SETTLE) -> dict:  # fmt: skip
+    """Measure works on this device, each key once; the entry of a clock's file (see `results.times`).
 
-    Args:
-        works: what a plan holds; equal keys are measured once.
-        regimes: by the mode of a work, the regime that knows it; in mode "" every network is called as it is.
-        network, precision, augmentation: names; the head has 20 outputs, whatever the images' classes are.
-        patience: seconds in which others may come to rest.
-    Raises UserError where the machine is busy.
+    `regimes`: by the mode of a work the one that knows it; in mode "" every network is called as it is. Raises
+    UserError where the machine is busy: others have `patience` seconds to come to rest.
     """
-    wanted = {work.key: work for work in works}
-    timed = {key: wanted[key] for key in interpolate.timed(wanted)}
+    groups: dict[Work, list[Work]] = {}  # those that differ in size alone, by size
+    for work in sorted({work.key: work for work in works}.values(), key=lambda work: work.size):
+        made_small = work.stored not in (0, work.size)
+        groups.setdefault(replace(work, phase="", n=0, size=0, stored=int(made_small)), []).append(work)
+    timed = {work.key: work for group in groups.values() for work in _evenly_spread(group)}
     with measuring():
         _settle(patience)
-        bench = _Bench(network, precision, augmentation, max(work.stored or work.size for work in wanted.values()))
+        bench = _Bench(network, precision, augmentation)
         pieces = {key: bench.piece(work, regimes.get(work.mode, Regime())) for key, work in timed.items()}
-        blocks, first = _rounds(pieces, rounds)
-    seconds = {key: median(values) / bench.units(timed[key]) for key, values in blocks.items()}
-    spread = {key: (max(values) - min(values)) / median(values) for key, values in blocks.items()}
-    beyond = {key: max(0.0, first[key] - median(blocks[key])) for key in blocks}
+        blocks, first = _rounds({key: piece for key, (piece, _) in pieces.items()}, rounds)
+    middle = {key: median(values) for key, values in blocks.items()}
+    seconds = {key: value / pieces[key][1] for key, value in middle.items()}
+    spread = {key: (max(values) - min(values)) / middle[key] for key, values in blocks.items()}
+    beyond = {key: max(0.0, first[key] - value) for key, value in middle.items()}
+    for found, group in product((seconds, beyond), groups.values()):
+        known = {work.size**2: found[work.key] for work in group if work.key in found}
+        found |= {work.key: float(np.interp(work.size**2, [*known], [*known.values()])) for work in group}
     about = {"taken": now(), "network": network, "precision": precision, "augmentation": augmentation}
-    found = {"seconds": interpolate.filled(seconds, wanted), "first": interpolate.filled(beyond, wanted)}
-    return about | found | {"spread": spread, "rounds": rounds - 1}
+    return about | {"seconds": seconds, "first": beyond, "spread": spread, "rounds": rounds - 1}
+
+
+def _evenly_spread(works: list[Work]) -> list[Work]:
+    """At most MOST_SIZES of them, the first and the last among them."""
+    return [works[i] for i in np.linspace(0, len(works) - 1, min(len(works), MOST_SIZES)).round().astype(int)]
 
 
 def keep(entry: dict, results: str | Path) -> Path:
@@ -83,6 +90,47 @@ def keep(entry: dict, results: str | Path) -> Path:
         clock |= {"device": machine.device_model(), "threads": torch.get_num_threads(), "torch": torch.__version__}
         write_json(clock | {"takes": [*clock["takes"], entry]}, path)
     return path
+
+
+def take_for(cells: Iterable[Cell], results: str, again: bool = False) -> None:
+    """Measure what the runs of these cells need; without cells, what the records of this device need. What is there is
+    not measured again, unless `again` adds another take. Raises UserError where the machine is busy."""
+    here, checked = machine.device_model(), [cell.checked() for cell in cells]
+    needs: list[Need] = [planned(cell, catalog.count(cell)) for cell in checked]
+    needs = needs or [one for one in record.load(results) if one.environment.device == here]
+    if not needs:
+        raise UserError(f"RESULTS={results}: no record of this device ({here}); name a PROFILE")
+    taken = take_missing(needs, results, again)
+    added = f"{taken} takes added" if taken else "nothing is missing (AGAIN=1 adds a take)"
+    print(f"  {path_of(results)}: {added}")
+
+
+def ensure(runs: Iterable[Run], results: str) -> None:
+    """As `take_for` of prepared runs, at once or not at all: where the machine is busy a line is printed, and T stays
+    unknown. The variable ENTR_CLOCK=off leaves it to `make clock`."""
+    if os.environ.get("ENTR_CLOCK") == "off":
+        return
+    try:
+        take_missing(runs, results, patience=3)
+    except UserError as error:
+        print(f"T stays unknown: {error}", flush=True)
+
+
+def take_missing(runs: Iterable[Need], results: str, again: bool = False, patience: float = SETTLE) -> int:
+    """How many takes were added: one for each network and precision of which something is missing. What an augmentation
+    draws does not matter: its resampling takes the same time."""
+    groups: dict[tuple[str, str], tuple[list[Work], dict[str, Regime], str]] = {}
+    for one in runs:
+        setting = one.spec.network, one.spec.precision
+        works, regimes, _ = groups.setdefault(setting, ([], {}, one.spec.augmentation))
+        works += one.work
+        regimes |= {work.mode: parse(one.spec.regime) for work in one.work if work.mode}
+    clocks, taken = times.read_clocks(results), 0
+    for setting, (works, regimes, augmentation) in groups.items():
+        if again or times.missing(works, clocks, machine.device_model(), *setting):
+            keep(take(works, regimes, *setting, augmentation, patience=patience), results)
+            taken += 1
+    return taken
 
 
 def _rounds(pieces: dict[str, Piece], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
@@ -132,101 +180,82 @@ def _seconds(piece: Piece) -> float:
 
 
 class _Bench:
-    """What work is done on: a network, random images, an optimiser."""
+    """What work is done on: a network, random images, an optimiser for each kind of step."""
 
-    def __init__(self, network: str, precision: str, augmentation: str, full: int):
-        self.name, self.precision, self.full = network, precision, full
-        self.network = networks.build(network, "none", 20, precision).to(machine.device())
-        self.augment = make_augment(augmentation)
-        self.photos: dict[tuple, Tensor] = {}
-        self.scaler = torch.amp.GradScaler() if precision == "float16" else None
+    def __init__(self, network: str, precision: str, augmentation: str):
+        self.network = networks.build(network, "none", CLASSES, precision).to(machine.device())
+        self.augment, self.scaler = make_augment(augmentation), torch.amp.GradScaler(enabled=precision == "float16")
+        self.random = cache(_random)
 
-    def units(self, work: Work) -> int:
-        """How many units a piece of this work is."""
-        return {"step": 1, "hook": POOL if work.mode == "finish" else 1}.get(work.kind, self._images(work))
-
-    def _images(self, work: Work) -> int:
-        return work.batch or (64 if machine.device().type == "cuda" else 16)
-
-    def piece(self, work: Work, regime: Regime) -> Piece:
-        """A function that does one piece of a kind of work."""
-        spec = BatchSpec(work.size, self._images(work), work.view, work.detail, work.strength, work.mode)
-        photos = self._random(work.stored or work.size, spec.batch)
-        some = photos[: spec.batch]
+    def piece(self, work: Work, regime: Regime) -> tuple[Piece, int]:
+        """A function that does one piece of a kind of work, and how many units that is."""
+        images = work.batch or (64 if machine.device().type == "cuda" else 16)
+        spec = BatchSpec(work.size, images, work.view, work.detail, work.strength, work.mode)
+        photos = self.random(work.stored or work.size, images)
+        some = photos[:images]
         if work.kind == "resize":
-            return lambda: store.show(some, spec)
+            return lambda: store.show(some, spec), images
         if work.kind == "tta":
-            return lambda: step.predict_averaged(self.network, some, spec.batch, self.augment)
+            return lambda: step.predict_averaged(self.network, some, images, self.augment), images
         network = regime.prepare(self.network, None)
+        labels = torch.arange(images, device=machine.device()) % CLASSES
+        if work.kind == "hook" and work.mode == "after_epoch":
+            last = first_steps((Phase("RPL", (1,), "all", ALL_EQUAL),), 1, spec.size, 1, 0)[0]
+            return lambda: regime.after_epoch(network, last), 1
         if work.kind == "hook":
-            return partial(self._call_hook, regime, work, network, spec)
-        labels = torch.arange(spec.batch, device=machine.device()) % 20
-        state: dict[str, torch.optim.Optimizer] = {}
+            batches = photos.split(images)
+            return lambda: regime.finish(network, ((self._input(part, spec), labels) for part in batches)), POOL
+        optimiser = step.SGD(network.parameters(), lr=1e-6)
 
         def train() -> None:
-            if network.trains != work.trains or "optimiser" not in state:
+            if network.trains != work.trains:
                 network.set_trains(work.trains)
-                state["optimiser"] = step.SGD(step.trained(network), lr=1e-6)
-            pixels = store.on_device(photos[torch.randperm(len(photos))[: spec.batch].to(photos.device)])
-            if work.stored != work.size or work.view != "resized":
-                pixels = store.show(pixels, spec)
-            inputs = self.augment(pixels, spec.strength)
-            step.take_step(network, regime, spec, state["optimiser"], inputs, labels, self.scaler)
+            chosen = torch.randperm(len(photos))[:images].to(photos.device)
+            inputs = self._input(photos[chosen], spec)
+            step.take_step(network, regime, spec, optimiser, inputs, labels, self.scaler)
 
-        return train
+        return train, 1
 
-    def _call_hook(self, regime: Regime, work: Work, network: networks.Network, spec: BatchSpec) -> None:
-        """One call after an epoch, or the last one with POOL batches."""
-        if work.mode == "after_epoch":
-            regime.after_epoch(network, first_steps((Phase("RPL", (1,), "all", ALL_EQUAL),), 1, spec.size, 1, 0)[0])
-            return
-        batches = self._random(spec.size, spec.batch).split(spec.batch)
-        labels = torch.zeros(spec.batch, dtype=torch.long, device=machine.device())
-        regime.finish(network, ((self.augment(store.on_device(batch), 1.0), labels) for batch in batches))
-
-    def _random(self, size: int, batch: int) -> Tensor:
-        if (size, batch) not in self.photos:
-            shape = (POOL * batch, size, size, 3)
-            self.photos[size, batch] = torch.randint(0, 256, shape, dtype=torch.uint8).to(machine.device())
-        return self.photos[size, batch]
+    def _input(self, pixels: Tensor, spec: BatchSpec) -> Tensor:
+        return self.augment(store.show(store.on_device(pixels), spec), spec.strength)
 
 
-def _paths() -> tuple[Path, Path]:
-    folder = cache_folder() / "locks"
-    return folder / f"clock-{machine.device_id()}", folder / f"clock-{machine.device_id()}.measuring"
+def _random(size: int, batch: int) -> Tensor:
+    return torch.randint(0, 256, (POOL * batch, size, size, 3), dtype=torch.uint8).to(machine.device())
+
+
+def _flag() -> Path:
+    """Is there while this device is measured; without its suffix, the lock that is held meanwhile."""
+    return cache_folder() / "locks" / f"clock-{machine.device_id()}.measuring"
 
 
 @contextlib.contextmanager
 def measuring() -> Iterator[None]:
     """Hold the clock of this device; trainings of ours pause meanwhile."""
-    path, flag = _paths()
-    with lock(path, "waiting: another process takes the clock of this device"):
-        flag.touch()
+    with lock(_flag().with_suffix(""), "waiting: another process takes the clock of this device"):
+        _flag().touch()
         try:
             yield
         finally:
-            flag.unlink(missing_ok=True)
+            _flag().unlink(missing_ok=True)
 
 
 def wait_while_measuring() -> None:
     """Wait until no other process takes the clock of this device: a training calls it before every step."""
-    path, flag = _paths()
-    if flag.exists():
-        with lock(path, "waiting while the clock of this device is taken"):
+    if (flag := _flag()).exists():
+        with lock(flag.with_suffix(""), "waiting while the clock of this device is taken"):
             flag.unlink(missing_ok=True)  # of a process that died
 
 
 def _settle(patience: float) -> None:
     """Wait until others are quiet: trainings of ours stop at their next step. Raises UserError where they are not."""
-    began = time.perf_counter()
-    while True:
+    for _ in range(1 + round(patience)):
         before = machine.busy_seconds_of_others()
         time.sleep(1)
         cores = machine.busy_seconds_of_others() - before
         if cores <= QUIET:
             return
-        if time.perf_counter() - began > patience:
-            raise _busy(cores)
+    raise _busy(cores)
 
 
 def _busy(cores: float) -> UserError:

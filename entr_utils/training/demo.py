@@ -1,9 +1,7 @@
-"""The weights of the demonstration: a narrow ResNet18 that knows drawn images of other kinds.
+"""The weights of the demonstration, a narrow ResNet18's (python -m entr_utils.cli demo-weights).
 
-    python -m entr_utils.cli demo-weights
-
-60 classes of 100 images of 80 px (`synthetic.pattern`, and a fine texture each), ten epochs from scratch, one cycle up
-to a rate of .05, augmented as in training. Nothing of the images that the demonstration trains on is in them.
+60 classes of 100 images of 80 px (`synthetic.pattern`, and a fine texture each), ten epochs from scratch, one cycle,
+augmented as in training. Nothing of the images that the demonstration trains on is in them.
 """
 
 import io
@@ -34,18 +32,18 @@ class NextEpoch(Callback):
 
 
 def drawn(each: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n, s, s, 3) uint8 images and (n,) labels on the device."""
     photos = torch.from_numpy(synthetic.draw("patterns", CLASSES, each, SIZE, seed=seed))
     return photos.to(device()), torch.arange(CLASSES, device=device()).repeat_interleave(each)
 
 
 def make_weights(path: Path = networks.DEMO_WEIGHTS) -> float:
-    """Pretrain, write the body as a torchvision state dict in half precision; its accuracy on images drawn anew."""
+    """Write the body as a torchvision state dict in half precision; its accuracy on images drawn anew."""
     torch.manual_seed(0)
     network = networks.build(NARROW, "none", CLASSES, "float32").to(device())
     first = first_steps((Phase("RPL", (EPOCHS,), "all", ALL_EQUAL),), CLASSES * EACH, SIZE, BATCH, 0)
-    batches = step.Batches(*drawn(EACH, 0), by_epoch(make_plan(parse("no_increase"), first)), make_augment("eight"))
-    learner = loop.make_learner(network, batches, [NextEpoch()], network.groups)
+    regime = parse("no_increase")
+    batches = step.Batches(*drawn(EACH, 0), by_epoch(make_plan(regime, first)), make_augment("eight"))
+    learner = loop.make_learner(network, regime, batches, [NextEpoch()])
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(EPOCHS, LR)
     photos, labels = drawn(JUDGED, 1)

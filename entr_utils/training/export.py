@@ -21,15 +21,11 @@ from entr_utils.util import write_whole
 
 
 def path_of(run: Run, folder: str | Path) -> Path:
-    """Where the network of a run is kept."""
     return Path(folder) / f"{run.path.stem}.pt"
 
 
 def keep(network: Network, run: Run, folder: str | Path) -> Path:
-    """Write the network of a finished run, in float32 on the CPU: state, program, classes, size, normalisation.
-
-    Raises UserError where it cannot be written.
-    """
+    """Write the network of a finished run, in float32 on the CPU. Raises UserError where it cannot be written."""
     plain = nn.Sequential(network.body, network.head).cpu().float().eval()
     example, many = torch.zeros(2, 3, run.spec.size, run.spec.size), torch.export.Dim("images", min=1)
     program, buffer = io.BytesIO(), io.BytesIO()

@@ -7,6 +7,7 @@ import torch
 from fastai.callback.schedule import minimum
 
 from entr_utils.training import loop
+from entr_utils.training.books import Books
 from entr_utils.training.run import Run
 
 
@@ -14,13 +15,12 @@ def find_lr(run: Run, iterations: int = 60) -> tuple[list[float], list[float], f
     """Rates, smoothed losses and the rate suggested, at the size and with the layers that a run begins with.
 
     The rate rises from 1e-5 to 10 as in fast.ai 0.7; suggested is a tenth of the rate at which the loss is smallest, or
-    None where it still falls at the end. The network is one of its own, and the random state is put back.
+    None where it still falls at the end. The random state is put back.
     """
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
-        books, _ = loop.set_up(run)
+        books = Books(run)
         books.begin_epoch(0)
-        shown = loop.Shown(books.network, run.regime, books.batches)
-        learner = loop.make_learner(shown, books.batches, [], books.network.groups)
+        learner = loop.make_learner(books.network, run.regime, books.batches, [])
         learner.path = learner.dls.path = Path(folder)
         with learner.no_bar(), learner.no_logging():
             found = learner.lr_find(1e-5, 10, iterations, show_plot=False, suggest_funcs=(at_minimum,))

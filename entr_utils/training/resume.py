@@ -1,8 +1,8 @@
 """Stop anywhere, go on from there: the whole state of a run at an epoch's end, in a file that is whole or not there.
 
-The file: a line with the sha256 of all that follows; a line of JSON (key, epoch, epochs); then torch's own format, read
-with `weights_only`, so that nothing in it is ever executed. It lies beside the record, or in `checkpoint_dir`, which
-may be a mounted drive: where that cannot be written any more, a run prints a line and goes on locally.
+The file: a line with the sha256 of all that follows; a line of JSON (key, epoch, epochs); then torch's own format, of
+which nothing is executed. It lies beside the record or in `checkpoint_dir`, which may be a mounted drive: where that
+cannot be written any more, a run prints a line and goes on locally.
 """
 
 import hashlib
@@ -20,8 +20,7 @@ import torch
 from entr_utils.training.run import Run
 from entr_utils.util import Damaged, UserError, file_system, is_away, on_drive, write_whole
 
-EVERY = 30.0  # seconds between checkpoints, at least: they come at the end of an epoch
-EVERY_ON_A_MOUNT = 300.0  # where they go to another file system than this machine's, such as a mounted drive
+EVERY, EVERY_ON_A_MOUNT = 30.0, 300.0  # seconds between checkpoints, at least: they come at the end of an epoch
 SECONDS = "ENTR_CHECKPOINT_SECONDS"  # overrides both: for the fault campaign and the tests
 
 
@@ -32,49 +31,45 @@ class Store:
         self.key, self.epochs, self.local = run.spec.key, len(run.epochs), run.path.with_suffix(".checkpoint")
         wanted = run.cell.checkpoint_dir
         self.path = Path(os.path.expanduser(wanted)) / self.local.name if wanted else self.local
-        self.file_system = file_system(self.path.parent)
-        self.last = time.monotonic()
-
-    @property
-    def every(self) -> float:
-        """Seconds between checkpoints, at least."""
-        away = is_away(file_system(self.path.parent)) or on_drive(self.path)
-        return float(os.environ.get(SECONDS) or (EVERY_ON_A_MOUNT if away else EVERY))
+        self.places = dict.fromkeys((self.path, self.local))
+        self.file_system, self.last = file_system(self.path.parent), time.monotonic()
 
     @property
     def reached(self) -> int:
-        """The epoch after which the run would go on, by what checkpoints say of themselves; 0 without one."""
-        return max(about(path).get("epoch", 0) for path in (self.path, self.local))
+        """The epoch after which the run would go on; 0 without a checkpoint."""
+        return max(about(path).get("epoch", 0) for path in self.places)
 
     def newest(self) -> dict | None:
-        """The state with most epochs done of those that can be read, or None; a line names what it goes on from.
-
-        Raises UserError for a checkpoint of another run.
-        """
-        found = []
-        for path in dict.fromkeys((self.path, self.local)):
+        """The state with most epochs done of those that can be read, or None; a line names what it goes on from. Raises
+        UserError for a checkpoint of another run."""
+        found = {}
+        for path in self.places:
             try:
                 if path.exists():
-                    found.append((path, read(path, self.key)))
+                    found[path] = read(path, self.key)
             except (OSError, Damaged) as error:
                 print(f"checkpoint {path}: {error}; it is left out")
         if not found:
             return None
-        path, state = max(found, key=lambda pair: pair[1]["epoch"])
+        path, state = max(found.items(), key=lambda pair: pair[1]["epoch"])
         print(f"going on after epoch {state['epoch']} of {self.epochs}, from {path}")
         return state
 
     def due(self) -> bool:
-        """Whether it is time for another checkpoint."""
-        return time.monotonic() - self.last >= self.every
+        away = is_away(file_system(self.path.parent)) or on_drive(self.path)
+        every = float(os.environ.get(SECONDS) or (EVERY_ON_A_MOUNT if away else EVERY))
+        return time.monotonic() - self.last >= every
 
     def save(self, state: dict) -> None:
         """Write a checkpoint whole. Where that fails a line is printed, and training goes on with local files."""
-        content = pack(state, self.key, self.epochs)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        head = {"key": self.key, "epoch": state["epoch"], "epochs": self.epochs}
+        line, content = json.dumps(head).encode() + b"\n", buffer.getbuffer()  # large, so never copied
         try:  # a drive that was unmounted leaves an empty folder or none: nothing may be written in its place
             if self.path != self.local and (not self.file_system or file_system(self.path.parent) != self.file_system):
                 raise UserError(f"{self.path}: cannot be written (the folder or what was mounted there is gone)")
-            write_whole(self.path, *content)
+            write_whole(self.path, _checksum(line, content), b"\n", line, content)
         except UserError as error:
             print(f"checkpoint: {error}; training goes on")
             if self.path != self.local:
@@ -83,21 +78,12 @@ class Store:
         self.last = time.monotonic()
 
     def remove(self) -> None:
-        """The run is over: the checkpoints have done their work."""
-        for path in dict.fromkeys((self.path, self.local)):
+        for path in self.places:
             try:
                 for one in (path, *path.parent.glob(f"{path.name}.*.partial")):
                     one.unlink(missing_ok=True)
             except OSError as error:
                 print(f"checkpoint {path}: cannot be removed ({error.strerror})")
-
-
-def pack(state: dict, key: str, epochs: int) -> tuple[bytes, memoryview]:
-    """A checkpoint's bytes in two parts, its two lines and torch's; the second is large and never copied."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    line = json.dumps({"key": key, "epoch": state["epoch"], "epochs": epochs}).encode() + b"\n"
-    return _checksum(line, buffer.getbuffer()) + b"\n" + line, buffer.getbuffer()
 
 
 def _checksum(line: bytes, content: bytes | memoryview) -> bytes:
@@ -107,7 +93,7 @@ def _checksum(line: bytes, content: bytes | memoryview) -> bytes:
 
 
 def about(path: Path) -> dict:
-    """The second line of a checkpoint, unchecked: key, epoch, epochs; {} where there is none."""
+    """The second line of a checkpoint, unchecked; {} where there is none."""
     try:
         with open(path, "rb") as file:
             file.readline()
@@ -146,7 +132,7 @@ def state_of(learner: Any) -> dict:
 
 
 def put_back(learner: Any, state: dict) -> None:
-    """Put back what `state_of` gave; a line where the device is of another kind, whose random state is not there."""
+    """Put back what `state_of` gave; prints a line where the device is of another kind."""
     learner.model.load_state_dict(state["network"])
     learner.opt.load_state_dict(state["optimiser"])
     if state["scaler"]:

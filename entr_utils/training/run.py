@@ -1,10 +1,11 @@
 """A run before it starts: images and split at hand, its plan, and the specification that names it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -12,12 +13,11 @@ from entr_utils import networks
 from entr_utils.data import catalog, split, store
 from entr_utils.machine import device_model, precision
 from entr_utils.regimes import Regime, parse
-from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import Block, Work, by_epoch, check_sizes, cost, first_steps, make_plan, work_of
 from entr_utils.results import record, times
 from entr_utils.settings import PAPER_REGIMES, PROFILES, Cell, RunSpec
 from entr_utils.training import step
-from entr_utils.util import UserError, bring_back, where
+from entr_utils.util import Damaged, UserError, bring_back, where
 
 CLASSES = 20  # of a network whose FLOPs are counted before its images are known: the last layer's work is nothing
 HALF_AN_HOUR = 1800.0  # seconds
@@ -25,165 +25,124 @@ HALF_AN_HOUR = 1800.0  # seconds
 
 @dataclass(frozen=True)
 class Run:
-    """One run, ready to be trained.
-
-    Attributes:
-        spec, cell: what names it, and what the user asked for.
-        images: all of the dataset, decoded; split: index arrays of those trained on and those judged.
-        regime, plan: what the network sees, and all of it written down; `share` of every epoch's batches is trained on.
-        prepare_seconds: what fetching, decoding or finding the images took.
-    """
+    """One run, ready to be trained: what names it, what was asked for, all of the dataset, and the plan, which takes a
+    `share` of every epoch's batches. `prepare_seconds`: what fetching, decoding or finding the images took."""
 
     spec: RunSpec
     cell: Cell
     images: store.Images
     split: split.Split
-    regime: Regime
     plan: tuple[Block, ...]
-    share: float = 1.0
-    prepare_seconds: float = 0.0
+    share: float
+    prepare_seconds: float
 
     @property
     def path(self) -> Path:
         """Where the record goes."""
         return self.cell.folder / f"{self.spec.name}.json"
 
-    @property
+    @cached_property
+    def regime(self) -> Regime:
+        return parse(self.spec.regime)
+
+    @cached_property
     def work(self) -> tuple[Work, ...]:
-        """All that is on the clock."""
         return work_of(self.plan, len(self.split.training), len(self.split.validation), step.hooks(self.regime))
 
     @cached_property
     def epochs(self) -> list[list[Block]]:
-        """The plan's blocks of each epoch."""
         return by_epoch(self.plan)
 
-    @property
-    def subtotal(self) -> str:
-        """Name of the phase at whose end the sub-total is taken."""
-        return next(phase.name for phase in self.spec.phases if phase.subtotal)
-
-    @property
-    def classes(self) -> int:
-        """Outputs of the network."""
-        return len(self.images.classes)
-
     def finished(self) -> record.Record | None:
-        """The record, where the run is done; one that waits is put in its place. One that is damaged, or of images that
-        have changed, is put aside."""
+        """The record, where the run is done: one that waits is put in its place, one that does not count put aside."""
         bring_back(self.path)
         if not self.path.exists():
             return None
         try:
             found = record.read(self.path)
-        except record.Damaged as error:
+            if found.key != self.spec.key:
+                raise Damaged(f"{self.path}: the record of another run")
+            if found.source.contents != self.images.source.contents:
+                raise Damaged(f"{self.path}: the images have changed since")
+            return found
+        except Damaged as error:
             record.put_aside(self.path, str(error))
             return None
-        if found.key != self.spec.key:
-            record.put_aside(self.path, f"{self.path}: the record of another run")
-            return None
-        if found.source.contents != self.images.source.contents:
-            record.put_aside(self.path, f"{self.path}: the images have changed since")
-            return None
-        return found
 
     def forecast(self) -> float | None:
-        """Seconds of T by plan x clock; None where this device has no clock of this work."""
-        return _by_clock(self.spec, self.work, self.cell.results)
+        """Seconds of T by plan x clock; None as in `by_clock`."""
+        found = by_clock(self, self.cell.results)
+        return found.total if found else None
 
 
-def _by_clock(spec: RunSpec, work: tuple[Work, ...], results: str) -> float | None:
-    clocks, setting = times.read_clocks(results), (spec.network, spec.precision)
-    found = times.of_work(work, clocks, device_model(), *setting)
-    return found.total if found else None
+class Planned(NamedTuple):
+    """What is known of a run without images and weights."""
+
+    spec: RunSpec
+    plan: tuple[Block, ...]
+    work: tuple[Work, ...]
+
+
+def planned(cell: Cell, images: int) -> Planned:
+    """A checked cell's first run with so many images, a tenth of them judged."""
+    spec, n_val = draft(cell), round(images / 10)
+    plan, _ = plan_of(spec, images - n_val)
+    return Planned(spec, plan, work_of(plan, images - n_val, n_val, step.hooks(parse(spec.regime))))
+
+
+def by_clock(run: Run | Planned, results: str) -> times.Times | None:
+    """T by plan x clock; None where this device has no clock of this work."""
+    clocks, setting = times.read_clocks(results), (run.spec.network, run.spec.precision)
+    return times.of_work(run.work, clocks, device_model(), *setting)
 
 
 def costs(cell: Cell, images: int) -> tuple[float | None, float]:
-    """T in seconds of a run of a checked cell with so many images (None without a clock), and FLOPs of its training.
-
-    Nothing is trained; no images or weights are needed.
-    """
-    spec, work = planned(cell, images)
-    plan, _ = plan_of(spec, images - round(images / 10))
-    return _by_clock(spec, work, cell.results), cost(plan, counter(spec.network, parse(spec.regime)))
-
-
-def planned(cell: Cell, images: int) -> tuple[RunSpec, tuple[Work, ...]]:
-    """The specification and the work of a checked cell's first run with so many images, a tenth of them judged."""
-    spec, n_val = draft(cell), round(images / 10)
-    plan, _ = plan_of(spec, images - n_val)
-    return spec, work_of(plan, images - n_val, n_val, step.hooks(parse(spec.regime)))
+    """T in seconds of a run of a checked cell with so many images (None without a clock), and FLOPs of its training."""
+    run = planned(cell, images)
+    found = by_clock(run, cell.results)
+    return found.total if found else None, cost(run.plan, counter(cell.network, parse(run.spec.regime)))
 
 
 def draft(cell: Cell) -> RunSpec:
-    """The specification of a checked cell's first run as far as it is known without images and weights."""
+    """The specification of a checked cell's first run, but for fingerprints of images and weights."""
     profile, label = PROFILES[cell.profile], Path(cell.weights).name
     turned = cell.orientations or catalog.dataset(cell.dataset).orientations
-    return RunSpec(
-        dataset=cell.dataset,
-        network=cell.network,
-        regime=parse(cell.regime).text,
-        seed=cell.seeds[0],
-        profile=cell.profile,
-        size=cell.size,
-        batch=cell.batch,
-        lr=cell.lr or networks.learning_rate(cell.dataset, cell.network, label),
-        weights=label,
-        precision=precision(cell.precision or profile.precision),
-        augmentation=turned if profile.distorts else f"{turned} only",
-        groups=cell.groups if cell.groups in ("none", "known", "known-by-image") else "",
-        square=cell.square or "crop",
-    )
-
-
-def specs(cell: Cell) -> list[RunSpec]:
-    """The specifications of a cell's runs, one a seed. No image is decoded.
-
-    Raises UserError where parameters, images or weights cannot be used.
-    """
-    cell = cell.checked()
-    inputs = {
-        "fingerprint": catalog.fingerprint(cell),
-        "weights_sha256": networks.weights_sha256(cell.network, cell.weights),
-    }
-    return [draft(cell).model_copy(update=inputs | {"seed": seed}) for seed in cell.seeds]
+    given = {name: getattr(cell, name) for name in ("dataset", "network", "profile", "size", "batch")}
+    given |= {"regime": parse(cell.regime).text, "seed": cell.seeds[0], "weights": label}
+    given["square"] = cell.square or "crop"
+    given["lr"] = cell.lr or networks.learning_rate(cell.dataset, cell.network, label)
+    given["precision"] = precision(cell.precision or profile.precision)
+    given["augmentation"] = turned if profile.distorts else f"{turned} only"
+    given["groups"] = cell.groups if cell.groups in ("none", "known", "known-by-image") else ""
+    return RunSpec(**given)
 
 
 def prepare(cell: Cell) -> list[Run]:
-    """A cell's runs, one a seed: fetches images where needed, decodes and splits them.
-
-    Raises UserError, one line, on anything the user can put right.
-    """
+    """A cell's runs, one a seed: fetches images where needed, decodes and splits them. Raises UserError."""
     began, cell = time.perf_counter(), cell.checked()
-    found = store.load(cell)
-    runs = []
-    for spec in specs(cell):
-        parts = split.assign(found, spec.seed)
+    found, weights = store.load(cell), networks.weights_sha256(cell.network, cell.weights)
+    inputs, runs = {"fingerprint": catalog.fingerprint(cell), "weights_sha256": weights}, []
+    for seed in cell.seeds:
+        spec, parts = draft(cell).model_copy(update=inputs | {"seed": seed}), split.assign(found, seed)
         plan, share = plan_of(spec, len(parts.training))
-        runs.append(Run(spec, cell, found, parts, parse(spec.regime), plan, share, time.perf_counter() - began))
+        runs.append(Run(spec, cell, found, parts, plan, share, time.perf_counter() - began))
     return runs
 
 
 def prepare_own(images: str, seeds: tuple[int, ...], **fields) -> list[Run]:
-    """All of the paper's regimes and seeds for a user's own images, in the order they are run.
-
-    Args:
-        images: folder with one sub-folder a class, an archive of one, or "synthetic" for a demonstration.
-        fields: of `settings.Cell`; profile "" is paper for images and quick for the demonstration.
-    """
+    """All of the paper's regimes and seeds for a user's own images, in the order they are run. `images`: a folder or an
+    archive as in `Cell.data`, or "synthetic"; `fields`: of `Cell`; profile "" is paper, or quick for drawn images."""
     drawn = isinstance(images, str) and images.startswith("synthetic")
     fields["data"] = images if drawn else str(catalog.own_folder(images))
     fields |= {name: str(where(fields[name])) for name in ("groups", "weights") if fields.get(name)}
     fields["profile"] = fields.get("profile") or ("quick" if drawn else "paper")
     by_regime = [prepare(Cell("own", regime=regime, seeds=seeds, **fields)) for regime in PAPER_REGIMES]
-    return [rotated(of_seed, of_seed[0].spec.seed)[i] for of_seed in zip(*by_regime, strict=True) for i in range(3)]
+    return [run for same in zip(*by_regime, strict=True) for run in rotated(same, same[0].spec.seed)]
 
 
 def affordable(runs: Sequence[Run]) -> tuple[int, ...]:
-    """Seeds of five folds where they take at most half an hour by the clock, else of three, else of one.
-
-    Without a clock three. `runs` are of one fold, one a regime.
-    """
+    """Seeds of five folds where they take at most half an hour by the clock, else of three, else of one. Without a
+    clock three. `runs`: of one fold, one a regime."""
     seconds, most = [run.forecast() for run in runs], runs[0].split.folds or 1
     known = sum(one or 0.0 for one in seconds)
     count = 3 if None in seconds else next((n for n in (5, 3) if n * known <= HALF_AN_HOUR), 1)
@@ -191,16 +150,14 @@ def affordable(runs: Sequence[Run]) -> tuple[int, ...]:
 
 
 def rotated(items: tuple, seed: int) -> list:
-    """The order in which the regimes of a seed run: it rotates with the seed, so that none is always first."""
+    """The order in which the regimes of a seed run: none is always first."""
     turn = seed % len(items)
     return [*items[turn:], *items[:turn]]
 
 
 def plan_of(spec: RunSpec, n_train: int) -> tuple[tuple[Block, ...], float]:
-    """The plan of a run on `n_train` images, and the share of every epoch that it trains on.
-
-    Raises UserError where a batch would be smaller than the profile allows, or a budget leaves less than a batch.
-    """
+    """The plan of a run on `n_train` images, and the share of every epoch that it trains on. Raises UserError where
+    images would be smaller than the profile allows, or a budget leaves less than a batch."""
     regime = parse(spec.regime)
     share = _share(regime, spec, n_train)
     plan = make_plan(regime, first_steps(spec.phases, n_train, spec.size, spec.batch, spec.seed, share))
@@ -210,33 +167,19 @@ def plan_of(spec: RunSpec, n_train: int) -> tuple[tuple[Block, ...], float]:
 
 def _share(regime: Regime, spec: RunSpec, n_train: int) -> float:
     """The share of a regime's budget: by hand, or the FLOPs of another regime's plan over those of its whole own."""
-    if not regime.budget:
-        return 1.0
-    share, whole = regime.budget.share, n_train // min(spec.batch, n_train)
-    if regime.budget.of:
+    share, whole = regime.budget or 1.0, n_train // min(spec.batch, n_train)
+    if isinstance(share, str):
         first = first_steps(spec.phases, n_train, spec.size, spec.batch, spec.seed)
-        of, mine = (
-            cost(make_plan(one, first), counter(spec.network, one)) for one in (parse(regime.budget.of), regime)
-        )
+        of, mine = (cost(make_plan(one, first), counter(spec.network, one)) for one in (parse(share), regime))
         share = min(1.0, round(of / mine, 4))
     if share * whole < 1:
-        raise UserError(
-            f"regime={spec.regime!r}: a share of {share:g} is less than one of an epoch's {whole} batches; try "
-            f"BATCH={max(2, spec.batch // 2)} (batch), or more of it"
-        )
+        advice = f"try BATCH={max(2, spec.batch // 2)} (batch), or more of it"
+        less = f"a share of {share:g} is less than one of an epoch's {whole} batches"
+        raise UserError(f"regime={spec.regime!r}: {less}; {advice}")
     return share
 
 
-def counter(network: str, regime: Regime) -> Callable[[BatchSpec, str], float]:
-    """A function of (spec, what trains) to FLOPs of a batch, counted once for each size and mode."""
-    kept: dict[tuple, float] = {}
+def counter(network: str, regime: Regime) -> step.Flops:
+    """The `flops_counter` of a network before images and weights are known."""
     with torch.device("meta"):
-        model = regime.prepare(networks.build(network, "none", CLASSES, "float32"), None)
-
-    def each(spec: BatchSpec, trains: str) -> float:
-        name = step.flops_name(spec, trains)
-        if name not in kept:
-            kept[name] = step.flops_per_image(model, regime, spec, trains)
-        return spec.batch * kept[name]
-
-    return each
+        return step.flops_counter(regime.prepare(networks.build(network, "none", CLASSES, "float32"), None), regime)
