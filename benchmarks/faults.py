@@ -151,8 +151,8 @@ def places(new: New) -> Iterator[Row]:
                 yield f"{what}: no record", 0, 0, "not tried: no right to mount here"
                 continue
             try:
-                ended = here.to_end() not in (0, None)
-                refused = ended and not here.files(RECORDS) and "Traceback" not in here.printed()
+                code = here.to_end() or 0
+                refused = code > 0 and not here.files(RECORDS) and "Traceback" not in here.printed()
             finally:
                 subprocess.run(["umount", mount[-1]], check=True)
             yield f"{what}: no record; then, with room, all of it", 1, int(here.fine() and refused), ""

@@ -56,6 +56,17 @@ def in_turns(
     return rows
 
 
+def ms(action: Callable[[], object], repeats: int = 1, done: bool = True) -> float:
+    """Mean milliseconds of an action until the device has done it; or else until the host has enqueued it."""
+    machine.synchronise()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        action()
+    if done:
+        machine.synchronise()
+    return 1e3 * (time.perf_counter() - began) / repeats
+
+
 def ratios(values: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     """Median, least and largest ratio of values to a reference of the same round."""
     found = values / reference
@@ -139,14 +150,14 @@ def fit(network: networks.Network, shown: step.Batches, callbacks: Iterable[Call
 class Pairs(Callback):
     """After `block` steps of the loop stops its clock, does `bare` as often, times that, and starts the clock again.
 
-    The first pair warms up and is not kept. The fit ends once there are `least` pairs that took `seconds` in all.
-    took: (seconds of a step of the loop, seconds of a bare step) of each pair.
+    The first pair warms up; the fit ends once the others are `least` or more and took `seconds` in all.
+    took: (milliseconds of a step of the loop, of a bare step) of each pair.
     """
 
     order = 90  # after every other callback's part of the loop
 
     def __init__(self, bare: Callable[[], object], seconds: float, least: int, block: int = 1):
-        self.bare, self.wanted, self.least, self.block = bare, seconds, least, block
+        self.bare, self.wanted, self.least, self.block = bare, 1e3 * seconds, least, block
         self.clock, self.steps = Seconds(), 0
         self.took: list[tuple[float, float]] = []
 
@@ -157,27 +168,22 @@ class Pairs(Callback):
         self.steps += 1
         if self.steps % self.block:
             return
-        loop_seconds = self.clock.stop("loop")
-        self.clock.start()
-        for _ in range(self.block):
-            self.bare()
-        pair = loop_seconds / self.block, self.clock.stop("bare") / self.block
-        self.took += [pair] if self.steps > self.block else []
-        if len(self.took) >= self.least and self.block * np.sum(self.took) >= self.wanted:
+        self.took.append((1e3 * self.clock.stop("loop") / self.block, ms(self.bare, self.block)))
+        if len(self.took) > self.least and self.block * np.sum(self.took[1:]) >= self.wanted:
             raise CancelFitException
         self.clock.start()
 
 
 def alternate(network: networks.Network, shown: step.Batches, pairs: Pairs) -> np.ndarray:
-    """(pairs, 2) seconds of a step of the loop on these batches, learning rate 0, and of a bare step."""
+    """(pairs, 2) milliseconds of a step of the loop on these batches, learning rate 0, and of a bare step."""
     fit(network, shown, [pairs], 1_000_000, 0.0)
-    return np.array(pairs.took)
+    return np.array(pairs.took[1:])
 
 
 def ms_per_image(network: networks.Network, shown: step.Batches, seconds: float, least: int) -> float:
     """Milliseconds of an image in the loop: the mean over `least` steps or more, and `seconds` of them."""
     took = alternate(network, shown, Pairs(lambda: None, seconds, least))
-    return 1e3 * float(took[:, 0].mean()) / shown.spec.batch
+    return float(took[:, 0].mean()) / shown.spec.batch
 
 
 def measure_ceiling(asked: dict[str, str]) -> dict:
@@ -204,33 +210,19 @@ def ceiling(name: str, size: int, trains: str, seconds: float = 2.0, least: int 
     gflop = batch * step.flops_per_image(network, regime, spec, trains) / 1e9
     bare = partial(step.take_step, network, regime, spec, step.SGD(step.trained(network), lr=0.0), *ready)
     block = 8 if gpu else 1  # a GPU works on while the host prepares: only a row of steps shows that
-    took = 1e3 * alternate(network, shown, Pairs(bare, seconds, least, block))
+    took = alternate(network, shown, Pairs(bare, seconds, least, block))
     loop_ms, bare_ms = np.median(took, 0).tolist()
     row: dict = {"network": name, "size": size, "trains": trains, "pairs": len(took), "loop_ms": loop_ms}
     row |= {"bare_ms": bare_ms, "gflops": 1e3 * gflop / bare_ms} | ratios(took[:, 1], took[:, 0])
     chosen = torch.randperm(len(labels))[:batch].to(labels.device)
-    row["loading_ms"] = _ms(lambda: (photos[chosen], labels[chosen]))[1]
-    row["augmentation_ms"] = _ms(lambda: shown.augment(photos[:batch]))[1]
+    row["loading_ms"] = ms(lambda: (photos[chosen], labels[chosen]), 6)
+    row["augmentation_ms"] = ms(lambda: shown.augment(photos[:batch]), 6)
     row["rest_ms"] = loop_ms - bare_ms - row["loading_ms"] - row["augmentation_ms"]
     if gpu:
-        enqueued, done = _ms(bare)
-        row["launch_share"] = enqueued / done
+        row["launch_share"] = ms(bare, 6, done=False) / ms(bare, 6)
     required = (0.9 if size >= 200 else None) if gpu else {"all": 0.88, "head": 0.75}[trains]
     checks = judged(f"bare step to the loop's: {name}, {trains}, {size} px", row["ratio"], required)
     return row | {"binds": binds(row, required), "judged": checks}
-
-
-def _ms(action: Callable[[], object], repeats: int = 7) -> tuple[float, float]:
-    """Median milliseconds until the host has enqueued an action, and until the device has done it; not of the first."""
-    took = []
-    for _ in range(repeats):
-        machine.synchronise()
-        began = time.perf_counter()
-        action()
-        enqueued = time.perf_counter() - began
-        machine.synchronise()
-        took.append((1e3 * enqueued, 1e3 * (time.perf_counter() - began)))
-    return tuple(np.median(took[1:], 0).tolist())
 
 
 def binds(row: dict, required: float | None) -> str:

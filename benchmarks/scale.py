@@ -4,7 +4,6 @@ The arithmetic is `imagenet`; docs/SCALE.md names its assumptions.
 """
 
 import io
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -76,10 +75,7 @@ def _mapped(n: int, size: int, batches: int) -> Callable[[], float]:
 def _ms(load: Callable[[np.ndarray], object], n: int, batches: int) -> float:
     """Milliseconds of an image in batches of n images at random, those of a batch in order."""
     rng = np.random.default_rng()
-    began = time.perf_counter()
-    for _ in range(batches):
-        load(np.sort(rng.integers(0, n, BATCH)))
-    return 1e3 * (time.perf_counter() - began) / batches / BATCH
+    return loops.ms(lambda: load(np.sort(rng.integers(0, n, BATCH))), batches) / BATCH
 
 
 def imagenet(steps: dict[str, float], loaded: list[dict]) -> list[dict]:

@@ -42,7 +42,6 @@ from entr_utils.grow import GrowImages
 from entr_utils.notebook import KERNEL_ENVIRONMENT
 from entr_utils.settings import DROPOUT
 from entr_utils.training import step
-from entr_utils.training.books import Seconds
 
 BATCH, LR, WORKERS = 32, 1e-2, 2
 LARGEST = 256  # pixels of the files
@@ -136,10 +135,7 @@ def write_images(folder: Path, classes: int, train: int, valid: int, size: int, 
 
 def ms_an_image(way: Any, *callbacks: Callback) -> float:
     """Milliseconds of an image in an epoch of a way."""
-    clock = Seconds()
-    clock.start()
-    way.train(1, LR, *callbacks)
-    return 1e3 * clock.stop("epoch") / way.images
+    return loops.ms(partial(way.train, 1, LR, *callbacks)) / way.images
 
 
 @cache

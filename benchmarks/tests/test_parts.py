@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import pytest
@@ -134,6 +135,15 @@ def test_the_ways_train_the_same_files(place):
     assert len([*(place / "images").rglob("valid/*/*.jpg")]) == 8
     for name in ways.WAYS:
         assert min(ways.epoch(name, place / "images", 32)) > 0
+
+
+def test_ways_are_timed_in_turns(monkeypatch):
+    took = {"ours": 2.0, "fastai": 8.0, "torchvision": 6.0}
+    fake = {"worker": lambda way: ThreadPoolExecutor(1), "epoch": lambda way, *_: (took[way], 0.5)}
+    for name, value in {**fake, "compare": lambda *_: {}, "LARGEST": 32}.items():
+        monkeypatch.setattr(ways, name, value)
+    found = [(row["size"], row["way"], row["ratio"], row["set_up_s"]) for row in ways.measure_versus({})["speed"]]
+    assert found == [(size, way, took[way] / 2, 0.5) for size in (250, 100) for way in took]
 
 
 def test_a_worker_has_settings_of_its_own_and_its_death_is_an_error(monkeypatch):
