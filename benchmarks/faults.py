@@ -35,7 +35,7 @@ HEAD = """# What happens when something goes wrong
 
 Written by `make faults`. Runs are stopped at any moment and files spoilt; then the same command has to end with every
 record equal, bit for bit, to that of a run that nobody disturbed. Bad input is "fatal" (one line, exit code 2, nothing
-trained), "left out" or "reported" (used all the same; both are named in the record and the notebook), or "read"."""
+trained), "left out" (the rest goes on), "reported" (used; record and notebook name both), or "read" (used)."""
 Row = tuple[str, int, int, str]  # a case, how often it was tried and survived, a note
 New = Callable[..., AbstractContextManager[Place]]  # `place` of a command, with the words, the cache and the records
 
