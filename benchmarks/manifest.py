@@ -5,11 +5,11 @@
 Kept in results/manifests/<dataset>.csv and weights.csv, so that a stranger can check a set got elsewhere.
 """
 
-import csv
 import hashlib
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from entr_utils import cli
 from entr_utils.data import catalog
@@ -18,28 +18,18 @@ from entr_utils.settings import PAPER_DATASETS
 from entr_utils.util import UserError, track, write_whole
 
 
-def write(path: Path, files: Iterable[tuple[str, Path]]) -> None:
-    """A row a file. Raises UserError where it cannot be written."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("name", "bytes", "sha256"))
-    for name, file in files:
-        content = file.read_bytes()
-        rows.writerow((name, len(content), hashlib.sha256(content).hexdigest()))
-    write_whole(path, text.getvalue().encode())
-
-
 def command(words: Sequence[str]) -> int:
     """Write the manifests of the paper's datasets under DATA, and of WEIGHTS."""
     given = cli.read(words, ("DATA", "WEIGHTS", "RESULTS"))
     if not {"DATA", "WEIGHTS"} <= given.keys():
         raise UserError("DATA and WEIGHTS are needed: DATA=folder WEIGHTS=path")
-    folder = Path(given.get("RESULTS", "results")) / "manifests"
-    for name in PAPER_DATASETS:
-        images = look_at(catalog.class_folder(name, given["DATA"])).files
-        write(folder / f"{name}.csv", track([*images.items()], name))
-    weights = Path(given["WEIGHTS"])
-    write(folder / "weights.csv", [(weights.name, weights)])
+    folder, weights = Path(given.get("RESULTS", "results")) / "manifests", Path(given["WEIGHTS"])
+    files = {name: look_at(catalog.class_folder(name, given["DATA"])).files for name in PAPER_DATASETS}
+    for title, named in (files | {"weights": {weights.name: weights}}).items():
+        read = ((name, path.read_bytes()) for name, path in track([*named.items()], title))
+        rows = [(name, len(content), hashlib.sha256(content).hexdigest()) for name, content in read]
+        table = pd.DataFrame(rows, columns=["name", "bytes", "sha256"])
+        write_whole(folder / f"{title}.csv", table.to_csv(index=False, lineterminator="\n").encode())
     print(f"read {folder}/")
     return 0
 

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -19,33 +19,20 @@ from pathlib import Path
 from entr_utils import cli
 from entr_utils.results.studies import STUDIES, cells
 from entr_utils.settings import Cell
-from entr_utils.util import AT_ONCE, UserError, cache_folder, minutes
+from entr_utils.util import AT_ONCE, UserError, cache_folder, minutes, one_of
 
 KNOWN = ("STUDIES", "NETWORKS", "DATASETS", "JOBS", "MINUTES", "TAKES", "DATA", "WEIGHTS", "RESULTS", "PRECISION")
 
 
 def asked(given: dict[str, str]) -> list[Cell]:
     """The runs of STUDIES in their order, with one of NETWORKS (resnet18, or what a study names) and DATASETS."""
-    found = []
-    for name in given["STUDIES"].split():
-        study = STUDIES[name]
-        networks = [one for one in study.networks if one in given.get("NETWORKS", "resnet18 resnet18-narrow").split()]
-        datasets = [one for one in study.datasets if one in given.get("DATASETS", " ".join(study.datasets)).split()]
-        places = {key.lower(): value for key, value in given.items() if key in cli.PLACES}
-        found += cells(replace(study, networks=tuple(networks), datasets=tuple(datasets)), **places)
-    return found
-
-
-def take_clocks(runs: Iterable[Cell], results: str, takes: int) -> None:
-    """As many takes as there should be of what these runs need; a busy machine leaves a line."""
-    from entr_utils.training.clock import take_for
-
-    alike = {replace(cell, seeds=(0,)): None for cell in runs}
-    for i in range(takes):
-        try:
-            take_for(alike, results, again=i > 0)
-        except UserError as error:
-            print(error, flush=True)
+    names = given.get("STUDIES", "").split() or [""]
+    for name in names:
+        one_of("STUDIES", name, STUDIES)
+    studies = [STUDIES[name] for name in names]
+    networks, places = given.get("NETWORKS", "resnet18 resnet18-narrow").split(), cli.fields(given, cli.PLACES)
+    found = [cell for study in studies for cell in cells(study, **places) if cell.network in networks]
+    return [cell for cell in found if cell.dataset in given.get("DATASETS", cell.dataset).split()]
 
 
 def own_cache(shared: Path) -> None:
@@ -67,24 +54,28 @@ def train(cell: Cell) -> str:
         record = loop.train(prepare(cell)[0])
     except Exception:
         return f"{cell.profile} {cell.name} {cell.seeds[0]}: {traceback.format_exc()}"
-    passed = time.perf_counter() - began
-    about = f"{record.accuracy_total:.3f}, T {record.seconds_total:.1f} of {passed:.1f} s"
+    about = f"{record.accuracy_total:.3f}, T {record.seconds_total:.1f} of {time.perf_counter() - began:.1f} s"
     return f"{cell.profile} {record.spec.name}: {about}"
 
 
 def command(words: Sequence[str]) -> int:
     """Take the clocks, decode the images, train."""
     from entr_utils.data import store
+    from entr_utils.training.clock import take_for
 
     given = cli.read(words, KNOWN)
     began, runs, jobs = time.monotonic(), asked(given), int(given.get("JOBS", 8))
-    take_clocks(runs, given.get("RESULTS", "results"), int(given.get("TAKES", 0)))
-    for cell in {replace(cell, seeds=(0,), regime="no_increase").checked(): None for cell in runs}:
+    alike = {replace(cell, seeds=(0,)): None for cell in runs}
+    for i in range(int(given.get("TAKES", 0))):
+        try:
+            take_for(alike, given.get("RESULTS", "results"), again=i > 0)
+        except UserError as error:  # the machine is busy
+            print(error, flush=True)
+    for cell in {replace(cell, regime="no_increase").checked(): None for cell in alike}:
         store.load(cell)
     print(f"clocks and images: {minutes(time.monotonic() - began)}", flush=True)
     os.environ[AT_ONCE] = str(jobs)
-    spawned = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, spawned, own_cache, (cache_folder(),))
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), own_cache, (cache_folder(),))
     waiting = [pool.submit(train, cell) for cell in runs]
     left = 60 * float(given.get("MINUTES", 1e6)) - (time.monotonic() - began)
     try:

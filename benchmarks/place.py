@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -27,13 +27,12 @@ from entr_utils.util import UserError
 
 MAKE = ("make", "-C", str(ROOT), "--no-print-directory", "all")
 PLAIN = (sys.executable, "-m", "benchmarks.place")
-KERNEL, PAPERMILL, RUNNER, TRAINER = "ipykernel_launcher", "entr_utils.notebook", "entr_utils.cli", "benchmarks.place"
-EVERY = (KERNEL, PAPERMILL, RUNNER, TRAINER, MAKE[3])  # texts in the command lines of what works in a place
+KERNEL, EVERY = ("ipykernel_launcher",), ("",)  # texts in the command lines of what works in a place
 ALL, OF_KERNEL, SIGTERM, CTRL_C = "kill -9 of all", "kill -9 of the kernel", "SIGTERM", "Ctrl-C"
 STOPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # who is killed, and who has to end then
-    OF_KERNEL: ((KERNEL,), ()),
-    "kill -9 of papermill": ((PAPERMILL,), (KERNEL,)),
-    "kill -9 of the runner": ((RUNNER,), (KERNEL,)),
+    OF_KERNEL: (KERNEL, ()),
+    "kill -9 of papermill": (("entr_utils.notebook",), KERNEL),
+    "kill -9 of the runner": (("entr_utils.cli",), KERNEL),
     "kill -9 of make": ((MAKE[3],), ()),
     ALL: (EVERY, EVERY),
     SIGTERM: ((), EVERY),
@@ -47,7 +46,6 @@ RECORDS = "results/**/*-s[0-9]*-*.json"
 
 
 def train_all(words: Sequence[str]) -> int:
-    """Train what is asked for, one run after the other."""
     from entr_utils.training import loop
     from entr_utils.training.run import prepare
 
@@ -57,35 +55,14 @@ def train_all(words: Sequence[str]) -> int:
     return 0
 
 
-def write_samples(folder: Path) -> None:
-    """data/steel: three classes of twelve images of noise, and beside it their groups of two."""
-    names = [f"{label}/{i}.png" for label in ("lake", "pond", "wood") for i in range(12)]
-    rows = "".join(f"{name},{name[:4]}{i // 2}\n" for i, name in enumerate(names))
-    images = {f"data/steel/{name}": noise(name, (200, 200)).save for name in names}
-    write(folder, {**images, "data/steel_groups.csv": f"file,group\n{rows}".encode()})
-
-
-def ended(process: subprocess.Popen, seconds: float) -> bool:
-    """Whether a process ends within some time."""
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    return process.poll() is not None
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether a process is at work."""
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
 @dataclass
 class Place:
-    """A folder, and the words of a command that works there."""
+    """A folder, the words of a command that works there, and what can be compared of the records that it makes."""
 
     folder: Path
-    words: tuple[str, ...]
+    words: Sequence[str]
     command: tuple[str, ...] = PLAIN
+    reference: Mapping[str, dict] = field(default_factory=dict)
 
     def start(self) -> subprocess.Popen:
         """Start the command; what it prints is added to a log."""
@@ -99,13 +76,14 @@ class Place:
             options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
             return subprocess.Popen([*self.command, *words], env=inherited | ours, **options)
 
-    def to_end(self, process: subprocess.Popen | None = None) -> int:
-        """The exit code of the command when it has ended, -1 where it hangs."""
+    def to_end(self, process: subprocess.Popen | None = None, seconds: float = PATIENCE) -> int | None:
+        """The exit code of the command when it has ended, None where it does not within some time."""
         process = process or self.start()
-        return process.returncode if ended(process, PATIENCE) else -1
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return process.returncode
 
     def files(self, pattern: str) -> list[Path]:
-        """The files here that a pattern matches."""
         return sorted(self.folder.glob(pattern))
 
     def comes(self, pattern: str, process: subprocess.Popen) -> bool:
@@ -118,18 +96,13 @@ class Place:
         """What all commands here have printed."""
         return (self.folder / "log").read_text()
 
-    def processes(self, texts: Sequence[str]) -> list[psutil.Process]:
+    def processes(self, texts: Sequence[str] = EVERY) -> list[psutil.Process]:
         """Those at work here with one of some texts in their command line."""
-        found = []
-        for process in filter(alive, psutil.process_iter()):
-            with suppress(psutil.Error):
-                line, place = " ".join(process.cmdline()), process.environ().get("ENTR_FAULTS")
-                if place == str(self.folder) and any(text in line for text in texts):
-                    found.append(process)
-        return found
+        every = psutil.process_iter(["cmdline", "environ"])  # of a zombie neither can be read
+        here = [one for one in every if (one.info["environ"] or {}).get("ENTR_FAULTS") == str(self.folder)]
+        return [one for one in here if any(text in " ".join(one.info["cmdline"] or ()) for text in texts)]
 
     def kill(self, texts: Sequence[str] = EVERY) -> None:
-        """kill -9 of those `processes`."""
         for process in self.processes(texts):
             with suppress(psutil.Error):
                 process.kill()
@@ -144,15 +117,19 @@ class Place:
                 os.killpg(process.pid, signal.SIGINT)  # a terminal signals the whole group
             elif how == SIGTERM:
                 process.terminate()
-        while any(map(alive, waited)) and time.monotonic() < deadline:
+        while (late := {*waited}.intersection(self.processes())) and time.monotonic() < deadline:
             time.sleep(0.05)
-        return len(waited), sum(map(alive, waited))
+        return len(waited), len(late)
 
     def outcome(self) -> dict[str, dict]:
         """What can be compared of each record, by its file's name."""
         return {path.name: record.repeatable(record.read(path)) for path in self.files(RECORDS)}
 
-    def like(self, reference: dict[str, dict]) -> bool:
+    def fine(self) -> bool:
+        """Whether the command, run to its end, leaves all as it should be."""
+        return self.to_end() == 0 and self.like()
+
+    def like(self) -> bool:
         """Whether all records are there, equal to the reference, and `make all` leaves notebooks that show them."""
         try:
             found = self.outcome()
@@ -161,16 +138,21 @@ class Place:
         keys = sorted(one["key"] for one in found.values())
         shown = {path.stem: keys_shown(path) or [] for path in self.files("results/*/*.ipynb")}
         drawn = self.command != MAKE or (shown.pop("summary", []) == keys == sorted(chain(*shown.values())))
-        return drawn and all(found.get(name) == one for name, one in reference.items())
+        return drawn and all(found.get(name) == one for name, one in self.reference.items())
 
 
 @contextmanager
-def place(words: tuple[str, ...], command: tuple[str, ...] = PLAIN, cache: Path | None = None) -> Iterator[Place]:
+def place(
+    words: Sequence[str], command: tuple[str, ...] = PLAIN, cache: Path | None = None, reference: Mapping = {}
+) -> Iterator[Place]:
     """A new place, with a copy of `cache`; it is gone afterwards, and so is what worked there."""
     with tempfile.TemporaryDirectory(prefix="entr-faults-", ignore_cleanup_errors=True) as folder:
-        here = Place(Path(folder), words, command)
-        if SAMPLES in words:
-            write_samples(here.folder)
+        here = Place(Path(folder), words, command, reference)
+        if SAMPLES in words:  # three classes of twelve images of noise, and beside them their groups of two
+            names = [f"{label}/{i}.png" for label in ("lake", "pond", "wood") for i in range(12)]
+            rows = "".join(f"{name},{name[:4]}{i // 2}\n" for i, name in enumerate(names))
+            images = {f"data/steel/{name}": noise(name, 200).save for name in names}
+            write(here.folder, {**images, "data/steel_groups.csv": f"file,group\n{rows}".encode()})
         if cache:
             shutil.copytree(cache, here.folder / "cache")
         try:

@@ -2,9 +2,8 @@
 
     python -m benchmarks.probe PROFILE=compact DATA=folder WEIGHTS=path
 
-Features are the pooled maps that the head gets (`networks.ConcatPool`). Each fold trains and judges at one size.
-Weights whose accuracy hardly falls at small sizes favour regimes that train there. The result is kept in
-results/<profile>/probe.json.
+Features are the pooled maps that the head gets. Each fold trains and judges at one size. Weights whose accuracy hardly
+falls at small sizes favour regimes that train there. The result is kept in results/<profile>/probe.json.
 """
 
 from collections.abc import Sequence
@@ -26,41 +25,34 @@ SHARES = (0.4, 0.6, 0.8, 1.0)  # of the full size: those of gradual
 FOLDS, BATCH = range(10), 64
 
 
-def features(body: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
-    """(n, 2 c) pooled features of (n, s, s, 3) uint8 images."""
-    pool = networks.ConcatPool()
-    with torch.inference_mode():
-        parts = [pool(body(normalise(store.on_device(part)))) for part in images.split(BATCH)]
-    return torch.cat(parts).float().cpu().numpy()
-
-
+@torch.inference_mode()
 def probe(cell: Cell) -> dict:
     """Accuracy of each fold by size, and what it was measured on. Raises UserError as `store.load` does."""
-    cell = cell.checked()
-    images = store.load(cell)
+    images, pool = store.load(cell), networks.ConcatPool()
     body = networks.build(cell.network, cell.weights, len(images.classes), "float32").to(machine.device()).eval().body
     whole = store.place(images.pixels, np.arange(len(images.names)))
     folds = [split.assign(images, seed) for seed in FOLDS]
     by_size: dict[int, list[float]] = {}
     for size in (round(share * cell.size) for share in SHARES):
-        seen, by_size[size] = features(body, store.resize(whole, size)), []
+        parts = store.resize(whole, size).split(BATCH)
+        seen = torch.cat([pool(body(normalise(store.on_device(part)))) for part in parts]).float().cpu().numpy()
+        by_size[size] = []
         for fold in track(folds, f"{cell.dataset}, {size} px"):
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
             model.fit(seen[fold.training], images.labels[fold.training])
             by_size[size].append(model.score(seen[fold.validation], images.labels[fold.validation]))
+    print(cell.dataset, *(f"{size} px {np.mean(values):.3f}" for size, values in by_size.items()), sep="  ")
     return {"images": images.source.title, "contents": images.source.contents, "accuracy": by_size}
 
 
 def command(words: Sequence[str]) -> int:
-    """Probe the datasets asked for, keep the accuracies and print their means."""
-    given = cli.read(words, cli.MATRIX)
-    cells = cli.matrix({"REGIMES": "no_increase", "NETWORKS": "resnet18", **given}, "compact")
+    """Probe the datasets asked for, print mean accuracies and keep all."""
+    given = {"REGIMES": "no_increase", "NETWORKS": "resnet18", **cli.read(words, cli.MATRIX)}
+    cells = [cell.checked() for cell in cli.matrix(given, "compact")]
+    first, path = cells[0], cells[0].folder / "probe.json"
+    weights = {"weights": Path(first.weights).name}
+    weights["sha256"] = networks.weights_sha256(first.network, first.weights)
     found = {cell.dataset: probe(cell) for cell in cells}
-    for name, row in found.items():
-        print(name, *(f"{size} px {np.mean(values):.3f}" for size, values in row["accuracy"].items()), sep="  ")
-    weights = {"weights": Path(cells[0].weights).name}
-    weights["sha256"] = networks.weights_sha256(cells[0].network, cells[0].weights)
-    path = Path(cells[0].folder) / "probe.json"
     write_json({"environment": machine.environment(), **weights, "datasets": found}, path)
     print(f"read {path}")
     return 0

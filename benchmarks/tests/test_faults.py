@@ -1,7 +1,9 @@
 """The fault campaign, on a command that does in a moment what a training does, well or badly; once on a real one."""
 
 import json
+import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ from by_hand import record
 
 from benchmarks import bench, cases, faults
 from benchmarks.cases import Case, truncate
-from benchmarks.faults import CHECKPOINT, Campaign, Fault
+from benchmarks.faults import CHECKPOINT, Fault
 from benchmarks.place import ALL, CTRL_C, MAKE, RECORDS, SAMPLES, SIGTERM, STOPS, Place, place
 from entr_utils.results import record as records
 from entr_utils.util import UserError
@@ -55,74 +57,65 @@ def source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def reference(source) -> dict:
+    return {path.name: records.repeatable(records.read(path)) for path in source.iterdir()}
+
+
+@pytest.fixture
 def command(source, tmp_path):
-    """The command by how it works; its name lets a place find it."""
-    script = tmp_path / "benchmarks.place.py"
+    """The command by how it works."""
+    script = tmp_path / "command.py"
     script.write_text(COMMAND)
     return lambda how="well": (sys.executable, str(script), str(source), how)
 
 
 @pytest.fixture
-def campaign(source, tmp_path) -> Campaign:
-    (tmp_path / "cache").mkdir()
-    reference = {path.name: records.repeatable(records.read(path)) for path in source.iterdir()}
-    return Campaign((), tmp_path / "cache", reference)
+def new(reference):
+    """A place of a command, as the campaign makes them."""
+    return partial(place, (), reference=reference)
 
 
 @pytest.mark.parametrize(
-    ("how", "fault", "survived"),
+    ("how", "fault", "tried", "survived"),
     [
-        *(("well", Fault("x", CHECKPOINT, stop), 1) for stop in (ALL, SIGTERM, CTRL_C)),
-        ("in place", Fault("x", CHECKPOINT, ALL), 0),
-        ("blind", Fault("x", spoil=truncate, spoilt=RECORDS), 0),
-        ("well", Fault("x", spoil=truncate, spoilt=RECORDS), 1),
-        ("well", Fault("x", spoil=Path.unlink, spoilt=RECORDS), 1),
-        ("forgets", Fault("x", "results/*/*-s1-*.checkpoint", ALL), 0),
-        ("deaf", Fault("x", CHECKPOINT, SIGTERM), 0),
-        ("well", Fault("x", spoil=truncate, spoilt="data.txt", back=True), 1),
-        ("well", Fault("x", spoil=truncate, spoilt="data.txt"), 0),
+        *(("well", Fault("x", CHECKPOINT, stop), 1, 1) for stop in (ALL, SIGTERM, CTRL_C)),
+        ("in place", Fault("x", CHECKPOINT, ALL), 1, 0),
+        ("blind", Fault("x", spoil=truncate, spoilt=RECORDS), 1, 0),
+        ("well", Fault("x", spoil=truncate, spoilt=RECORDS), 1, 1),
+        ("well", Fault("x", spoil=Path.unlink, spoilt=RECORDS), 1, 1),
+        ("forgets", Fault("x", "results/*/*-s1-*.checkpoint", ALL), 1, 0),
+        ("deaf", Fault("x", CHECKPOINT, SIGTERM), 1, 0),
+        ("well", Fault("x", spoil=truncate, spoilt="data.txt", back=True), 1, 1),
+        ("well", Fault("x", spoil=truncate, spoilt="data.txt"), 1, 0),
+        ("well", Fault("x", "never/*"), 0, 0),
+        ("well", Fault("x", spoil=truncate, spoilt="never/*"), 0, 0),
     ],
 )
-def test_what_survives_a_fault(how, fault, survived, campaign, command):
-    object.__setattr__(fault, "command", command(how))
-    assert faults.tried(campaign, fault) == (1, survived, "")
+def test_what_survives_a_fault(how, fault, tried, survived, new, command):
+    ((*found, note),) = faults.spoilt(new, [fault._replace(command=command(how))])
+    assert found == ["x", tried, survived]
+    assert bool(note) == (not tried)
 
 
-@pytest.mark.parametrize("fault", [Fault("x", "never/*"), Fault("x", spoil=truncate, spoilt="never/*")])
-def test_what_did_not_come_about_was_not_tried(fault, campaign, command):
-    object.__setattr__(fault, "command", command())
-    tried, survived, note = faults.tried(campaign, fault)
-    assert (tried, survived) == (0, 0)
-    assert note
+@pytest.mark.parametrize("more", [{}, {"another.json": {"key": "what the command cannot make"}}])
+def test_stops_at_random_moments_are_counted(more, new, command, reference):
+    reference |= more
+    *each, ending = faults.kills(new, 3, command("slow"), (ALL, SIGTERM, CTRL_C), 0.5)
+    assert [(tried, survived) for _, tried, survived, _ in each] == [(1, int(not more))] * 3
+    assert ending[1] == ending[2] > 0
 
 
-def test_stops_at_random_moments_are_counted(campaign, command):
-    faults.kills(campaign, 3, command("slow"), (ALL, SIGTERM, CTRL_C), 0.5)
-    *each, ending = campaign.rows
-    assert [row["tried"] for row in each] == [1, 1, 1]
-    assert [row["lost"] for row in campaign.rows] == [0] * 4
-    assert ending["tried"] > 0
-
-
-def test_what_is_lost_is_counted(campaign, command):
-    """Of a reference that the command cannot make."""
-    campaign.reference["another.json"] = {"key": "another"}
-    faults.kills(campaign, 2, command("slow"), (ALL, SIGTERM), 0.5)
-    assert [row["lost"] for row in campaign.rows[:2]] == [1, 1]
-
-
-def test_two_at_once(campaign, command, monkeypatch):
+def test_two_at_once(new, command, monkeypatch):
     monkeypatch.setattr(faults, "PLAIN", command("blind"))
     monkeypatch.setattr(faults, "MAKE", (sys.executable, "-c", "raise SystemExit(1)"))
-    faults.company(campaign)
-    assert [row["survived"] for row in campaign.rows] == [1, 0]
+    assert [survived for _, _, survived, _ in faults.company(new)] == [1, 0]
 
 
-def test_without_the_right_to_mount_nothing_is_tried(campaign, monkeypatch):
+def test_without_the_right_to_mount_nothing_is_tried(new, monkeypatch):
     monkeypatch.setattr(faults.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1))
-    faults.places(campaign)
-    assert [row["tried"] for row in campaign.rows] == [0, 0]
-    assert all(row["note"] for row in campaign.rows)
+    rows = [*faults.places(new)]
+    assert [tried for _, tried, _, _ in rows] == [0, 0]
+    assert all(note for *_, note in rows)
 
 
 def test_a_place_hides_what_make_was_given(tmp_path, monkeypatch):
@@ -142,30 +135,28 @@ def drawn(folder: Path, name: str, keys: list[str]) -> None:
     (folder / name).write_text(json.dumps({"cells": [{}], "metadata": {"entr": {"keys": keys}}}))
 
 
-def test_make_all_has_to_leave_notebooks_that_show_all_records(source, campaign, tmp_path):
-    results = tmp_path / "results" / "paper"
-    results.mkdir(parents=True)
-    here = Place(tmp_path, (), MAKE)
-    keys = []
-    for path in sorted(source.iterdir()):
-        (results / path.name).write_text(path.read_text())
-        keys.append(json.loads(path.read_text())["key"])
+def test_make_all_has_to_leave_notebooks_that_show_all_records(source, reference, tmp_path):
+    results = shutil.copytree(source, tmp_path / "results" / "paper")
+    here = Place(tmp_path, (), MAKE, reference)
+    keys = [one["key"] for one in reference.values()]
     for notebook, summary in ((keys[1:], keys), (keys, keys[1:]), ([], keys), (keys, []), (keys, keys)):
         drawn(results, "steel-resnet18-gradual.ipynb", notebook)
         drawn(results, "summary.ipynb", sorted(summary))
-        assert here.like(campaign.reference) == (notebook == summary == keys)
-    assert not here.like(campaign.reference | {here.files(RECORDS)[0].name: {"key": "another"}})
+        assert here.like() == (notebook == summary == keys)
+    reference[here.files(RECORDS)[0].name] = {"key": "another"}
+    assert not here.like()
+    reference.clear()
     truncate(here.files(RECORDS)[0])
-    assert not here.like(campaign.reference)
+    assert not here.like()
 
 
 def test_the_campaign_keeps_figures_and_a_page(command, monkeypatch):
     """A part run again replaces its own figures; one that lost something ends with 1."""
     works = command()
-    monkeypatch.setattr(faults, "place", lambda words, how=works, cache=None: place(words, how, cache))
+    monkeypatch.setattr(faults, "place", lambda words, how=works, **more: place(words, how, **more))
     fed = Case("fed", cases.READ, "x", lambda folder: (cases.READ, "x | y"))
     rows = {"moments": (Fault("a fault", CHECKPOINT, ALL, command=works),)}
-    for name, table in {"FAULTS": rows, "IMAGES": [fed], "FOLDERS": [], "FILES": []}.items():
+    for name, table in {"FAULTS": rows, "IMAGES": [fed], "FILES": []}.items():
         monkeypatch.setattr(faults, name, table)
     assert faults.command(["PARTS=inputs"]) == 0
     assert faults.command(["PARTS=moments"]) == 0
@@ -174,8 +165,8 @@ def test_the_campaign_keeps_figures_and_a_page(command, monkeypatch):
     assert kept["moments"]["runs"] == 2
     page = Path("results/faults/README.md").read_text()
     assert "| moments | a fault | 1 | 1 | 0 |" in page
-    assert "| fed | read | x &#124; y | True |" in page
-    monkeypatch.setattr(Place, "like", lambda *_: False)
+    assert "| inputs | fed | 1 | 1 | 0 | read: x &#124; y |" in page
+    monkeypatch.setattr(Place, "like", lambda _: False)
     assert faults.command(["PARTS=moments", "PROFILE=quick"]) == 1
     assert [*bench.read("results/faults", "faults.json")] == ["inputs", "moments", "moments (quick)"]
 
@@ -188,7 +179,7 @@ def test_a_wrong_word_is_refused(word):
 
 def test_a_run_that_nobody_disturbs_has_to_work(monkeypatch):
     broken = (sys.executable, "-c", "import sys; print('no images'); sys.exit(2)")
-    monkeypatch.setattr(faults, "place", lambda words, how=broken, cache=None: place(words, how, cache))
+    monkeypatch.setattr(faults, "place", lambda words: place(words, broken))
     with pytest.raises(UserError, match="no images"):
         faults.command(["PARTS=company"])
 
@@ -197,19 +188,18 @@ def test_every_way_to_stop_is_known():
     assert {fault.how for table in faults.FAULTS.values() for fault in table} <= {*STOPS}
 
 
-def test_a_real_training_goes_on(tmp_path):
+def test_a_real_training_goes_on():
     """Killed at its first checkpoint, it ends with the record of a run that nobody disturbed, and knows of its stop."""
     words = ("PROFILE=tiny", "DATASETS=steel", "REGIMES=gradual", "SEEDS=0", SAMPLES)
     with place(words) as here:
         assert here.to_end() == 0, here.printed()
         reference = here.outcome()
         assert len(reference) == 1
-    with place(words) as here:
+    with place(words, reference=reference) as here:
         process = here.start()
         assert here.comes(CHECKPOINT, process)
         assert here.stop(process, ALL) == (1, 0)
         assert not here.outcome()
-        assert here.to_end() == 0
-        assert here.like(reference)
+        assert here.fine()
         assert [len(records.read(path).attempts) for path in here.files(RECORDS)] == [1]
     assert not here.folder.exists()

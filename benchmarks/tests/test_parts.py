@@ -2,12 +2,13 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import pytest
 import torch
 
-from benchmarks import ceiling, grown, growth, loops, precision, scale, small, versus, ways
+from benchmarks import loops, scale, ways
 from entr_utils.data import store
 from entr_utils.notebook import KERNEL_ENVIRONMENT
 
@@ -42,114 +43,44 @@ class TestLoop:
         assert sorted(orders[0] + orders[1]) == sorted(labels.tolist())
         assert not before.equal(network.state_dict()["head.7.weight"])
 
-    @pytest.mark.parametrize("trains", ceiling.TRAINS)
+    @pytest.mark.parametrize("trains", loops.TRAINS)
     def test_a_row_of_the_ceiling(self, trains):
-        row = ceiling.cell("resnet18", 32, trains, 0.0, 2)
+        row = loops.ceiling("resnet18", 32, trains, 0.0, 2)
         assert row["pairs"] == 2
         parts = row["bare_ms"] + row["loading_ms"] + row["augmentation_ms"] + row["rest_ms"]
         assert parts == pytest.approx(row["loop_ms"])
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
         assert [check["measured"] for check in row["judged"]] == [row["ratio"]]
 
-    @pytest.mark.parametrize("case", grown.CASES)
+    @pytest.mark.parametrize("case", ways.GROWN)
     def test_a_learner_grows_beside_full_size(self, case, monkeypatch):
-        monkeypatch.setitem(grown.CASES, case, (32, grown.CASES[case][1]))
-        rows = grown.rows(case, images=32, rounds=1)
-        assert [(row["regime"], row["binds"]) for row in rows] == [(one, case) for one in (grown.FULL, *grown.REGIMES)]
+        monkeypatch.setitem(ways.GROWN, case, (32, ways.GROWN[case][1]))
+        rows = ways.grown(case, images=32, rounds=1)
+        assert [(row["regime"], row["binds"]) for row in rows] == [(one, case) for one in (ways.FULL, *ways.REGIMES)]
         assert rows[0]["ratio"] == 1
 
     def test_more_images_are_compared_with_the_fewest(self):
-        rows = growth.by_count((16, 32), 32, rounds=1)
-        assert [row["images"] for row in rows] == [16, 32]
+        rows = loops.by_count((16, 32), 32, rounds=1)
+        assert [(row["images"], len(row["judged"])) for row in rows] == [(16, 0), (32, 1)]
         assert rows[0]["ratio"] == 1
-        assert [len(row["judged"]) for row in rows] == [0, 1]
 
     def test_images_without_room_come_from_a_file(self):
         free = store.free_memory
         with mock.patch.object(store.tempfile, "TemporaryFile", wraps=store.tempfile.TemporaryFile) as opened:
-            rows = growth.by_place(16, 32, rounds=1, seconds=0.0)
+            rows = loops.by_place(16, 32, rounds=1, seconds=0.0)
         assert [row["place"] for row in rows] == ["device", "disk"]
         assert opened.call_count == 1
         assert store.free_memory is free
 
     @pytest.mark.parametrize("usual", ["float32", "bfloat16"])
     def test_precisions_are_compared_with_float32(self, usual, monkeypatch):
-        monkeypatch.setattr(precision.machine, "precision", lambda wanted="": wanted or usual)
-        rows = precision.speed("bfloat16", 32, rounds=1, seconds=0.0)
+        monkeypatch.setattr(ways.machine, "precision", lambda wanted="": wanted or usual)
+        rows = ways.precisions("bfloat16", 32, rounds=1, seconds=0.0)
         assert [row["precision"] for row in rows] == ["float32", "bfloat16"]
         assert rows[0]["ratio"] == 1
         assert [row["emulated"] for row in rows] == [False, usual == "float32"]
 
-
-USUAL = {"ratio": 0.99, "bare_ms": 100.0, "augmentation_ms": 1.0, "loading_ms": 1.0, "rest_ms": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("measured", "wanted", "what"),
-    [
-        ({}, None, "arithmetic"),
-        ({"ratio": 0.9}, 0.88, "arithmetic"),
-        ({"ratio": 0.9, "augmentation_ms": 9.0}, None, "augmentation"),
-        ({"ratio": 0.5, "loading_ms": 60.0}, 0.88, "loading"),
-        ({"ratio": 0.5, "rest_ms": 99.0}, 0.88, "callbacks"),
-        ({"launch_share": 0.95}, None, "launches"),
-        ({"ratio": 0.5, "loading_ms": 60.0, "launch_share": 0.95}, None, "launches"),
-        ({"ratio": 0.4, "loading_ms": 160.0, "launch_share": 0.95}, None, "loading"),
-    ],
-)
-def test_what_binds(measured, wanted, what):
-    assert ceiling.binds(USUAL | measured, wanted) == what
-
-
-@pytest.fixture
-def little(monkeypatch):
-    """The small problem, smaller."""
-    for name, value in {"TRAIN": 5, "TEST": 2, "SIZE": 32}.items():
-        monkeypatch.setattr(small, name, value)
-    small.problem.cache_clear()
-    yield
-    small.problem.cache_clear()
-
-
-@pytest.mark.usefixtures("little", "narrow")
-def test_the_small_problem_is_the_same_for_both_ways():
-    """An accuracy of 14 images from each, the same again from the same seed."""
-    names = [name.split("/") for name in small.problem(3)]
-    assert [sum(name[0] == part for name in names) for part in ("train", "valid")] == [35, 14]
-    assert len({name[1] for name in names}) == 7
-    first = small.accuracy(ways.Ours, 3, 1, precision="float32")
-    assert first == small.accuracy(ways.Ours, 3, 1, precision="float32")
-    second = small.accuracy(ways.Fastai, 3, 1)
-    assert {round(14 * value, 6) % 1 for value in (first, second)} == {0}
-
-
-def test_the_ways_train_the_same_files(place):
-    versus.write_images(place / "images", {32: 32}, largest=40)
-    assert len([*(place / "images").rglob("train/*/*.jpg")]) == 32
-    assert len([*(place / "images").rglob("valid/*/*.jpg")]) == versus.CLASSES
-    for name in ways.WAYS:
-        ways.built.cache_clear()
-        milliseconds, prepared = ways.epoch(name, place / "images", 32)
-        assert milliseconds > 0
-        assert prepared > 0
-    assert ways.epoch("torchvision", place / "images", 32)[1] == prepared  # set up once
-
-
-def test_a_worker_has_settings_of_its_own_and_its_death_is_an_error(monkeypatch):
-    for name, value in KERNEL_ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    assert KERNEL_ENVIRONMENT.items() <= versus.environment("ours").items()
-    with versus.workers(("fastai",)) as started:
-        pool = started["fastai"]
-        assert not any(pool.submit(os.getenv, name).result() for name in KERNEL_ENVIRONMENT)
-        os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
-        with pytest.raises(RuntimeError):
-            pool.submit(os.getpid).result()
-
-
-@pytest.mark.usefixtures("narrow")
-class TestScale:
-    def test_rows_of_what_is_measured(self):
+    def test_rows_of_scale(self):
         rows = scale.by_count((64, 128), 32, rounds=1, batches=1)
         assert [(row["images"], len(row["judged"])) for row in rows] == [(64, 0), (128, 2)]
         mapped, jpeg = scale.by_source(44, 32, rounds=1, batches=1)
@@ -166,3 +97,63 @@ class TestScale:
         assert one["disk"] == pytest.approx(200.4, abs=0.1)
         assert eight["read"] == pytest.approx(8 * one["read"]) == pytest.approx(8 * 0.150528 / 0.036)
         assert scale.imagenet({"resnet18": 1.0}, [{"median": 2.0}, {"median": 9.0}])[0]["binds"] == "loading"
+
+    def test_the_small_problem_is_the_same_for_both_ways(self, monkeypatch):
+        """An accuracy of 14 images from each, the same again from the same seed."""
+        for name, value in {"TRAIN": 5, "TEST": 2, "SIZE": 32, "SEEDS": (3, 3)}.items():
+            monkeypatch.setattr(ways, name, value)
+        found = ways.compare("ours, fastai", (ways.Ours, {"precision": "float32"}), (ways.Fastai, {}))
+        (ours, again), others = found["all"]
+        assert ours == again == found["first"]
+        assert {round(14 * value, 6) % 1 for value in (ours, *others)} == {0}
+        assert (found["seeds"], found["judged_images"]) == (2, 14)
+
+
+USUAL = {"ratio": 0.99, "bare_ms": 100.0, "augmentation_ms": 1.0, "loading_ms": 1.0, "rest_ms": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("measured", "required", "what"),
+    [
+        ({}, None, "arithmetic"),
+        ({"ratio": 0.9}, 0.88, "arithmetic"),
+        ({"ratio": 0.9, "augmentation_ms": 9.0}, None, "augmentation"),
+        ({"ratio": 0.5, "loading_ms": 60.0}, 0.88, "loading"),
+        ({"ratio": 0.5, "rest_ms": 99.0}, 0.88, "callbacks"),
+        ({"launch_share": 0.95}, None, "launches"),
+        ({"ratio": 0.5, "loading_ms": 60.0, "launch_share": 0.95}, None, "launches"),
+        ({"ratio": 0.4, "loading_ms": 160.0, "launch_share": 0.95}, None, "loading"),
+    ],
+)
+def test_what_binds(measured, required, what):
+    assert loops.binds(USUAL | measured, required) == what
+
+
+def test_the_ways_train_the_same_files(place):
+    ways.write_images(place / "images", 8, 4, 1, 40, "jpg")
+    assert len([*(place / "images").rglob("train/*/*.jpg")]) == 32
+    assert len([*(place / "images").rglob("valid/*/*.jpg")]) == 8
+    for name in ways.WAYS:
+        assert min(ways.epoch(name, place / "images", 32)) > 0
+
+
+def test_ways_are_timed_in_turns(monkeypatch):
+    took = {"ours": 2.0, "fastai": 8.0, "torchvision": 6.0}
+    fake = {"worker": lambda way: ThreadPoolExecutor(1), "epoch": lambda way, *_: (took[way], 0.5)}
+    for name, value in {**fake, "compare": lambda *_: {}, "LARGEST": 32}.items():
+        monkeypatch.setattr(ways, name, value)
+    found = [(row["size"], row["way"], row["ratio"], row["set_up_s"]) for row in ways.measure_versus({})["speed"]]
+    assert found == [(size, way, took[way] / 2, 0.5) for size in (250, 100) for way in took]
+
+
+def test_a_worker_has_settings_of_its_own_and_its_death_is_an_error(monkeypatch):
+    for name, value in KERNEL_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    for way in ("ours", "fastai"):
+        with ways.worker(way) as pool:
+            values = [pool.submit(os.getenv, name).result() for name in KERNEL_ENVIRONMENT]
+            assert values == [value if way == "ours" else None for value in KERNEL_ENVIRONMENT.values()]
+    with ways.worker("fastai") as pool:
+        os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+        with pytest.raises(RuntimeError):
+            pool.submit(os.getpid).result()
