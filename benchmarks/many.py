@@ -89,4 +89,4 @@ def command(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command(sys.argv[1:]))
+    sys.exit(cli.guarded(command, sys.argv[1:]))
