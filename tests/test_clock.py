@@ -158,7 +158,6 @@ def test_a_busy_machine_is_refused(cores, now, monkeypatch):
 
 
 def test_a_take_beside_a_busy_process_is_refused(monkeypatch):
-    """A real one, in real time."""
     monkeypatch.setattr(clock, "time", time)
     monkeypatch.setattr(machine, "busy_seconds_of_others", BUSY)
     busy = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
@@ -187,7 +186,6 @@ def test_a_real_take_has_every_key(monkeypatch):
 
 
 def test_a_training_pauses_while_the_clock_is_taken(monkeypatch):
-    """It prints a line before its next step, and goes on when the clock is let go."""
     printed, waits, records, run = [], threading.Event(), [], tiny()
 
     def show(text, **_):

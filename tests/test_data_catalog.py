@@ -53,7 +53,6 @@ def test_the_fingerprint_is_of_names_bytes_and_groups(tmp_path):
 
 
 def test_the_fingerprint_of_drawn_images_is_of_the_formula():
-    """Size, dial and number of images count; network and regime do not."""
     cells = [
         Cell("steel", data="synthetic", profile="tiny"),
         Cell("steel", data="synthetic-fine", profile="tiny"),
@@ -92,7 +91,6 @@ def test_own_folder_unpacks_an_archive_once(suffix, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("images", ["nowhere", "nowhere.zip", "", " ", None, 7, "~nobody-here/x", "x" * 300, "x\0y"])
 def test_own_folder_that_is_not_to_be_found(images, tmp_path):
-    """Nothing at all is not the current folder; a picture is no archive."""
     refused(lambda: catalog.own_folder(images), repr(images))
     noise().save(tmp_path / "one.png")
     refused(lambda: catalog.own_folder(str(tmp_path / "one.png")), "one.png")

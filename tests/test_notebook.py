@@ -39,7 +39,6 @@ print(json.dumps([number * 2, sys.prefix, bool(theirs), drawn, "ä", *map(os.env
 
 
 def test_a_notebook_is_executed_by_our_own_python(tmp_path, monkeypatch):
-    """Whatever other people's variables and kernels are; parameters arrive, outputs and keys stay."""
     theirs, shares = tmp_path / "theirs", []
     (theirs / "kernels" / "python3").mkdir(parents=True)
     kernel = {"argv": ["false", "{connection_file}"], "display_name": "Python 3", "language": "python"}
@@ -68,7 +67,6 @@ def test_a_notebook_is_executed_by_our_own_python(tmp_path, monkeypatch):
     ids=["kernel ends", "user error"],
 )
 def test_a_notebook_that_does_not_reach_its_end(code, kind, named, tmp_path):
-    """An older one is not replaced by half a new one; the log lies beside it, and the reason is one line."""
     output = tmp_path / "out" / "x.ipynb"
     output.parent.mkdir()
     output.write_text("whole")

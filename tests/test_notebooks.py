@@ -38,7 +38,6 @@ def test_a_cell_and_the_summary_from_the_command_line_to_the_pictures(tmp_path, 
 
 
 def test_a_folder_is_a_dataset_of_a_matrix(tmp_path, monkeypatch):
-    """With the split that it comes with."""
     monkeypatch.setenv("ENTR_CLOCK", "off")
     for path in [*photos(tmp_path / "photos" / "train").glob("*/0[67].png")]:
         (judged := tmp_path / "photos" / "val" / path.parent.name).mkdir(parents=True, exist_ok=True)

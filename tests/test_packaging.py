@@ -72,7 +72,6 @@ def test_colab_installs_what_is_missing_and_says_so(words, pip, tmp_path):
 
 @pytest.mark.parametrize(("git", "shell"), [("exit 128", "exit 0"), ("mkdir -p entr/entr_utils", "exit 1")])
 def test_a_first_cell_that_cannot_fetch_the_repository_stops(git, shell, tmp_path):
-    """And leaves nothing that a second try would take for it."""
     (cell, *_) = (one for one in NOTEBOOK["cells"] if one["cell_type"] == "code")
     code = "import sys; from IPython.core.interactiveshell import InteractiveShell as Shell; "
     code += f"sys.exit(not Shell.instance().run_cell({''.join(cell['source'])!r}).success)"
@@ -158,7 +157,6 @@ c|a#b|a\ b\|a -- b=c|*|$${HOME}|ä  b|~|a	b"""
 
 @pytest.mark.parametrize("value", TYPED.split("|"))
 def test_make_hands_on_what_was_typed(value, checkout, monkeypatch):
-    """Through the environment; nothing of it is executed, and the command finds it again."""
     before = files_below(checkout)
     make(checkout, "-k", "-j2", "paper", f"DATA={value}", "SEEDS=0 1", PYTHONPATH="/theirs", MPLBACKEND="Agg")
     words, environment = json.loads((checkout / "given").read_text())
@@ -238,7 +236,6 @@ def test_what_is_committed():
 
 
 def test_badges_are_written_everywhere_and_once(checkout):
-    """Twice is the same as once, and another address takes the place of the first."""
     cli.badges({"REPO": "else/where"}, checkout)
     cli.badges({"REPO": "someone/entr"}, checkout)
     first = {path: path.read_text() for path in checkout.rglob("*.*") if path.is_file()}

@@ -21,7 +21,6 @@ RAW = json.loads(RECORD.model_dump_json())
 
 
 def test_what_is_written_is_read(tmp_path):
-    """Every bit of it; nothing else is left, and nobody changes it."""
     one = by_hand.record("gradual", seconds=1 / 3)
     records.write(one, tmp_path / "deep" / NAME)
     assert records.read(tmp_path / "deep" / NAME) == one
@@ -109,7 +108,6 @@ TAMPERED = {
 
 @pytest.mark.parametrize("what", TAMPERED)
 def test_a_changed_record_is_refused_though_its_checksum_fits(what, tmp_path):
-    """The line names the file and what does not follow from the rest."""
     tamper, named = TAMPERED[what]
     tamper(raw := copy.deepcopy(RAW))
     del raw["checksum"]
@@ -118,7 +116,6 @@ def test_a_changed_record_is_refused_though_its_checksum_fits(what, tmp_path):
 
 
 def test_a_truncated_record_is_refused(tmp_path):
-    """And named among many."""
     records.write(RECORD, tmp_path / NAME.replace("s3", "s2"))
     for content in (json.dumps(RAW)[:3000], "", "[]", "null"):
         (tmp_path / NAME).write_text(content)
@@ -133,7 +130,6 @@ def test_records_are_read_in_the_order_of_their_names(tmp_path):
 
 
 def test_the_committed_records_can_be_read():
-    """Each is found by its key, under the name that its spec gives it."""
     paths = sorted((ROOT / "results").rglob("*-s[0-9]*-*.json"))
     assert paths
     for path in paths:
@@ -141,7 +137,6 @@ def test_the_committed_records_can_be_read():
 
 
 def test_other_files_are_no_records(tmp_path):
-    """Half-written files, records put aside, clocks, notes."""
     names = ("clocks/xeon.json", "x.json", f"{NAME}.aside", f"{NAME}.host.12.partial", "steel-resnet18-gradual.ipynb")
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -151,7 +146,6 @@ def test_other_files_are_no_records(tmp_path):
 
 
 def test_a_record_that_is_put_aside_is_kept(tmp_path, capsys):
-    """And is no record any more; the line gives the reason."""
     records.write(RECORD, tmp_path / NAME)
     content = (tmp_path / NAME).read_bytes()
     records.put_aside(tmp_path / NAME, "the images have changed")

@@ -66,7 +66,6 @@ def write(folder: Path, loaded: list[record.Record]) -> None:
 
 @pytest.mark.parametrize("first", ["compact", "paper", "quick"])
 def test_the_summary_by_itself_shows_the_first_profile_with_records(tmp_path, first):
-    """Datasets and regimes in the order of the paper."""
     for profile in tables.PROFILES[tables.PROFILES.index(first) :]:
         write(tmp_path, by_hand.matrix(1, datasets=("own", "bees", "steel"), profile=profile))
     profile, loaded, table = tables.read(tmp_path)
@@ -461,7 +460,6 @@ def study_of(loaded: list[record.Record], folder: Path | None = None, name: str 
 
 
 def test_methods_are_listed_with_their_costs_and_claims(tmp_path):
-    """A row for each; other runs of the profile are left out."""
     loaded = of_methods() + by_hand.matrix(2, ("bees",), regimes=("small",), profile="compact") + by_hand.matrix(1)
     runs, compared, _ = study_of(loaded, tmp_path)
     shown = {row["method"]: row for row in rows(tables.methods(runs, compared))}

@@ -104,7 +104,6 @@ def test_only_runs_that_differ_in_the_regime_alone_are_a_pair(name):
 
 
 def test_threads_make_no_other_model(tmp_path):
-    """Accuracies pair, and seconds by one clock."""
     loaded = [by_hand.record(device="Abacus, 4 threads"), by_hand.record(GRADUAL, device="Abacus, 8 threads")]
     by_hand.clocks(tmp_path, loaded, device="Abacus, 4 threads")
     by_one = compare.table(loaded, by_hand.clocks(tmp_path, loaded, device="Abacus, 8 threads"))

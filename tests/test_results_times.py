@@ -82,7 +82,6 @@ def test_another_device_network_or_precision_is_another_clock(tmp_path, place):
 
 
 def test_a_record_is_timed_by_a_clock_of_its_network(tmp_path):
-    """Of its device, or of another; of another network there is none."""
     loaded = [by_hand.record(), by_hand.record(device="No clock, 2 threads"), by_hand.record(network="resnet34")]
     own, borrowed, none = times.of_records(loaded, by_hand.clocks(tmp_path, loaded[:1]))
     assert own == borrowed

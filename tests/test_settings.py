@@ -87,7 +87,6 @@ MORE = [("data", 5, "text"), ("data", "synthetic-medium", "synthetic-coarse"), (
     [*MORE, *((n, value, words) for n, (values, words) in WRONG.items() for value in values)],
 )
 def test_wrong_parameters(name, value, allowed):
-    """One line names the parameter, its value and what is allowed."""
     named = f"seed={value[-1]!r}" if name == "seeds" else f"{name}={value!r}"
     refused(Cell(**{"dataset": "steel", name: value}).checked, named, allowed)
 
@@ -112,7 +111,6 @@ def test_the_smallest_size_is_the_profiles():
 
 
 def test_defaults_come_from_the_profile():
-    """That is quick where none is named."""
     usual, paper = Cell("steel", results="").checked(), Cell("steel", profile="paper").checked()
     assert (usual.size, usual.batch, usual.weights, usual.data) == (80, 32, "demo", "synthetic")
     assert (paper.size, paper.batch, paper.weights, paper.data) == (250, 64, "imagenet", "data")
@@ -138,7 +136,6 @@ def test_what_is_allowed_is_taken(network, size):
 
 
 def test_seeds():
-    """In the order given, each once."""
     assert [seeds_of(text) for text in ("0 1 2", "0,1, 2", " 7 ", 3, "2 0 2")] == [(0, 1, 2)] * 2 + [(7,), (3,), (2, 0)]
 
 

@@ -110,7 +110,6 @@ MATRIX = [f"{command} {word}" for command in ("all", "plan") for word in WRONG.r
 
 @pytest.mark.parametrize("wrong", [*MATRIX, *OTHERS.replace("\n", "; ").split("; ")])
 def test_wrong_values_are_refused_before_anything_is_done(wrong, kernel, place, capsys):
-    """Exit code 2 and one line; nothing is printed beside it, nothing written."""
     words, named = wrong.split(" -> ")
     assert cli.guarded(cli.command, words.split(" ", 1)) == 2
     out, error = capsys.readouterr()
@@ -222,7 +221,6 @@ def test_a_notebook_without_a_record_and_a_failed_summary_are_failures(kernel, m
 
 
 def test_images_that_are_missing_or_unusable_do_not_stop_the_others(kernel, tmp_path, capsys):
-    """A line each; the smallest exit code counts."""
     photos(tmp_path / "data" / "ucm")
     words = ("PROFILE=tiny", "REGIMES=gradual", f"DATA={tmp_path / 'data'}")
     assert make(*words) == 3
@@ -257,7 +255,6 @@ def test_stopping_names_where_it_goes_on(kernel, capsys):
 
 @pytest.mark.parametrize("made_meanwhile", [False, True])
 def test_what_another_command_makes_comes_last(made_meanwhile, kernel):
-    """And is not made twice."""
     with ExitStack() as other:
         cell = Cell("steel", profile="tiny").checked()
         other.enter_context(lock(cell.folder / ".locks" / cell.name))
@@ -304,7 +301,6 @@ def test_a_study_is_made_fold_by_fold(kernel, monkeypatch):
 
 
 def test_a_plan_needs_no_images_and_no_weights(kernel, place, tmp_path, capsys):
-    """It counts as many images as the paper had; nothing is written."""
     assert make("PROFILE=paper", f"DATA={tmp_path}", "NETWORKS=resnet18", command="plan") == 0
     lines = capsys.readouterr().out.splitlines()[1:-1]
     assert [line.split()[1] for line in lines] == ["1460"] * 3 + ["2100"] * 3 + ["3128"] * 3

@@ -116,7 +116,6 @@ def test_regimes_see_the_images_in_one_order():
 
 @pytest.mark.parametrize("regime", ["gradual", "no_increase", "pooled", "progressive", "decrement"])
 def test_pretrained_layers_are_frozen_until_rpl(regime, trained, checkpoint):
-    """Parameters and batch-norm statistics bit for bit, evaluation and warm-up in between; then the body learns."""
     one, scratch = trained(regime, weights=str(checkpoint)), trained(regime)
     assert one.bodies[0] == one.bodies[1] == one.bodies[2] == one.bodies[3] != one.bodies[4]
     assert len({*one.heads}) == len({*scratch.bodies}) == 5
@@ -288,7 +287,6 @@ def test_a_problem_that_can_be_learnt_is_learnt(tmp_path, monkeypatch):
 
 
 def test_predictions_are_of_each_image_and_tta_is_their_mean():
-    """In order, the same in batches of any size; nothing is learnt, no gradient kept."""
     network, augment = networks.build("resnet18", "none", 7, "float32").train(), make_augment("two")
     some, before = store.place(tiny().images.pixels, np.arange(7)), copy.deepcopy(network.state_dict())
     whole, parts = (step.predict(network, some, batch) for batch in (7, 3))
@@ -351,7 +349,6 @@ CHANGED += [{"regime": "stepwise"}, {"regime": "stepwise:switch=RPL"}]
 
 
 def test_all_that_makes_the_numbers_is_in_the_key(checkpoint):
-    """And nothing else: no folder is."""
     given: list[dict] = [{}, *CHANGED, {"weights": str(checkpoint)}]
     runs = [tiny(**fields) for fields in given]
     assert len({run.spec.key for run in runs}) == len({run.path for run in runs}) == len(given)

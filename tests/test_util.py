@@ -30,7 +30,6 @@ def test_an_error_is_one_line_wherever_it_is_shown():
 
 
 def test_a_file_is_replaced_only_by_a_whole_one(tmp_path, monkeypatch):
-    """Neither where the disk is full nor where the process is stopped before the file has its name."""
     path = tmp_path / "deep" / "state"
     util.write_whole(path, b"be", memoryview(b"fore"))
     with monkeypatch.context() as patch:
@@ -70,7 +69,6 @@ def test_json_is_read_as_written_or_not_at_all(content, tmp_path):
 
 
 def test_temporary_files_of_the_dead_are_removed(tmp_path):
-    """Those of this host whose process is gone; others may still be written."""
     dead, here = subprocess.Popen(["true"]), socket.gethostname()
     dead.wait()
     assert util.temporary(tmp_path / "a.json").name == f"a.json.{here}.{os.getpid()}.partial"
@@ -105,7 +103,6 @@ def holder(tmp_path):
 
 
 def test_a_lock_is_held_by_one_process_and_not_by_a_dead_one(holder, tmp_path, capsys):
-    """Without a line to print nobody waits."""
     with util.lock(tmp_path / "lock") as held:
         assert held is False
     holder.send_signal(signal.SIGKILL)
@@ -118,7 +115,6 @@ def test_a_lock_is_held_by_one_process_and_not_by_a_dead_one(holder, tmp_path, c
 
 
 def test_who_waits_prints_a_line_once(holder, tmp_path, monkeypatch):
-    """And gets the lock when the other process lets go."""
     printed: list[str] = []
 
     def show(text, **_):
