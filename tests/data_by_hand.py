@@ -37,12 +37,12 @@ def noise(size: tuple[int, int] = (40, 40), seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8))
 
 
-def photos(folder: Path, classes: tuple[str, ...] = ("heath", "lake", "wood"), each: int = 8) -> Path:
-    """`folder/<class>/<i>.png`: all of them different."""
+def photos(folder: Path, classes: tuple[str, ...] = ("heath", "lake", "wood"), each: int = 8, seed: int = 0) -> Path:
+    """`folder/<class>/<i>.png`: all of them different, and from those of another seed."""
     for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for i in range(each):
-            noise((60, 48), 1000 * label + i).save(folder / name / f"{i:02d}.png")
+            noise((60, 48), 1000 * label + i + seed).save(folder / name / f"{i:02d}.png")
     return folder
 
 

@@ -29,7 +29,6 @@ def test_normalise_by_hand():
 @pytest.mark.parametrize("orientations", ORIENTATIONS)
 @pytest.mark.parametrize("size", [32, 51])
 def test_the_same_images_as_fastais(orientations, size):
-    """From the same random state, which both leave at the same place."""
     pixels, flips = noise(64, size), orientations == "eight"
     transforms = setup_aug_tfms(
         aug_transforms(flip_vert=flips, max_rotate=0, max_lighting=0, max_zoom=1.1, max_warp=0.2)

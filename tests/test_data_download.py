@@ -48,7 +48,6 @@ def test_the_second_mirror_serves_where_the_first_does_not(first, server, tmp_pa
 
 
 def test_no_mirror_gives_it(server, tmp_path):
-    """Each is named, and where to put the images by hand; a web page is not kept."""
     paths, folder = ("/nowhere.zip", "/page.zip", "/other.zip", "/breaks.zip"), tmp_path / "data" / "ucm"
     refused(lambda: fetch(server, folder, *paths), *map(server.url, paths), folder, "web page", "200 of", "checksum")
     refused(lambda: download.fetch(download.Archive(("http://127.0.0.1:9/x.zip",), "", ""), folder), "127.0.0.1:9")

@@ -21,7 +21,6 @@ def names(folder: Path, classes: str = "") -> list[str]:
 
 
 def test_what_is_listed_what_is_left_out_and_what_is_passed_over(tmp_path):
-    """A folder of classes: names, their order, and the reason of all else but litter and what describes images."""
     touch(tmp_path, "b/2.png", "b/1.JPG", "a/x.tif", "a/y.webp")
     touch(tmp_path, "a/notes.pdf", "top.png", "docs/read.md")
     (tmp_path / "empty").mkdir()

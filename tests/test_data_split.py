@@ -33,7 +33,6 @@ def folds(found, seeds=range(10)) -> list[split.Split]:
 
 
 def test_ten_seeds_judge_every_image_once_and_each_class_evenly():
-    """One seed is one split; the next ten are shuffled anew."""
     found = images()
     parts, later = folds(found), [tuple(part.validation) for part in folds(found, range(10, 20))]
     assert {tuple(part.validation) for part in parts}.isdisjoint(later)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from data_by_hand import archive, files_below, noise, photos, refused, serving
+from data_by_hand import archive, files_below, photos, refused, serving
 from PIL import Image
 
 from entr_utils import cli, networks
@@ -29,9 +29,7 @@ def served(monkeypatch, tmp_path) -> Iterator[dict[str, bytes]]:
     parts |= {"batches.meta": {"label_names": ["frog", "ship"]}}
     cifar10 = {f"cifar-10-batches-py/{name}": pickle.dumps(part) for name, part in parts.items()}
     for side, each in (("train", 3), ("val", 2)):
-        photos(tmp_path / "made" / "imagenette2-160" / side, ("n0", "n1"), each)
-    for path in (tmp_path / "made").rglob("val/*/*.png"):
-        noise(seed=int(path.parent.name[1]) + 2 * int(path.stem)).save(path)
+        photos(tmp_path / "made" / "imagenette2-160" / side, ("n0", "n1"), each, seed=100 * each)
     names = files_below(tmp_path / "made")
     members = {"cifar10": cifar10, "imagenette": {name: (tmp_path / "made" / name).read_bytes() for name in names}}
     bodies = {f"/{name}": archive(tmp_path / f"{name}.tar.gz", one).read_bytes() for name, one in members.items()}

@@ -5,7 +5,9 @@ import io
 import torch
 from conftest import tiny
 
+from entr_utils.settings import Cell
 from entr_utils.training import export, loop
+from entr_utils.training.run import prepare
 
 
 def test_a_kept_network_predicts_as_the_run_did_and_needs_torch_alone(narrow, tmp_path, capsys):
@@ -25,9 +27,6 @@ def test_a_kept_network_predicts_as_the_run_did_and_needs_torch_alone(narrow, tm
 
 
 def test_only_the_first_seed_of_a_cell_is_kept(narrow, tmp_path):
-    from entr_utils.settings import Cell
-    from entr_utils.training.run import prepare
-
     cell = Cell("steel", seeds=(2, 1), profile="tiny", precision="float32", results=str(tmp_path))
     for run in prepare(cell):
         loop.train(run, str(tmp_path / "models"))

@@ -269,7 +269,6 @@ def test_a_shallower_network_is_broader_and_costs_as_much(equal):
 
 
 def test_a_run_of_bounded_depth_is_of_the_other_network(trained):
-    """Shallower and broader: its record has other parameters, about as many FLOPs, and work of a mode of its own."""
     fields = {"network": "resnet34"}  # of two blocks in the first layer
     names = ("bounded_depth:nats=5.27,bound=layer_a_bit", "no_increase")
     one, usual = (trained(name, **fields).record for name in names)

@@ -33,7 +33,6 @@ def same(before: dict, after: dict) -> bool:
 
 @pytest.mark.parametrize("seed", [3, 4])
 def test_the_head_begins_as_fastais(seed):
-    """The same layers, initial values and logits from the same random state, bit for bit."""
     from fastai.vision.learner import create_head
 
     torch.manual_seed(seed)

@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
 from data_by_hand import files_below, refused
 
 from entr_utils import notebook
-from entr_utils.notebook import ROOT, Refused, execute, keys_shown
+from entr_utils.notebook import Refused, execute, keys_shown
 
 
 def source(folder: Path, *cells: str, parameters: str = "number = 1") -> Path:
@@ -101,18 +100,9 @@ def test_a_notebook_that_is_not_whole_shows_nothing(content, tmp_path):
 
 
 def test_a_process_whose_parent_is_gone_does_nothing(tmp_path):
-    """The one that started it was killed before it began."""
     gone = subprocess.Popen(["true"])
     gone.wait()
     words = [sys.executable, "-m", "entr_utils.notebook", str(source(tmp_path)), str(tmp_path), str(gone.pid)]
     late = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""})
     assert (late.returncode, late.stderr) == (1, "")
     assert files_below(tmp_path) == ["source.ipynb"]
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_a_source_takes_parameters_has_names_for_its_cells_and_no_outputs(path):
-    assert papermill.inspect_notebook(str(path))
-    cells = json.loads(path.read_text())["cells"]
-    assert len({cell["id"] for cell in cells}) == len(cells)
-    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)

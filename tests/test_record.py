@@ -29,14 +29,6 @@ def test_what_is_written_is_read(tmp_path):
         one.accuracy_total = 1.0
 
 
-def test_an_interrupted_write_leaves_no_record(tmp_path, monkeypatch):
-    """The machine stops after the text is written, before the file has its name."""
-    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        records.write(RECORD, tmp_path / NAME)
-    assert list(tmp_path.iterdir()) == records.load(tmp_path) == []
-
-
 def test_what_follows_by_hand():
     """Accuracies from predictions, seconds from phases, FLOPs of batches of 64 and of five TTA passes."""
     seconds = {phase.name: phase.seconds for phase in RECORD.phases}
@@ -59,7 +51,6 @@ def at(value: Any, path: tuple) -> Any:
 
 
 def test_every_value_of_a_record_counts(tmp_path):
-    """Every number, name and prediction, to its last character, whatever else fits."""
     text = json.dumps(RAW)
     ends = [found.start() for found in re.finditer(r'[^\[\]{}"](?="?[,\]}])', text)]
     assert len(ends) > 300
@@ -122,11 +113,15 @@ def test_a_truncated_record_is_refused(tmp_path):
         refused(lambda: records.load(tmp_path), tmp_path / NAME)
 
 
-def test_records_are_read_in_the_order_of_their_names(tmp_path):
+def test_records_alone_are_read_in_the_order_of_their_names(tmp_path):
     made = [by_hand.record(regime, seed) for regime in ("gradual", "stepwise") for seed in (0, 1)]
     for one in reversed(made):
         records.write(one, tmp_path / "paper" / f"{one.spec.name}.json")
+    (tmp_path / "clocks").mkdir()
+    for name in ("clocks/xeon.json", "x.json", f"{NAME}.aside", f"{NAME}.host.12.partial", "steel-gradual.ipynb"):
+        (tmp_path / name).write_text("{")
     assert records.load(tmp_path) == made
+    assert records.load(tmp_path / "nowhere") == []
 
 
 def test_the_committed_records_can_be_read():
@@ -134,15 +129,6 @@ def test_the_committed_records_can_be_read():
     assert paths
     for path in paths:
         assert records.read(path).key[:6] == path.stem[-6:]
-
-
-def test_other_files_are_no_records(tmp_path):
-    names = ("clocks/xeon.json", "x.json", f"{NAME}.aside", f"{NAME}.host.12.partial", "steel-resnet18-gradual.ipynb")
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("{")
-    assert records.load(tmp_path) == []
-    assert records.load(tmp_path / "nowhere") == []
 
 
 def test_a_record_that_is_put_aside_is_kept(tmp_path, capsys):
@@ -158,7 +144,6 @@ def test_a_record_that_is_put_aside_is_kept(tmp_path, capsys):
 
 
 def test_what_repeats_does_not_depend_on_the_machines_speed():
-    """Seconds, memory, costs, attempts and where it ran are left out; everything else counts."""
     kept = records.repeatable(by_hand.record("gradual"))
     assert records.repeatable(by_hand.record("gradual", seconds=3.0, device="Tesla T4", moved_to="Abacus II")) == kept
     assert records.repeatable(by_hand.record("gradual", accuracy=0.81)) != kept

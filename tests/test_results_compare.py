@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from entr_utils.results import compare
-from entr_utils.results.compare import Posterior, combined, posterior
+from entr_utils.results.compare import posterior
 
 CONTROL, GRADUAL = "no_increase", "gradual"
 
@@ -132,11 +132,6 @@ def test_folds_random_and_official_splits_are_never_pooled():
     assert sorted(long[long["measure"] == "points"]["n"]) == [1, 2, 3]
 
 
-def test_any_regime_may_be_the_control():
-    loaded = [by_hand.record(), by_hand.record(GRADUAL), by_hand.record("small", accuracy=0.6)]
-    assert found(*loaded, treatment="small", control=GRADUAL)["estimate"] == pytest.approx(-20)
-
-
 @pytest.mark.parametrize("loaded", [[], [by_hand.record()], [by_hand.record(GRADUAL)]])
 def test_nothing_to_compare(loaded):
     empty = compare.compare(table(*loaded), [GRADUAL])
@@ -205,16 +200,6 @@ def test_flops_of_equal_plans_have_an_interval_of_no_width():
     row = found(*pairs_of([0.8] * 3, [0.7, 0.8, 0.9]), measure="flops_total")
     assert row["low"] == pytest.approx(row["estimate"])
     assert row["estimate"] == pytest.approx(by_hand.record(GRADUAL).flops_total / by_hand.record().flops_total)
-
-
-def test_the_interval_covers_what_it_promises_where_folds_share_what_training_adds():
-    """What all folds have in common, of the variance that the correction supposes, beside their own noise."""
-    rng = np.random.default_rng(2)
-    values = 1 + rng.normal(0, math.sqrt(1 / 9), (1500, 1)) + rng.normal(0, 1, (1500, 10))
-    hits = [low <= 1 <= high for low, high in (posterior(row, 1 / 9).interval() for row in values)]
-    plain = [low <= 1 <= high for low, high in (posterior(row, 0).interval() for row in values)]
-    assert 0.935 <= np.mean(hits) <= 0.965
-    assert np.mean(plain) < 0.9
 
 
 def test_the_time_has_the_range_over_takes_and_none_over_folds(tmp_path):
@@ -304,11 +289,3 @@ def test_no_primary_comparison_without_all_three_or_in_other_settings():
     assert not primary(*gains("steel", [1, 2]), *gains("ucm", [1, 2]))
     assert not primary(*gains("steel", [1, 2]), *gains("ucm", [1, 2]), *gains("bees", [1, 2], profile="compact"))
     assert len(primary(*by_hand.matrix(1), *by_hand.matrix(1, profile="compact"))) == 2
-
-
-def test_combining_by_hand():
-    """Of equal parts the degrees of freedom add up; one that scatters far more counts almost alone."""
-    equal = combined([Posterior(1.0, 3.0, 9)] * 3)
-    assert equal == pytest.approx((1.0, math.sqrt(3), 27))
-    assert combined([Posterior(0.0, 1e-3, 9), Posterior(0.0, 1.0, 4)]).df == pytest.approx(4, rel=1e-3)
-    assert combined([Posterior(2.0, 3.0, 9)]) == pytest.approx((2.0, 3.0, 9))

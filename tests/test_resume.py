@@ -122,7 +122,6 @@ def test_frozen_layers_go_on_too(regime, trained, checkpoint):
 
 
 def test_a_run_stopped_while_it_tests_goes_on_there(whole, monkeypatch):
-    """No epoch is trained again, and the augmented passes draw what they would have drawn."""
     with monkeypatch.context() as patch:
         patch.setattr(step, "predict_averaged", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):

@@ -332,7 +332,6 @@ def test_the_clock_is_taken_for_a_profile_or_for_the_records(monkeypatch):
 
 
 def test_a_record_is_made_again_and_compared(trained, place, capsys):
-    """On the same processor everything is the same."""
     watched = trained("gradual")
     n_val = watched.record.split.n_val
     assert make(f"RECORD={watched.run.path}", command="again") == 0

@@ -190,7 +190,6 @@ def random_states() -> tuple:
 
 @pytest.mark.parametrize("regime", ["gradual", "slope", "averaged", "pooled"])
 def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
-    """A whole step of each kind, momentum included; weights, statistics, gradients and random states are as before."""
     run, taken, take_step = tiny(regime, weights=str(checkpoint)), [], step.take_step
     network = run.regime.prepare(networks.build("resnet18", str(checkpoint), 7, run.spec.precision), None)
 
@@ -208,14 +207,7 @@ def test_warm_up_puts_everything_back(regime, checkpoint, monkeypatch):
     assert random_states() == states
 
 
-def test_warm_up_changes_no_number(trained, monkeypatch):
-    warm_up = step.warm_up
-    monkeypatch.setattr(step, "warm_up", lambda network, *rest: warm_up(copy.deepcopy(network), *rest))
-    assert repeatable(loop.train(tiny())) == repeatable(trained("gradual").record)
-
-
 def test_hooks_of_a_regime_are_called_when_they_should_be(monkeypatch):
-    """`prepare` once, `after_epoch` after each, `finish` before TTA, with the training batches once more."""
     called: list[tuple] = []
 
     def watch(name, hook, *given):
@@ -301,12 +293,6 @@ def test_predictions_are_of_each_image_and_tta_is_their_mean():
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_a_trained_run_is_read_not_trained(trained, monkeypatch):
-    one = trained("gradual")
-    monkeypatch.setattr(networks, "build", lambda *arguments: pytest.fail("trained again"))
-    assert loop.train(one.run) == one.record
-
-
 @pytest.mark.parametrize("how", ["other images", "damaged", "another run's"])
 def test_a_record_that_does_not_count_is_put_aside_and_made_again(how, trained, capsys):
     run, record = tiny(), trained("gradual").record
@@ -386,13 +372,7 @@ def test_a_run_in_another_precision_is_nearly_the_same(trained):
     assert losses == pytest.approx(expected, rel=0.25)
 
 
-def test_images_kept_on_disk_train_as_those_in_memory(trained, monkeypatch):
-    monkeypatch.setattr(store, "free_memory", lambda place: 0)
-    assert repeatable(loop.train(tiny())) == repeatable(trained("gradual").record)
-
-
 def test_a_set_that_comes_split_is_trained_and_judged_as_it_comes(tmp_path):
-    """The record says so, and of what range images of more than 8 bits are."""
     photos(tmp_path / "mine" / "train", ("heath", "lake"), 12)
     photos(tmp_path / "mine" / "val", ("heath", "lake", "wood"), 3)
     for path in (tmp_path / "mine" / "val").rglob("*.png"):

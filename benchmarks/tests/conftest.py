@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 borrowed = importlib.util.spec_from_file_location("of_the_package", ROOT / "tests" / "conftest.py")
 assert borrowed
 assert borrowed.loader

@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from benchmarks import bench, loops
+from benchmarks import bench, faults, loops
 from entr_utils.util import UserError
 
 ENVIRONMENT = {name: "2" for name in bench.PLACE} | {"device": "Abacus", "commit": "0123456789abcd-dirty", "load": 0.5}
 
 
-@pytest.mark.parametrize(("word", "named"), [("PARTS=celing", "celing"), ("SPEED=3", "SPEED")])
-def test_a_wrong_word_is_refused_before_anything_is_done(word, named, place):
+WRONG = [(bench, "PARTS=celing", "celing"), (bench, "SPEED=3", "SPEED"), (faults, "SPEED=1", "SPEED")]
+WRONG += [(faults, "KILLS=many", "KILLS"), (faults, "KILLS=-1", "KILLS"), (faults, "PARTS=kill", "PARTS")]
+
+
+@pytest.mark.parametrize(("module", "word", "named"), WRONG)
+def test_a_wrong_word_is_refused_before_anything_is_done(module, word, named, place):
     with pytest.raises(UserError, match=named):
-        bench.command([word])
+        module.command([word])
     assert not (place / "results").exists()
 
 

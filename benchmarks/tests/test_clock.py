@@ -100,7 +100,6 @@ def test_several_datasets_are_refused():
 
 @pytest.mark.usefixtures("narrow", "busy")
 def test_all_of_it_at_a_tiny_size(place, monkeypatch):
-    """Trained, clocked and compared; the runs leave nothing behind."""
     for name, value in {"BLOCK_SECONDS": 0.0, "BLOCK_STEPS": 1}.items():
         monkeypatch.setattr(clock.clock, name, value)
     take = clock.clock.take

@@ -26,7 +26,6 @@ class TestLoop:
         assert all(value.equal(before[name]) for name, value in network.named_parameters())  # the rate is 0
 
     def test_it_trains_as_a_run_does_epoch_by_epoch(self):
-        """Every epoch of the plan in an order of its own; a rate above 0 changes weights."""
         orders = []
         photos, labels = loops.random_images(32, 32), torch.arange(32) % 2
         shown = loops.batches(photos, 16, labels, epochs=2)
@@ -99,7 +98,6 @@ class TestLoop:
         assert scale.imagenet({"resnet18": 1.0}, [{"median": 2.0}, {"median": 9.0}])[0]["binds"] == "loading"
 
     def test_the_small_problem_is_the_same_for_both_ways(self, monkeypatch):
-        """An accuracy of 14 images from each, the same again from the same seed."""
         for name, value in {"TRAIN": 5, "TEST": 2, "SIZE": 32, "SEEDS": (3, 3)}.items():
             monkeypatch.setattr(ways, name, value)
         found = ways.compare("ours, fastai", (ways.Ours, {"precision": "float32"}), (ways.Fastai, {}))
