@@ -137,7 +137,7 @@ def test_all_makes_records_notebooks_and_the_summary_once(kernel, capsys):
     loaded = record.load("results")
     assert [one.spec.regime for one in loaded] == ["gradual", "gradual", "no_increase", "no_increase"]
     assert {(one.spec.batch, one.spec.lr, one.spec.precision) for one in loaded} == {(12, 0.5, "float32")}
-    shown = keys_shown(Path("results/tiny/steel-resnet18-gradual.ipynb"))
+    shown = keys_shown(Path("results/tiny/steel-resnet18-gradual-lr0.5.ipynb"))
     assert shown == sorted(one.key for one in loaded if one.spec.regime == "gradual")
     assert make(*TWO, "SEEDS=0 1", "PRECISION=float32", "BATCH=12", "LR=0.5") == 0
     assert make("PROFILE=tiny", command="summary") == 0
