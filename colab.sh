@@ -15,8 +15,7 @@ except ImportError:
 needed = {"papermill": "papermill", "colors": "ansicolors", "entrypoints": "entrypoints", "tenacity": "tenacity",
           "nbclient": "nbclient", "fastjsonschema": "fastjsonschema", "seaborn": "seaborn", "fastai": "fastai",
           "psutil": "psutil", "pydantic": "pydantic", "platformdirs": "platformdirs"}
-tests = {"pytest": "pytest", "xdist": "pytest-xdist", "execnet": "execnet", "hypothesis": "hypothesis",
-         "sortedcontainers": "sortedcontainers"}
+tests = {"pytest": "pytest", "xdist": "pytest-xdist", "execnet": "execnet"}
 wanted = needed | tests if sys.argv[1:] else needed
 print(*older, *(package for module, package in wanted.items() if not find_spec(module)))
 PYTHON

@@ -24,7 +24,6 @@ atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 os.environ["TMPDIR"] = tempfile.tempdir = SCRATCH  # of notebooks' kernels, too
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the cache of the process that started them
     os.environ["ENTR_CACHE"] = f"{SCRATCH}/cache"
-os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{SCRATCH}/hypothesis"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -66,7 +66,7 @@ def test_colab_installs_what_is_missing_and_says_so(words, pip, tmp_path):
     answer = subprocess.run(["bash", ROOT / "colab.sh", *words], **given)
     installed = (tmp_path / "log").read_text().split()
     assert {"fastai", "papermill"} <= {*installed}
-    assert ("pytest" in installed, "hypothesis" in installed) == (bool(words), bool(words))
+    assert ("pytest" in installed, "pytest-xdist" in installed) == (bool(words), bool(words))
     assert (answer.returncode, answer.stdout) == (pip, "" if words or pip else "ready\n")
 
 
