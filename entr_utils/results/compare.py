@@ -133,6 +133,8 @@ def _measured(cell: pd.DataFrame, measure: str) -> dict:
     """A measure of the pairs of one comparison, as far as they have it."""
     columns = [MEASURES[measure], f"{MEASURES[measure]}_control"]
     cell = cell.dropna(subset=columns)
+    if columns[0].startswith(("seconds", "efficiency")):  # networks may be timed by clocks of two devices (`claims`)
+        cell = cell[cell["clock"] == cell["clock_control"]]
     if cell.empty:
         return {}
     treatment, control = cell[columns].to_numpy(float).T
