@@ -150,19 +150,6 @@ def test_other_files_are_no_records(tmp_path):
     assert records.load(tmp_path / "nowhere") == []
 
 
-def test_a_record_that_is_put_aside_is_kept(tmp_path, capsys):
-    """And is no record any more; the line gives the reason."""
-    records.write(RECORD, tmp_path / NAME)
-    content = (tmp_path / NAME).read_bytes()
-    records.put_aside(tmp_path / NAME, "the images have changed")
-    (kept,) = tmp_path.iterdir()
-    assert kept.read_bytes() == content
-    assert records.load(tmp_path) == []
-    printed = capsys.readouterr().out
-    assert "the images have changed" in printed
-    assert kept.name in printed
-
-
 def test_what_repeats_does_not_depend_on_the_machines_speed():
     """Seconds, memory, costs, attempts and where it ran are left out; everything else counts."""
     kept = records.repeatable(by_hand.record("gradual"))

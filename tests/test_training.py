@@ -321,7 +321,7 @@ def test_a_record_that_does_not_count_is_put_aside_and_made_again(how, trained, 
     run.path.write_text(content)
     assert repeatable(loop.train(run)) == repeatable(record)
     assert run.path.with_name(f"{run.path.name}.aside").read_text() == content
-    assert run.path.name in capsys.readouterr().out
+    assert f"{run.path.name}.aside" in capsys.readouterr().out
 
 
 def test_who_comes_second_waits_and_reads(monkeypatch):

@@ -127,7 +127,7 @@ def take_missing(runs: Iterable[Need], results: str, again: bool = False, patien
         regimes |= {work.mode: parse(one.spec.regime) for work in one.work if work.mode}
     clocks, taken = times.read_clocks(results), 0
     for setting, (works, regimes, augmentation) in groups.items():
-        if again or times.missing(works, clocks, machine.device_model(), *setting):
+        if again or not times.of_work(works, clocks, machine.device_model(), *setting):
             keep(take(works, regimes, *setting, augmentation, patience=patience), results)
             taken += 1
     return taken
@@ -184,8 +184,6 @@ def _seconds(piece: Piece) -> float:
 
 
 class _Bench:
-    """What work is done on: a network, random images, an optimiser for each kind of step."""
-
     def __init__(self, network: str, precision: str, augmentation: str):
         self.network = networks.build(network, "none", CLASSES, precision).to(machine.device())
         self.augment, self.scaler = make_augment(augmentation), torch.amp.GradScaler(enabled=precision == "float16")

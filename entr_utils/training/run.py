@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,9 @@ class Run:
                 raise Damaged(f"{self.path}: the images have changed since")
             return found
         except Damaged as error:
-            record.put_aside(self.path, str(error))
+            with suppress(FileNotFoundError):  # another process was faster
+                self.path.replace(f"{self.path}.aside")
+            print(f"  {error} - it is kept as {self.path.name}.aside and the run made again")
             return None
 
     def forecast(self) -> float | None:
@@ -156,27 +159,22 @@ def rotated(items: tuple, seed: int) -> list:
 
 
 def plan_of(spec: RunSpec, n_train: int) -> tuple[tuple[Block, ...], float]:
-    """The plan of a run on `n_train` images, and the share of every epoch that it trains on. Raises UserError where
-    images would be smaller than the profile allows, or a budget leaves less than a batch."""
-    regime = parse(spec.regime)
-    share = _share(regime, spec, n_train)
-    plan = make_plan(regime, first_steps(spec.phases, n_train, spec.size, spec.batch, spec.seed, share))
-    check_sizes(plan, PROFILES[spec.profile].least(spec.network), spec.regime, spec.size)
-    return plan, share
-
-
-def _share(regime: Regime, spec: RunSpec, n_train: int) -> float:
-    """The share of a regime's budget: by hand, or the FLOPs of another regime's plan over those of its whole own."""
+    """The plan of a run on `n_train` images, and the share of every epoch that it trains on: by hand, or the FLOPs of
+    another regime's plan over those of its whole own. Raises UserError where images would be smaller than the profile
+    allows, or a budget leaves less than a batch."""
+    regime, given = parse(spec.regime), (spec.phases, n_train, spec.size, spec.batch, spec.seed)
     share, whole = regime.budget or 1.0, n_train // min(spec.batch, n_train)
     if isinstance(share, str):
-        first = first_steps(spec.phases, n_train, spec.size, spec.batch, spec.seed)
+        first = first_steps(*given)
         of, mine = (cost(make_plan(one, first), counter(spec.network, one)) for one in (parse(share), regime))
         share = min(1.0, round(of / mine, 4))
     if share * whole < 1:
         advice = f"try BATCH={max(2, spec.batch // 2)} (batch), or more of it"
         less = f"a share of {share:g} is less than one of an epoch's {whole} batches"
         raise UserError(f"regime={spec.regime!r}: {less}; {advice}")
-    return share
+    plan = make_plan(regime, first_steps(*given, share))
+    check_sizes(plan, PROFILES[spec.profile].least(spec.network), spec.regime, spec.size)
+    return plan, share
 
 
 def counter(network: str, regime: Regime) -> step.Flops:
