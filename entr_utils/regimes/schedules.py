@@ -121,7 +121,6 @@ class RandomSize(Regime):
 
 @lru_cache
 def _sizes(share: float, multiple: int, full: int) -> list[int]:
-    """The sizes that are drawn, in pixels, the smallest first."""
     every = [*range(multiple, full, multiple), full]
 
     def beside(least: int) -> float:

@@ -1,7 +1,4 @@
-"""Figures, drawn with seaborn. Regimes differ by colour, marker and line, so that print in grey can be read too.
-
-Looks follow from the order in which regimes are registered: a new one needs nothing here. No torch.
-"""
+"""Figures, drawn with seaborn. Regimes differ by colour, marker and line: print in grey can be read, too. No torch."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -35,7 +32,7 @@ BARS = 3  # folds from which an interval is drawn: that of two is as large as th
 
 
 def look(text: str) -> tuple[Any, str, Any]:
-    """Colour, marker and line of a regime, by its place; one that is cut to a budget is grey."""
+    """Colour, marker and line of a regime, by its place (a new one needs nothing here); grey, where it is cut short."""
     colours, at = sns.color_palette("colorblind"), rank(text)
     grey = colours.pop(GREY)
     colour = grey if parse(text).budget else colours[at % len(colours)]
@@ -51,7 +48,6 @@ def new(width: float, height: float, columns: int = 1, rows: int = 1, **options)
 
 
 def order(texts: Iterable[str]) -> list[str]:
-    """Regimes, each once, by their place."""
     return sorted(set(texts), key=lambda text: (rank(text), text))
 
 

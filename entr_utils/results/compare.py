@@ -81,7 +81,6 @@ class Posterior(NamedTuple):
         return self.mean - reach, self.mean + reach
 
     def below(self, value: float) -> float:
-        """The probability that the difference is below a value."""
         return float(special.stdtr(self.df, (value - self.mean) / self.scale))
 
 
@@ -130,7 +129,6 @@ def compare(
 
 @np.errstate(divide="ignore", invalid="ignore")
 def _measured(cell: pd.DataFrame, measure: str) -> dict:
-    """A measure of the pairs of one comparison, as far as they have it."""
     columns = [MEASURES[measure], f"{MEASURES[measure]}_control"]
     cell = cell.dropna(subset=columns)
     if columns[0].startswith(("seconds", "efficiency")):  # networks may be timed by clocks of two devices (`claims`)
@@ -165,11 +163,9 @@ def _of_points(found: Posterior) -> dict[str, float]:
 
 
 def _by_image(cell: pd.DataFrame) -> dict[str, float]:
-    """How many `images` were judged, the interval of their mean change, in points, and the flips, counted over pairs.
-
-    An image's change is its mean over the pairs that judge it; the standard error is at least one image. With one pair
-    an image this is Wald's interval of McNemar's table.
-    """
+    """How many `images` were judged, the interval of their mean change in points, and the flips, counted over pairs. An
+    image's change is its mean over the pairs that judge it; the standard error is at least one image. With one pair an
+    image this is Wald's interval of McNemar's table."""
     parts = []
     for record, control in zip(cell["record"], cell["record_control"], strict=True):
         now, was = record.predictions, control.predictions  # of the same images in the same order

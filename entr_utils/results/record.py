@@ -19,8 +19,6 @@ FOLLOW += ["seconds_subtotal", "seconds_total", "flops_subtotal", "flops_total"]
 
 
 class Row(BaseModel):
-    """A part of a record."""
-
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

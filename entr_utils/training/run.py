@@ -39,7 +39,6 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """Where the record goes."""
         return self.cell.folder / f"{self.spec.name}.json"
 
     @cached_property
