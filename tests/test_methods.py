@@ -15,7 +15,8 @@ from torch import nn
 from entr_utils import networks
 from entr_utils.regimes import parse
 from entr_utils.regimes.base import BatchSpec
-from entr_utils.regimes.bounded_depth import bounded, entropy, kept_blocks
+from entr_utils.regimes.bounded_depth import bounded, kept_blocks
+from entr_utils.regimes.entropy import entropy
 from entr_utils.regimes.plan import by_epoch, cost
 from entr_utils.report import tables
 from entr_utils.settings import ALL_EQUAL, PROFILES, Phase

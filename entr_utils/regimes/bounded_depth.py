@@ -7,15 +7,12 @@ from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from entr_utils.regimes.base import BatchSpec, Regime, Step, register
+from entr_utils.regimes.entropy import BOUNDS, entropy
 from entr_utils.util import UserError
 
-# Bits of entropy that allow a residual block; ours, for the paper's formula is not known. 8 bits, all that a byte
-# holds, allow ResNet18's 8 blocks; a basic block has two convolutional layers.
-BOUNDS = {"block_a_bit": 1, "layer_a_bit": 2}
 CLOSE = 0.05  # nats: the same images, decoded otherwise
 GRID, CHANNELS, WIDEST = 64, 4, 8  # steps of the factor on widths from 1 to 2; widths are multiples; largest factor
 
@@ -41,7 +38,7 @@ class BoundedDepth(Regime):
 
     @property
     def blocks(self) -> int:
-        return blocks_at_most(self.nats, self.bound)
+        return BOUNDS[self.bound](self.nats)
 
     def spec(self, step: Step) -> BatchSpec:
         """Raises UserError where a body is frozen: no pretrained weights fit the network."""
@@ -56,22 +53,6 @@ class BoundedDepth(Regime):
             wanted = replace(self, nats=measured).text if images else f"{self.name}:nats=..., which a run names"
             raise UserError(f"regime={self.text!r}: these images have another entropy; name it {wanted}")
         return bounded(network, self.blocks, self.equal)
-
-
-def entropy(pixels: np.ndarray) -> float:
-    """Mean over (n, s, s, 3) uint8 images of the entropy of an image's values in nats, all channels in one histogram.
-
-    As Shannon_Entropy_Calc.py of NidhiGowdra/EBCLE: scikit-image's `shannon_entropy` with base e, of the whole array.
-    """
-    total = 0.0
-    for image in pixels:
-        shares = np.bincount(image.ravel()) / image.size
-        total -= float((shares[shares > 0] * np.log(shares[shares > 0])).sum())
-    return total / len(pixels)
-
-
-def blocks_at_most(nats: float, bound: str) -> int:
-    return math.floor(nats / math.log(2) / BOUNDS[bound])
 
 
 def kept_blocks(has: list[int], most: int) -> list[int]:

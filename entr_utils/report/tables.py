@@ -11,7 +11,7 @@ from IPython.display import Markdown
 from entr_utils.data.catalog import DATASETS
 from entr_utils.data.synthetic import texture_of
 from entr_utils.regimes import REGIMES, parse
-from entr_utils.regimes.bounded_depth import BOUNDS, blocks_at_most, entropy
+from entr_utils.regimes.entropy import BOUNDS, entropy
 from entr_utils.results import compare, record, studies, times
 from entr_utils.results.record import Record
 from entr_utils.settings import CONFLICT, PAPER_DATASETS, PAPER_REGIMES, Cell
@@ -200,7 +200,7 @@ def entropies(images: dict) -> Markdown:
     rows = []
     for name, one in images.items():
         nats = entropy(one.pixels)
-        bounds = [blocks_at_most(nats, bound) for bound in BOUNDS]
+        bounds = [bound(nats) for bound in BOUNDS.values()]
         rows.append([name, one.source.title, len(one.labels), f"{nats:.2f}", f"{nats / np.log(2):.2f}", *bounds])
     ours = [f"blocks by {name} (ours)" for name in BOUNDS]
     return markdown(" | ".join(["dataset", "what they are", "images", "nats", "bits", *ours]), rows)

@@ -14,7 +14,7 @@ official split has no folds: n_val/n_train counts as 0, and the interval is of t
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -194,9 +194,3 @@ def primary(comparisons: pd.DataFrame, treatment: str = "gradual") -> pd.DataFra
             found = _of_points(combined(parts)) | {"n": len(shared)}
             rows.append(dict(zip(setting, names, strict=True)) | found)
     return pd.DataFrame(rows, columns=LONG)
-
-
-def spent(record: Record, phases: Mapping[str, float]) -> np.ndarray:
-    """What was spent up to the end of each epoch, (epochs,): a phase's cost goes to its epochs by their images."""
-    images = {phase.name: phase.images for phase in record.phases}
-    return np.cumsum([phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])

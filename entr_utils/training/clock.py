@@ -27,7 +27,7 @@ from entr_utils.data.augment import make_augment
 from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import Work, first_steps
-from entr_utils.results import record, times
+from entr_utils.results import record, studies, times
 from entr_utils.settings import ALL_EQUAL, Cell, Phase
 from entr_utils.training import step
 from entr_utils.training.run import Planned, Run, planned
@@ -137,14 +137,13 @@ def _rounds(pieces: dict[str, Piece], rounds: int) -> tuple[dict[str, list[float
     """Seconds of a piece in every round but the first, and of the very first piece of each kind."""
     first = {key: _seconds(piece) for key, piece in pieces.items()}
     blocks: dict[str, list[float]] = {key: [] for key in pieces}
-    order, progress = list(pieces), Progress("taking the clock of this machine")
+    progress = Progress("taking the clock of this machine")
 
     def block_each(keys: list[str]) -> dict[str, float]:
         return {key: _block(pieces[key]) for key in keys}
 
     for i in range(1, rounds):
-        turn = i % len(order)
-        for key, seconds in _while_quiet(TRIES, block_each, order[turn:] + order[:turn]).items():
+        for key, seconds in _while_quiet(TRIES, block_each, studies.rotated([*pieces], i)).items():
             blocks[key].append(seconds)
         progress.update(i / (rounds - 1))
     progress.close()

@@ -15,7 +15,7 @@ from entr_utils.data import catalog, split, store
 from entr_utils.machine import device_model, precision
 from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.plan import Block, Work, by_epoch, check_sizes, cost, first_steps, make_plan, work_of
-from entr_utils.results import record, times
+from entr_utils.results import record, studies, times
 from entr_utils.settings import PAPER_REGIMES, PROFILES, Cell, RunSpec
 from entr_utils.training import step
 from entr_utils.util import Damaged, UserError, bring_back, where
@@ -139,7 +139,7 @@ def prepare_own(images: str, seeds: tuple[int, ...], **fields) -> list[Run]:
     fields |= {name: str(where(fields[name])) for name in ("groups", "weights") if fields.get(name)}
     fields["profile"] = fields.get("profile") or ("quick" if drawn else "paper")
     by_regime = [prepare(Cell("own", regime=regime, seeds=seeds, **fields)) for regime in PAPER_REGIMES]
-    return [run for same in zip(*by_regime, strict=True) for run in rotated(same, same[0].spec.seed)]
+    return [run for same in zip(*by_regime, strict=True) for run in studies.rotated(same, same[0].spec.seed)]
 
 
 def affordable(runs: Sequence[Run]) -> tuple[int, ...]:
@@ -149,12 +149,6 @@ def affordable(runs: Sequence[Run]) -> tuple[int, ...]:
     known = sum(one or 0.0 for one in seconds)
     count = 3 if None in seconds else next((n for n in (5, 3) if n * known <= HALF_AN_HOUR), 1)
     return tuple(range(min(count, most)))
-
-
-def rotated(items: tuple, seed: int) -> list:
-    """The order in which the regimes of a seed run: none is always first."""
-    turn = seed % len(items)
-    return [*items[turn:], *items[:turn]]
 
 
 def plan_of(spec: RunSpec, n_train: int) -> tuple[tuple[Block, ...], float]:
