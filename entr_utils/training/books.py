@@ -51,7 +51,8 @@ class Books:
 
     def __init__(self, run: Run):
         """Images in place, network warmed up, nothing trained yet. Raises UserError where a batch does not fit."""
-        self.run, spec, environment, self.began = run, run.spec, machine.environment(), time.perf_counter()
+        self.run, spec, environment = run, run.spec, machine.environment()
+        self.began = time.perf_counter()
         self.epochs: list[dict] = []
         self.phases: list[dict] = []
         self.predictions: dict[str, Tensor] = {}
