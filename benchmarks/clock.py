@@ -15,11 +15,11 @@ from benchmarks.loops import judged, ratios
 from entr_utils import cli, machine
 from entr_utils.regimes.plan import Work
 from entr_utils.regimes.sizes import NoIncrease
-from entr_utils.results import times
+from entr_utils.results import studies, times
 from entr_utils.results.record import Record
 from entr_utils.settings import PAPER_REGIMES, RunSpec
 from entr_utils.training import clock, loop
-from entr_utils.training.run import Run, prepare, rotated
+from entr_utils.training.run import Run, prepare
 from entr_utils.util import UserError
 
 USUAL = {"PROFILE": "quick", "DATASETS": "steel", "NETWORKS": "resnet18", "SEEDS": "0 1 2"}
@@ -37,7 +37,7 @@ def measure_clock(asked: dict[str, str]) -> dict:
         if len(cells) > len(PAPER_REGIMES):
             raise UserError("PARTS=clock: name one of DATASETS and one of NETWORKS")
         by_regime = [prepare(cell) for cell in cells]
-        runs = [run for of_seed in zip(*by_regime, strict=True) for run in rotated(of_seed, of_seed[0].spec.seed)]
+        runs = [run for same in zip(*by_regime, strict=True) for run in studies.rotated(same, same[0].spec.seed)]
         works, spec = [work for run in runs for work in run.work], runs[0].spec
         entry = clock.take(works, {"": NoIncrease()}, spec.network, spec.precision, spec.augmentation)
         rows = agreement([train_quietly(run) for run in runs], entry)

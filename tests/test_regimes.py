@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import pytest
 from conftest import ROOT
@@ -124,6 +124,10 @@ class Odd(Regime):
     each: int = 2
     fast: bool = False
 
+    @cached_property
+    def kept(self) -> int:
+        return 2 * self.each
+
     def spec(self, step: Step) -> BatchSpec:
         return BatchSpec(step.full, self.each)
 
@@ -210,7 +214,9 @@ def test_wrong_regimes(text, named, monkeypatch):
     monkeypatch.setattr(Odd, "name", "odd", raising=False)
     monkeypatch.setitem(REGIMES, "odd", Odd)
     refused(partial(parse, text), f"regime={text!r}", *named)
-    assert parse(Odd(3, True).text) == parse("odd:each=3,fast=True") == Odd(3, True)
+    odd = Odd(3, True)
+    assert (odd.kept, parse(odd.text)) == (6, odd)  # what it keeps for itself is no option
+    assert odd.text == "odd:each=3,fast=True"
 
 
 def test_work_of_gradual_by_hand():

@@ -79,6 +79,16 @@ def test_the_best_network_needs_all_three(verdicts, accuracies, verdict):
     assert verdicts(loaded, f"ucm: {NETWORK}") == [verdict]
 
 
+def test_efficiencies_by_clocks_of_two_devices_are_not_compared(tmp_path):
+    """Of ResNet18 here and of ResNet34 there: T of one says nothing beside that of the other."""
+    loaded = [three("ucm", network, device=f"{network}, 2 threads", processor="A") for network in PAPER_NETWORKS[:2]]
+    for runs in loaded:
+        clocks = by_hand.clocks(tmp_path, runs, device=runs[0].environment.device)
+    judged = claims.judge(compare.table([*loaded[0], *loaded[1]], clocks)).set_index("claim")["ours"]
+    assert judged[f"ucm: {NETWORK} has a higher As than gradual ResNet18"] == "not run"
+    assert judged[f"ucm: {REGIME}, gradual has the highest As"] != "not run"
+
+
 @pytest.mark.parametrize(
     ("treated", "verdict"),
     [((0.85, 0.85, 0.85), SUPPORTED), ((0.85, 0.85, 0.9), OPEN), ((0.85, 0.85, 0.95), CONTRADICTED), ((0.85,), OPEN)],

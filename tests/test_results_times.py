@@ -67,10 +67,8 @@ def test_a_take_without_all_keys_is_left_out(tmp_path):
     assert times.read_clocks(tmp_path) == {}
     clocks = write(tmp_path, {key: value for key, value in SECONDS.items() if key != "step all 250 b8"})
     assert times.of_work(WORK, clocks, *SETTING) is None
-    assert times.missing(WORK, clocks, *SETTING) == ("step all 250 b8",)
     clocks = write(tmp_path, {"tta 250": 9.0}, SECONDS)
     assert times.of_work(WORK, clocks, *SETTING).total == pytest.approx(41.9)
-    assert times.missing(WORK, clocks, *SETTING) == ()
 
 
 @pytest.mark.parametrize("place", range(3))
@@ -78,7 +76,6 @@ def test_another_device_network_or_precision_is_another_clock(tmp_path, place):
     clocks, other = write(tmp_path, SECONDS), list(SETTING)
     other[place] = "another"
     assert times.of_work(WORK, clocks, *other) is None
-    assert times.missing(WORK, clocks, *other) == tuple(SECONDS)
 
 
 def test_a_record_is_timed_by_a_clock_of_its_network(tmp_path):

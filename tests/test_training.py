@@ -23,11 +23,12 @@ from entr_utils import machine, networks
 from entr_utils.data import store
 from entr_utils.data.augment import make_augment
 from entr_utils.results import record as records
+from entr_utils.results import studies
 from entr_utils.results.record import repeatable
 from entr_utils.settings import PROFILES, Cell
 from entr_utils.training import books, loop, step
 from entr_utils.training.finder import find_lr
-from entr_utils.training.run import draft, plan_of, prepare, prepare_own, rotated
+from entr_utils.training.run import draft, plan_of, prepare, prepare_own
 from entr_utils.util import UserError
 
 pytestmark = pytest.mark.usefixtures("narrow", "own_regime")
@@ -305,7 +306,7 @@ def test_a_record_that_does_not_count_is_put_aside_and_made_again(how, trained, 
     run.path.write_text(content)
     assert repeatable(loop.train(run)) == repeatable(record)
     assert run.path.with_name(f"{run.path.name}.aside").read_text() == content
-    assert run.path.name in capsys.readouterr().out
+    assert f"{run.path.name}.aside" in capsys.readouterr().out
 
 
 def test_who_comes_second_waits_and_reads(monkeypatch):
@@ -396,6 +397,6 @@ def test_own_images_are_run_in_all_regimes(tmp_path):
     runs = prepare_own(str(folder), (0, 1), profile="tiny", weights="none", batch=8)
     order = [("no_increase", 0), ("gradual", 0), ("stepwise", 0), ("gradual", 1), ("stepwise", 1), ("no_increase", 1)]
     assert [(run.spec.regime, run.spec.seed) for run in runs] == order
-    assert [rotated(tuple("abc"), seed) for seed in (0, 2, 3)] == [list("abc"), list("cab"), list("abc")]
+    assert [studies.rotated(tuple("abc"), seed) for seed in (0, 2, 3)] == [list("abc"), list("cab"), list("abc")]
     record = loop.train(runs[1])
     assert (record.split.by, record.split.groups, record.source.kind) == ("fold", 12, "folder")

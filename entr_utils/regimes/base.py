@@ -121,9 +121,10 @@ class Regime:
     @property
     def text(self) -> str:
         """The regime as it is written: its name, and the options that are not the defaults."""
-        kind = type(self)
-        given = ",".join(f"{name}={value}" for name, value in vars(self).items() if value != getattr(kind, name, None))
-        return f"{self.name}:{given}" if given else self.name
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        given = {field.name: getattr(self, field.name) for field in fields}
+        words = [f"{field.name}={given[field.name]}" for field in fields if given[field.name] != field.default]
+        return ":".join(filter(None, [self.name, ",".join(words)]))
 
 
 REGIMES: dict[str, type[Regime]] = {}

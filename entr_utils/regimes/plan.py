@@ -124,7 +124,6 @@ def resized_to(blocks: list[Block]) -> tuple:
 
 
 def by_epoch(plan: Iterable[Block]) -> list[list[Block]]:
-    """The blocks of each epoch."""
     return [list(blocks) for _, blocks in groupby(plan, key=lambda block: block.step.epoch)]
 
 

@@ -17,7 +17,7 @@ class Pooled(Regime):
     """Some batches at half the size, through average-pooled filters; the gradient goes through the pooling.
 
     On these batches every k x k convolution, k > 1, runs with its filter pooled to (k - 1) x (k - 1): windows of 2 x 2,
-    stride 1. Known from the abstract alone: the kind of pooling, the layers, padding, schedule and batch-norm are open.
+    stride 1. Known from the abstract alone: sizes, pooling, layers, padding, schedule and batch-norm are open.
     Here maps keep their grid: a pooled filter lacks a row and a column of padding, in turn after and before the image,
     so that the two of a block hardly shift anything. A gain of k^2 / (k - 1)^2 would cancel in the batch-norm behind
     every filter, so there is none. A pooled batch is normalised by itself, where the body is frozen, too, and leaves

@@ -15,8 +15,8 @@ class Decrement(Regime):
     """Small in some whole epochs, drawn at random, full size in the others (after Xie et al. 2021, arXiv 2112.00954).
 
     Exactly round(share x epochs) epochs are small, by a permutation that follows from the seed. Known from its abstract
-    alone: that a draw is of an epoch follows from its FLOPs; how images are made small, the rule for the last epochs
-    and batch-norm are open. Here: bilinear with antialiasing, one batch-norm for all sizes, the phases' learning rates.
+    alone: that a draw is of an epoch follows from its FLOPs; the draw, how images are made small, learning rates, the
+    last epochs and batch-norm are open. Here: bilinear with antialiasing, one batch-norm, the phases' learning rates.
 
     Options:
         share, scale: of the epochs that are small (.9 and .5 there), of the size that they show (112 of 224 px there).
@@ -121,7 +121,6 @@ class RandomSize(Regime):
 
 @lru_cache
 def _sizes(share: float, multiple: int, full: int) -> list[int]:
-    """The sizes that are drawn, in pixels, the smallest first."""
     every = [*range(multiple, full, multiple), full]
 
     def beside(least: int) -> float:

@@ -58,7 +58,7 @@ class Reversed(Regime):
 
 
 @register
-class Short(Regime):
+class Short(NoIncrease):
     """Full size on fewer images: as many FLOPs as another regime takes, or (not 0) a share of every epoch by hand."""
 
     of: str = "gradual"
@@ -67,9 +67,6 @@ class Short(Regime):
     @property
     def budget(self) -> str | float:  # type: ignore[override]
         return self.share or self.of
-
-    def spec(self, step: Step) -> BatchSpec:
-        return step.at(1.0)
 
 
 @register

@@ -1,7 +1,4 @@
-"""Figures, drawn with seaborn. Regimes differ by colour, marker and line, so that print in grey can be read too.
-
-Looks follow from the order in which regimes are registered: a new one needs nothing here. No torch.
-"""
+"""Figures, drawn with seaborn. Regimes differ by colour, marker and line: print in grey can be read, too. No torch."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -35,7 +32,7 @@ BARS = 3  # folds from which an interval is drawn: that of two is as large as th
 
 
 def look(text: str) -> tuple[Any, str, Any]:
-    """Colour, marker and line of a regime, by its place; one that is cut to a budget is grey."""
+    """Colour, marker and line of a regime, by its place (a new one needs nothing here); grey, where it is cut short."""
     colours, at = sns.color_palette("colorblind"), rank(text)
     grey = colours.pop(GREY)
     colour = grey if parse(text).budget else colours[at % len(colours)]
@@ -51,7 +48,6 @@ def new(width: float, height: float, columns: int = 1, rows: int = 1, **options)
 
 
 def order(texts: Iterable[str]) -> list[str]:
-    """Regimes, each once, by their place."""
     return sorted(set(texts), key=lambda text: (rank(text), text))
 
 
@@ -192,11 +188,16 @@ def first_screen(compared: pd.DataFrame) -> Figure:
     return legend(figure, compared["treatment"], line="none")
 
 
-def course(axis: Axes, runs: pd.DataFrame, spent: Iterable[np.ndarray], ends: tuple) -> None:
-    """The mean accuracy by epoch of runs of a regime, over the mean of what they `spent`, and marks where they end."""
+def course(axis: Axes, runs: pd.DataFrame, costs: Iterable[dict[str, float]], unit: float, ends: tuple) -> None:
+    """The mean accuracy by epoch of runs of a regime, over the mean of what they spent, and marks where they end. The
+    `costs` of a run are those of its phases; a phase's go to its epochs by their images."""
     color, marker, line = look(runs["regime"].iloc[0])
     accuracy = np.mean([[epoch.accuracy for epoch in one.epochs] for one in runs["record"]], 0)
-    axis.plot(np.mean([*spent], 0), accuracy, linestyle=line, color=color, linewidth=1.5)
+    spent = []
+    for one, phases in zip(runs["record"], costs, strict=True):
+        each = {phase.name: phases[phase.name] / phase.images for phase in one.phases}
+        spent.append(np.cumsum([each[epoch.phase] * epoch.images for epoch in one.epochs]) / unit)
+    axis.plot(np.mean(spent, 0), accuracy, linestyle=line, color=color, linewidth=1.5)
     axis.plot(*ends, marker, color=color, markersize=7, markeredgecolor="white")
 
 
@@ -205,12 +206,12 @@ def over_time(table: pd.DataFrame) -> Figure:
     figure, parts = panels(table, 3.6)
     for axis, rows in parts:
         for _, runs in rows.groupby(["network", "regime"], sort=False):
-            spent = [
-                compare.spent(one, clocked.phases if clocked else {phase.name: phase.seconds for phase in one.phases})
+            costs = [
+                clocked.phases if clocked else {phase.name: phase.seconds for phase in one.phases}
                 for one, clocked in zip(runs["record"], runs["times"], strict=True)
             ]
             ends = runs["seconds_total"].fillna(runs["measured_total"]) / 60, runs["accuracy_total"]
-            course(axis, runs, np.array(spent) / 60, ends)
+            course(axis, runs, costs, 60, ends)
         clocked = len(rows) and rows["seconds_total"].notna().all()
         axis.set(xlabel="T in minutes" if clocked else "T in minutes, as measured", xlim=(0, None))
     figure.axes[0].set_ylabel("accuracy at full size")
@@ -244,8 +245,8 @@ def mechanism(table: pd.DataFrame) -> Figure:
     questions = [one.question for one in studies.STUDIES["mechanism"].contrasts]
     for above, below, dial in zip(axes[: len(DIALS)], axes[len(DIALS) :], DIALS, strict=True):
         for _, runs in table[table["carries"] == dial].groupby("regime"):
-            spent = (compare.spent(one, flops_by_phase(one)) / TERA for one in runs["record"])
-            course(above, runs, spent, (runs["flops_total"].mean() / TERA, runs["accuracy_total"].mean()))
+            ends = runs["flops_total"].mean() / TERA, runs["accuracy_total"].mean()
+            course(above, runs, map(flops_by_phase, runs["record"]), TERA, ends)
         above.set(title=f"class carried by: {dial}", xlabel="TFLOPs of training")
         for row in found[(found["carries"] == dial) & (found["measure"] == "points")].to_dict("records"):
             y, (color, marker, _) = questions.index(row["question"]), look(row["treatment"])

@@ -31,7 +31,6 @@ def per_class(records: Sequence[Record]) -> Markdown:
 
 
 def worst_pairs(records: Sequence[Record]) -> Markdown:
-    """The pairs of classes that are taken for one another most often."""
     return markdown("true class | taken for | times", _most_often(records, ["class", "predicted"], MOST_PAIRS))
 
 
@@ -42,7 +41,6 @@ def files(records: Sequence[Record]) -> Markdown:
 
 
 def _most_often(records: Sequence[Record], names: list[str], most: int) -> np.ndarray:
-    """Rows of the mistakes that are made most often, by these columns of `predictions`, and how often."""
     found = predictions(records)
     wrong = found[~found["right"]].groupby(names, as_index=False).size()
     return wrong.sort_values("size", ascending=False, kind="stable").head(most).to_numpy()

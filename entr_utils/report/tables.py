@@ -62,10 +62,7 @@ def by_measure(compared: pd.DataFrame) -> list[dict[str, dict]]:
 
 
 def read(results: str | Path, profile: str = "") -> tuple[str, list[Record], pd.DataFrame]:
-    """A profile, its records and their table; "" takes the first of PROFILES that has records.
-
-    All T of a network are by one clock; the table's column `clock` names it.
-    """
+    """A profile, its records and their table; "" takes the first of PROFILES that has records."""
     found = {name: record.load(Path(results, name)) for name in ([profile] if profile else PROFILES)}
     profile = next(filter(found.get, found), next(iter(found)))
     place = {name: i for i, name in enumerate(PAPER_DATASETS)}
@@ -278,5 +275,4 @@ def environments(table: pd.DataFrame) -> Markdown:
 
 
 def claims(judged: pd.DataFrame) -> Markdown:
-    """The paper's claims, of `claims.judge`."""
     return markdown(" | ".join(judged.columns), judged.to_numpy())

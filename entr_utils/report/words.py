@@ -48,7 +48,6 @@ def listing(lines: Iterable[str]) -> Markdown:
 
 
 def each(names: Iterable[object], between: str = ", ") -> str:
-    """Names, each once."""
     return between.join(dict.fromkeys(map(str, names)))
 
 
@@ -131,7 +130,6 @@ def left_out(source: Source) -> list[str]:
 
 
 def _few(texts: Iterable[str]) -> str:
-    """The first of these; no markup in them counts."""
     return "; ".join([html.escape(text).replace("|", "&#124;") for text in texts][:NAMED])
 
 
@@ -142,11 +140,7 @@ def levels(table: pd.DataFrame) -> tuple[float, float]:
 
 
 def advice(compared: pd.DataFrame, table: pd.DataFrame) -> tuple[str, str]:
-    """What to do with images of one's own: a key of ADVICE, and the regime to use.
-
-    Nothing is recommended below FOLDS folds, where the control avoids less than SKILL of the mistakes that always
-    naming the largest class makes, or without a clock. A regime is where its whole intervals save T and keep MARGIN.
-    """
+    """What to do with images of one's own: a key of ADVICE, and the regime to use."""
     found, (control, least) = by_measure(compared), levels(table)
     if min((rows["points"]["n"] for rows in found), default=0) < FOLDS:
         return "few", CONTROL
@@ -203,7 +197,6 @@ def what_pays(study: str, compared: pd.DataFrame, table: pd.DataFrame) -> Markdo
 
 
 def paste(regime: str) -> Markdown:
-    """A regime as code for a training of one's own."""
     if regime == CONTROL:
         return Markdown("Train as you do: every batch at full size.")
     return Markdown(PASTE.format(regime=regime))

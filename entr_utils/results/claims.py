@@ -107,11 +107,9 @@ def verdict(yes: int, no: int, wanted: int, of: int, exactly: bool = False) -> s
 
 
 def _accuracy(runs: pd.DataFrame, paper: Dataset, cell: str, column: str, figure: float) -> tuple[str, str]:
-    """A figure of the paper against our mean over folds. Which cell is the best is known when all nine were run.
-
-    Supported: the interval of our mean lies within NEAR of the figure. Contradicted: the figure lies outside the
-    interval of one more run, for one run is what the paper has.
-    """
+    """A figure of the paper against our mean over folds: supported, where the interval of our mean lies within NEAR of
+    it; contradicted, where it lies outside the interval of one more run, for one run is what the paper has. Which cell
+    is the best is known when all nine were run."""
     like = {"profile": "paper", "size": PROFILES["paper"].size, "weights": "imagenet", "stand_in": False}
     like |= {"classes": paper.classes}
     as_large = (runs["n_train"] + runs["n_val"] == paper.images).all()

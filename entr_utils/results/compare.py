@@ -14,7 +14,7 @@ official split has no folds: n_val/n_train counts as 0, and the interval is of t
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -81,7 +81,6 @@ class Posterior(NamedTuple):
         return self.mean - reach, self.mean + reach
 
     def below(self, value: float) -> float:
-        """The probability that the difference is below a value."""
         return float(special.stdtr(self.df, (value - self.mean) / self.scale))
 
 
@@ -130,9 +129,10 @@ def compare(
 
 @np.errstate(divide="ignore", invalid="ignore")
 def _measured(cell: pd.DataFrame, measure: str) -> dict:
-    """A measure of the pairs of one comparison, as far as they have it."""
     columns = [MEASURES[measure], f"{MEASURES[measure]}_control"]
     cell = cell.dropna(subset=columns)
+    if columns[0].startswith(("seconds", "efficiency")):  # networks may be timed by clocks of two devices (`claims`)
+        cell = cell[cell["clock"] == cell["clock_control"]]
     if cell.empty:
         return {}
     treatment, control = cell[columns].to_numpy(float).T
@@ -163,11 +163,9 @@ def _of_points(found: Posterior) -> dict[str, float]:
 
 
 def _by_image(cell: pd.DataFrame) -> dict[str, float]:
-    """How many `images` were judged, the interval of their mean change, in points, and the flips, counted over pairs.
-
-    An image's change is its mean over the pairs that judge it; the standard error is at least one image. With one pair
-    an image this is Wald's interval of McNemar's table.
-    """
+    """How many `images` were judged, the interval of their mean change in points, and the flips, counted over pairs. An
+    image's change is its mean over the pairs that judge it; the standard error is at least one image. With one pair an
+    image this is Wald's interval of McNemar's table."""
     parts = []
     for record, control in zip(cell["record"], cell["record_control"], strict=True):
         now, was = record.predictions, control.predictions  # of the same images in the same order
@@ -196,9 +194,3 @@ def primary(comparisons: pd.DataFrame, treatment: str = "gradual") -> pd.DataFra
             found = _of_points(combined(parts)) | {"n": len(shared)}
             rows.append(dict(zip(setting, names, strict=True)) | found)
     return pd.DataFrame(rows, columns=LONG)
-
-
-def spent(record: Record, phases: Mapping[str, float]) -> np.ndarray:
-    """What was spent up to the end of each epoch, (epochs,): a phase's cost goes to its epochs by their images."""
-    images = {phase.name: phase.images for phase in record.phases}
-    return np.cumsum([phases[epoch.phase] * epoch.images / images[epoch.phase] for epoch in record.epochs])

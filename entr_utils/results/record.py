@@ -1,8 +1,6 @@
 """What a run leaves behind: one JSON file of typed fields. What follows from others is checked on reading. No torch."""
 
-import contextlib
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -21,8 +19,6 @@ FOLLOW += ["seconds_subtotal", "seconds_total", "flops_subtotal", "flops_total"]
 
 
 class Row(BaseModel):
-    """A part of a record."""
-
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -165,7 +161,6 @@ def make(**fields) -> Record:
 
 
 def _derived(record: Record) -> dict[str, float]:
-    """What follows from predictions, phases and work, in the order of FOLLOW."""
     kept, phases = record.predictions, {phase.name: phase.seconds for phase in record.phases}
     found = [sum(map(int.__eq__, kept.truth, each)) / len(kept.truth) for each in (kept.subtotal, kept.rpl, kept.total)]
     for costs in (phases, flops_by_phase(record)):
@@ -209,13 +204,6 @@ def read(path: Path) -> Record:
     if wrong:
         raise Damaged(f"{path}: {', '.join(wrong)} does not follow from the rest; delete it and run again")
     return record
-
-
-def put_aside(path: Path, reason: str) -> None:
-    """Keep a record that does not count any more under another name."""
-    with contextlib.suppress(FileNotFoundError):  # another process was faster
-        os.replace(path, path.with_name(f"{path.name}.aside"))
-    print(f"  {reason} - it is kept as {path.name}.aside and the run made again")
 
 
 def load(folder: str | Path) -> list[Record]:

@@ -80,16 +80,20 @@ PLACE = ("profile", "dataset", "carries", "network")
 
 def cells(study: Study, **given: Any) -> list[Cell]:
     """The runs of a study, a cell each: fold by fold, so that any stop leaves whole folds of all datasets; regimes
-    rotate with the seed, so that none is always first. `given`: fields of `Cell` for all runs; an arm's go before them.
-    """
+    rotate with the seed. `given`: fields of `Cell` for all runs; an arm's go before them."""
     found = []
     for seed in study.seeds:
-        turn = seed % len(study.regimes)
-        rotated = study.regimes[turn:] + study.regimes[:turn]
         for dataset, network, arm in product(study.datasets, study.networks, study.arms):
             fields = {"seeds": (seed,), "profile": study.profile, **given, **arm}
-            found += [Cell(network=network, regime=regime, **fields | placed(dataset)) for regime in rotated]
+            regimes = rotated(study.regimes, seed)
+            found += [Cell(network=network, regime=regime, **fields | placed(dataset)) for regime in regimes]
     return found
+
+
+def rotated(items: Sequence, turn: int) -> list:
+    """All of them, begun further on with every turn: so that none is always first."""
+    begin = turn % len(items)
+    return [*items[begin:], *items[:begin]]
 
 
 def runs_of(study: Study, table: pd.DataFrame) -> pd.DataFrame:

@@ -48,13 +48,6 @@ def read_clocks(results: str | Path) -> Clocks:
     return found
 
 
-def missing(work: Sequence[Work], clocks: Clocks, *setting: str) -> tuple[str, ...]:
-    """The keys that a take lacks for `of_work`: of the take that lacks fewest; all keys where there is no take."""
-    keys = dict.fromkeys(one.key for one in work)
-    lacking = [tuple(key for key in keys if key not in take["seconds"]) for take in clocks.get(setting, ())]
-    return min(lacking, key=len, default=tuple(keys))
-
-
 def of_work(work: Sequence[Work], clocks: Clocks, *setting: str) -> Times | None:
     """T of some work, done or planned; None where no take has all its keys. `setting`: the three names of `Clocks`."""
     keys, phases = {one.key for one in work}, dict.fromkeys(one.phase for one in work)

@@ -51,7 +51,8 @@ class Books:
 
     def __init__(self, run: Run):
         """Images in place, network warmed up, nothing trained yet. Raises UserError where a batch does not fit."""
-        self.run, spec, environment, self.began = run, run.spec, machine.environment(), time.perf_counter()
+        self.run, spec, environment = run, run.spec, machine.environment()
+        self.began = time.perf_counter()
         self.epochs: list[dict] = []
         self.phases: list[dict] = []
         self.predictions: dict[str, Tensor] = {}
@@ -83,7 +84,6 @@ class Books:
         return store.place(self.run.images.pixels, chosen), labels
 
     def begin_epoch(self, epoch: int) -> None:
-        """Resize the set where a size holds for the whole epoch, set what trains, start the clock."""
         self.seconds.start()
         resized = self.batches.begin(epoch)
         self.resize_seconds = self.seconds.stop("resize") if resized else 0.0
@@ -111,7 +111,6 @@ class Books:
         )
 
     def show(self, share: float) -> None:
-        """Show that `share` of the epoch's steps is done."""
         before, after = self.done[self.batches.epoch : self.batches.epoch + 2]
         place = f", epoch {self.batches.epoch + 1} of {len(self.run.epochs)}"
         self.progress.update(before + (after - before) * share, place)
@@ -156,7 +155,6 @@ class Books:
         self.predictions[row["name"]] = probabilities.argmax(1)
 
     def _accuracy_own(self, probabilities: Tensor, predict: Callable[..., Tensor], *how: Augment) -> float:
-        """Accuracy at the size and view last trained at; that of `probabilities` where it is full size."""
         if (seen := store.show(self.photos, self.batches.spec)) is not self.photos:
             probabilities = predict(self.network, seen, self.run.spec.batch, *how)
         return self._accuracy(probabilities)
@@ -184,7 +182,6 @@ class Books:
         self.progress.start_at(self.done[state["epoch"]])
 
     def to_record(self) -> record.Record:
-        """What the run leaves behind."""
         run, judged = self.run, self.run.split.validation
         subtotal = next(phase.name for phase in run.spec.phases if phase.subtotal)
         names = {"subtotal": subtotal, "rpl": "RPL", "total": "TTA"}

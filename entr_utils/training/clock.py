@@ -15,6 +15,7 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from entr_utils.data.augment import make_augment
 from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import Work, first_steps
-from entr_utils.results import record, times
+from entr_utils.results import record, studies, times
 from entr_utils.settings import ALL_EQUAL, Cell, Phase
 from entr_utils.training import step
 from entr_utils.training.run import Planned, Run, planned
@@ -60,11 +61,14 @@ def take(works: Iterable[Work], regimes: dict[str, Regime], network: str, precis
     for work in sorted({work.key: work for work in works}.values(), key=lambda work: work.size):
         made_small = work.stored not in (0, work.size)
         groups.setdefault(replace(work, phase="", n=0, size=0, stored=int(made_small)), []).append(work)
-    timed = {work.key: work for group in groups.values() for work in _evenly_spread(group)}
+    timed: list[Work] = []
+    for group in groups.values():  # evenly spread, the first and the last among them
+        spread_out = np.linspace(0, len(group) - 1, min(len(group), MOST_SIZES)).round().astype(int)
+        timed += [group[i] for i in spread_out]
     with measuring():
-        _settle(patience)
+        _while_quiet(1 + round(patience), time.sleep, 1)  # trainings of ours stop at their next step
         bench = _Bench(network, precision, augmentation)
-        pieces = {key: bench.piece(work, regimes.get(work.mode, Regime())) for key, work in timed.items()}
+        pieces = {work.key: bench.piece(work, regimes.get(work.mode, Regime())) for work in timed}
         blocks, first = _rounds({key: piece for key, (piece, _) in pieces.items()}, rounds)
     middle = {key: median(values) for key, values in blocks.items()}
     seconds = {key: value / pieces[key][1] for key, value in middle.items()}
@@ -72,14 +76,10 @@ def take(works: Iterable[Work], regimes: dict[str, Regime], network: str, precis
     beyond = {key: max(0.0, first[key] - value) for key, value in middle.items()}
     for found, group in product((seconds, beyond), groups.values()):
         known = {work.size**2: found[work.key] for work in group if work.key in found}
-        found |= {work.key: float(np.interp(work.size**2, [*known], [*known.values()])) for work in group}
+        others = [work for work in group if work.key not in found]
+        found |= {work.key: float(np.interp(work.size**2, [*known], [*known.values()])) for work in others}
     about = {"taken": now(), "network": network, "precision": precision, "augmentation": augmentation}
     return about | {"seconds": seconds, "first": beyond, "spread": spread, "rounds": rounds - 1}
-
-
-def _evenly_spread(works: list[Work]) -> list[Work]:
-    """At most MOST_SIZES of them, the first and the last among them."""
-    return [works[i] for i in np.linspace(0, len(works) - 1, min(len(works), MOST_SIZES)).round().astype(int)]
 
 
 def keep(entry: dict, results: str | Path) -> Path:
@@ -127,7 +127,7 @@ def take_missing(runs: Iterable[Need], results: str, again: bool = False, patien
         regimes |= {work.mode: parse(one.spec.regime) for work in one.work if work.mode}
     clocks, taken = times.read_clocks(results), 0
     for setting, (works, regimes, augmentation) in groups.items():
-        if again or times.missing(works, clocks, machine.device_model(), *setting):
+        if again or not times.of_work(works, clocks, machine.device_model(), *setting):
             keep(take(works, regimes, *setting, augmentation, patience=patience), results)
             taken += 1
     return taken
@@ -137,25 +137,28 @@ def _rounds(pieces: dict[str, Piece], rounds: int) -> tuple[dict[str, list[float
     """Seconds of a piece in every round but the first, and of the very first piece of each kind."""
     first = {key: _seconds(piece) for key, piece in pieces.items()}
     blocks: dict[str, list[float]] = {key: [] for key in pieces}
-    order, progress = list(pieces), Progress("taking the clock of this machine")
+    progress = Progress("taking the clock of this machine")
+
+    def block_each(keys: list[str]) -> dict[str, float]:
+        return {key: _block(pieces[key]) for key in keys}
+
     for i in range(1, rounds):
-        turn = i % len(order)
-        for key, seconds in _quiet_round({key: pieces[key] for key in order[turn:] + order[:turn]}).items():
+        for key, seconds in _while_quiet(TRIES, block_each, studies.rotated([*pieces], i)).items():
             blocks[key].append(seconds)
         progress.update(i / (rounds - 1))
     progress.close()
     return blocks, first
 
 
-def _quiet_round(pieces: dict[str, Piece]) -> dict[str, float]:
-    """Seconds of a piece of each kind. Raises UserError where others kept the machine busy in all tries."""
-    for _ in range(TRIES):
+def _while_quiet(tries: int, do: Callable, given: object) -> Any:
+    """What `do` gives once others are quiet meanwhile. Raises UserError where they are not in any of so many tries."""
+    for _ in range(tries):
         began, before = time.perf_counter(), machine.busy_seconds_of_others()
-        found = {key: _block(piece) for key, piece in pieces.items()}
-        cores = (machine.busy_seconds_of_others() - before) / (time.perf_counter() - began)
-        if cores <= QUIET:
+        found = do(given)
+        used, passed = machine.busy_seconds_of_others() - before, time.perf_counter() - began
+        if used <= QUIET * passed:
             return found
-    raise _busy(cores)
+    raise UserError(f"machine busy: others use {used / passed:.2f} of a core; stop them, then make clock")
 
 
 def _block(piece: Piece) -> float:
@@ -180,8 +183,6 @@ def _seconds(piece: Piece) -> float:
 
 
 class _Bench:
-    """What work is done on: a network, random images, an optimiser for each kind of step."""
-
     def __init__(self, network: str, precision: str, augmentation: str):
         self.network = networks.build(network, "none", CLASSES, precision).to(machine.device())
         self.augment, self.scaler = make_augment(augmentation), torch.amp.GradScaler(enabled=precision == "float16")
@@ -245,18 +246,3 @@ def wait_while_measuring() -> None:
     if (flag := _flag()).exists():
         with lock(flag.with_suffix(""), "waiting while the clock of this device is taken"):
             flag.unlink(missing_ok=True)  # of a process that died
-
-
-def _settle(patience: float) -> None:
-    """Wait until others are quiet: trainings of ours stop at their next step. Raises UserError where they are not."""
-    for _ in range(1 + round(patience)):
-        before = machine.busy_seconds_of_others()
-        time.sleep(1)
-        cores = machine.busy_seconds_of_others() - before
-        if cores <= QUIET:
-            return
-    raise _busy(cores)
-
-
-def _busy(cores: float) -> UserError:
-    return UserError(f"machine busy: others use {cores:.2f} of a core; stop them, then make clock")

@@ -25,8 +25,6 @@ CLASSES, EACH, JUDGED, SIZE, BATCH, EPOCHS, LR = 60, 100, 20, 80, 64, 10, 0.05
 
 
 class NextEpoch(Callback):
-    """Each epoch shuffles anew."""
-
     def before_epoch(self):
         self.dls.train.begin(self.epoch)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from entr_utils.data import catalog, split, store
 from entr_utils.machine import device_model, precision
 from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.plan import Block, Work, by_epoch, check_sizes, cost, first_steps, make_plan, work_of
-from entr_utils.results import record, times
+from entr_utils.results import record, studies, times
 from entr_utils.settings import PAPER_REGIMES, PROFILES, Cell, RunSpec
 from entr_utils.training import step
 from entr_utils.util import Damaged, UserError, bring_back, where
@@ -38,7 +39,6 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """Where the record goes."""
         return self.cell.folder / f"{self.spec.name}.json"
 
     @cached_property
@@ -66,7 +66,9 @@ class Run:
                 raise Damaged(f"{self.path}: the images have changed since")
             return found
         except Damaged as error:
-            record.put_aside(self.path, str(error))
+            with suppress(FileNotFoundError):  # another process was faster
+                self.path.replace(f"{self.path}.aside")
+            print(f"  {error} - it is kept as {self.path.name}.aside and the run made again")
             return None
 
     def forecast(self) -> float | None:
@@ -137,7 +139,7 @@ def prepare_own(images: str, seeds: tuple[int, ...], **fields) -> list[Run]:
     fields |= {name: str(where(fields[name])) for name in ("groups", "weights") if fields.get(name)}
     fields["profile"] = fields.get("profile") or ("quick" if drawn else "paper")
     by_regime = [prepare(Cell("own", regime=regime, seeds=seeds, **fields)) for regime in PAPER_REGIMES]
-    return [run for same in zip(*by_regime, strict=True) for run in rotated(same, same[0].spec.seed)]
+    return [run for same in zip(*by_regime, strict=True) for run in studies.rotated(same, same[0].spec.seed)]
 
 
 def affordable(runs: Sequence[Run]) -> tuple[int, ...]:
@@ -149,34 +151,23 @@ def affordable(runs: Sequence[Run]) -> tuple[int, ...]:
     return tuple(range(min(count, most)))
 
 
-def rotated(items: tuple, seed: int) -> list:
-    """The order in which the regimes of a seed run: none is always first."""
-    turn = seed % len(items)
-    return [*items[turn:], *items[:turn]]
-
-
 def plan_of(spec: RunSpec, n_train: int) -> tuple[tuple[Block, ...], float]:
-    """The plan of a run on `n_train` images, and the share of every epoch that it trains on. Raises UserError where
-    images would be smaller than the profile allows, or a budget leaves less than a batch."""
-    regime = parse(spec.regime)
-    share = _share(regime, spec, n_train)
-    plan = make_plan(regime, first_steps(spec.phases, n_train, spec.size, spec.batch, spec.seed, share))
-    check_sizes(plan, PROFILES[spec.profile].least(spec.network), spec.regime, spec.size)
-    return plan, share
-
-
-def _share(regime: Regime, spec: RunSpec, n_train: int) -> float:
-    """The share of a regime's budget: by hand, or the FLOPs of another regime's plan over those of its whole own."""
+    """The plan of a run on `n_train` images, and the share of every epoch that it trains on: by hand, or the FLOPs of
+    another regime's plan over those of its whole own. Raises UserError where images would be smaller than the profile
+    allows, or a budget leaves less than a batch."""
+    regime, given = parse(spec.regime), (spec.phases, n_train, spec.size, spec.batch, spec.seed)
     share, whole = regime.budget or 1.0, n_train // min(spec.batch, n_train)
     if isinstance(share, str):
-        first = first_steps(spec.phases, n_train, spec.size, spec.batch, spec.seed)
+        first = first_steps(*given)
         of, mine = (cost(make_plan(one, first), counter(spec.network, one)) for one in (parse(share), regime))
         share = min(1.0, round(of / mine, 4))
     if share * whole < 1:
         advice = f"try BATCH={max(2, spec.batch // 2)} (batch), or more of it"
         less = f"a share of {share:g} is less than one of an epoch's {whole} batches"
         raise UserError(f"regime={spec.regime!r}: {less}; {advice}")
-    return share
+    plan = make_plan(regime, first_steps(*given, share))
+    check_sizes(plan, PROFILES[spec.profile].least(spec.network), spec.regime, spec.size)
+    return plan, share
 
 
 def counter(network: str, regime: Regime) -> step.Flops:
