@@ -100,7 +100,7 @@ def on_drive(path: str | Path) -> bool:
 
 
 def file_system(folder: Path) -> int | None:
-    """The device number of a folder, None where there is no such folder."""
+    """The device number of a folder, where there is one."""
     with contextlib.suppress(OSError):
         return folder.stat().st_dev
     return None
@@ -190,7 +190,7 @@ def read_json(path: Path) -> dict:
 
 
 @contextlib.contextmanager
-def lock(path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable[[], bool] = bool) -> Iterator[bool]:
+def lock(path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable | None = None) -> Iterator[bool]:
     """Hold the lock file `path`, across processes and hosts; whether it is held is yielded.
 
     Where another process holds it, `waiting` is printed, and this one waits: as long as it takes, or `patience`
@@ -216,11 +216,10 @@ def lock(path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable
 
 
 def _lock_or_lease(path: Path) -> filelock.BaseFileLock:
-    """A lock of the system where it reaches every host, a lease by heartbeat where the file system's locks do not.
+    """A lock of the system where it reaches every host; else, or where ENTR_LEASE=seconds asks for it, a lease.
 
-    A lease ends where nobody has refreshed it for LEASE_SECONDS, by the clock of the one who waits. Who is suspended
-    for longer loses it without knowing: then a run may be made twice, and its record is the same. ENTR_LEASE=seconds
-    asks for leases. Any thread may release either.
+    That ends where nobody has refreshed it for so long, by the clock of the one who waits. Who is suspended for longer
+    loses it without knowing: then a run may be made twice, and its record is the same. Any thread may release either.
     """
     seconds = float(os.environ.get("ENTR_LEASE") or 0)
     if not seconds and not _without_locks(path.parent):

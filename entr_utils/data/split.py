@@ -21,13 +21,12 @@ ALONE = "alone: "  # begins the group of an image that belongs to none
 
 @dataclass(frozen=True)
 class Listed:
-    """Images by their names, "class/file", and what is known of each by its name, where it is: the group
-    (`read_groups`), the side (`folder.Found`), a checksum of the file."""
+    """Images, and what is known of them by their names, where it is."""
 
-    names: list[str]
-    groups: Mapping[str, str]
-    sides: Mapping[str, str]
-    hashes: Mapping[str, Hashable]
+    names: list[str]  # "class/file"
+    groups: Mapping[str, str]  # as of `read_groups`
+    sides: Mapping[str, str]  # as of `folder.Found`
+    hashes: Mapping[str, Hashable]  # of the files
 
     @cached_property
     def classes(self) -> list[str]:
