@@ -16,8 +16,8 @@ from entr_utils.util import DRIVE, checksum, on_drive, one_of, require, whole
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
 PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
 SMALL_STEM = "resnet18-cifar"  # begins with 3x3 at full size, without pooling: for images of 32 px
-NETWORKS = (*PAPER_NETWORKS, NARROW, SMALL_STEM)
 FITTING = dict.fromkeys(PAPER_NETWORKS, ("none", "imagenet")) | {NARROW: ("none", "demo"), SMALL_STEM: ("none",)}
+NETWORKS = tuple(FITTING)
 PAPER_DATASETS = ("steel", "ucm", "bees")
 PAPER_REGIMES = ("no_increase", "gradual", "stepwise")
 DIALS = ("both", "coarse", "fine")  # what carries the class in images drawn by formula

@@ -125,10 +125,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file whole or not at all: a temporary file, forced to the disk, then renamed.
-
-    Raises UserError where it cannot be written; an older file of that name then stays.
-    """
+    """Write a file whole or not at all, and to the disk. Raises UserError where it cannot; an older one then stays."""
     partial = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,15 +143,12 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
 
 
 def write_json(value: object, path: Path) -> None:
-    """Write a JSON file as `write_whole`."""
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def keep_json(value: object, path: Path, begun: int | None) -> None:
     """Write a JSON file where it belongs or, where that cannot be, into the cache: `bring_back` puts it in place.
-
-    `begun` is the file system that was there before: a drive that was unmounted leaves an empty folder.
-    """
+    `begun` is the file system that was there before: a drive that was unmounted leaves an empty folder."""
     try:
         if file_system(path.parent) != begun:
             raise UserError(f"{path}: cannot be written (what was mounted there is gone)")

@@ -167,11 +167,9 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
-    """Make the public stand-in for Steel from UHCSDB's files: `data/steel/<class>/` and `data/steel_groups.csv`.
-
-    `folder` holds microstructures.sqlite and, anywhere below, the micrographs it names (645 x 522 pixels). Their info
-    bar is cut off, the physical sample of each is its group. Raises UserError where files are missing or damaged.
-    """
+    """Make the public stand-in for Steel, data/steel/<class>/ and data/steel_groups.csv, from UHCSDB's files: `folder`
+    holds microstructures.sqlite and, anywhere below, the micrographs it names (645 x 522 pixels). Their info bar is cut
+    off, the physical sample of each is its group. Raises UserError where files are missing or damaged."""
     folder, steel = Path(folder), Path(data) / "steel"
     database, partial = folder / "microstructures.sqlite", steel.with_name("steel.importing")
     if steel.exists():

@@ -112,7 +112,6 @@ def _down(images: Sequence[Place], above: Place = ()) -> Place:
 
 
 def _side(name: str) -> str:
-    """The side of a split that a folder's name means, or nothing."""
     return SIDES.get(re.sub(FILLERS, "", name.lower()), "")
 
 
@@ -187,7 +186,6 @@ def shown(name: str) -> str:
 
 
 def class_of(name: str) -> str:
-    """The class of the image called `name`."""
     return name.partition("/")[0]
 
 

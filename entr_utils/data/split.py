@@ -128,10 +128,7 @@ def _folds(labels: bytes, units: bytes, k: int, shuffle: int) -> np.ndarray:
 
 def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The group of each image, by name, from a CSV file with columns file and group; and its names of no image, sorted.
-
-    An image that has none there is a group of its own. Letters may be encoded either way (NFC or NFD). Raises UserError
-    where the file cannot be used.
-    """
+    An image without one is a group of its own. Letters may be encoded either way (NFC or NFD). Raises UserError."""
     try:
         usual = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
         table = pd.read_csv(path, usecols=["file", "group"], **usual).fillna("")
