@@ -24,7 +24,6 @@ DIALS = ("both", "coarse", "fine")  # what carries the class in images drawn by 
 CONFLICT = "conflict"  # trained on "both", judged on the coarse pattern of one class with the fine texture of another
 NAMED_WEIGHTS = ("imagenet", "none", "demo")
 DROPOUT = 0.5  # of the head; the paper says 0.4 to 0.6, constant within dataset x network
-HEAD_ONLY, ALL_EQUAL, EARLIER_SLOWER = (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,8 @@ class Phase:
 
     name: str
     cycle_epochs: tuple[int, ...]  # of each cosine cycle, e.g. (1, 2, 4)
-    trains: str  # "head" (the body is frozen, batch-norm included) or "all"
-    lr: tuple[float, float, float]  # factors on the run's learning rate, of conv1..layer2, layer3-4, head
-    subtotal: bool = False  # whether the sub-total of time and accuracy is taken at its end
+    trains: str = "all"  # or "head": the body is frozen, batch-norm included
+    lr: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors on the rate of conv1..layer2, layer3-4, head
     part: bool = False  # whether its epochs are a part of one cosine over the whole run
 
     @property
@@ -70,12 +68,11 @@ class Profile:
 
     def phases(self, pretrained: bool) -> tuple[Phase, ...]:
         """The paper's phases. Without pretrained weights nothing is frozen and all layers train at the full rate."""
-        head = ("head", HEAD_ONLY) if pretrained else ("all", ALL_EQUAL)
-        body = ("all", EARLIER_SLOWER if pretrained else ALL_EQUAL)
-        return tuple(
-            Phase(name, cycles, *(body if name == "RPL" else head), name == "CMult", self.one_cosine)
-            for name, cycles in zip(("SGDR", "CLRS", "CMult", "RPL"), self.cycles, strict=True)
-        )
+        named = [*zip(("SGDR", "CLRS", "CMult", "RPL"), self.cycles, strict=True)]
+        if not pretrained:
+            return tuple(Phase(*one, part=self.one_cosine) for one in named)
+        first = (Phase(*one, "head", (0.0, 0.0, 1.0), self.one_cosine) for one in named[:-1])
+        return *first, Phase(*named[-1], "all", (0.01, 0.1, 1.0), self.one_cosine)
 
 
 _PAPER_CYCLES = ((1, 1, 1), (2, 2), (1, 2, 4), (1, 2, 4))
@@ -231,7 +228,7 @@ def _check_paths(cell: Cell) -> None:
         require(there, "data", cell.data, line)
     fitting = FITTING[cell.network]
     fits = cell.weights in fitting or (cell.weights not in NAMED_WEIGHTS and os.path.isfile(cell.weights))
-    line = f"no such weights of {cell.network}, no such file; allowed: {', '.join(fitting)}, or a checkpoint's path"
+    line = f"neither weights of {cell.network} nor a file; allowed: {', '.join(fitting)}, or a checkpoint's path"
     require(fits, "weights", cell.weights, line)
     there = not cell.checkpoint_dir or os.path.isdir(os.path.expanduser(cell.checkpoint_dir))
     require(there, "checkpoint_dir", cell.checkpoint_dir, "no such folder; make it, or mount the drive it is on")

@@ -55,7 +55,6 @@ def test_the_papers_phases():
     assert [phase.name for phase in phases] == ["SGDR", "CLRS", "CMult", "RPL"]
     assert [phase.cycle_epochs for phase in phases] == [(1, 1, 1), (2, 2), (1, 2, 4), (1, 2, 4)]
     assert [phase.epochs for phase in phases] == [3, 4, 7, 7]
-    assert [phase.subtotal for phase in phases] == [False, False, True, False]
     assert [phase.trains for phase in phases] == ["head", "head", "head", "all"]
     assert [phase.lr for phase in phases] == [(0, 0, 1), (0, 0, 1), (0, 0, 1), (0.01, 0.1, 1)]
     assert {(phase.trains, phase.lr) for phase in scratch} == {("all", (1, 1, 1))}

@@ -90,7 +90,7 @@ def _download(archive: Archive, path: Path) -> None:
     reasons = []
     for url in archive.urls:
         try:
-            return _from(url, path, archive.md5)
+            return _download_from(url, path, archive.md5)
         except (OSError, http.client.HTTPException) as error:
             reasons.append(f"{url}: {error}")
     raise Missing(
@@ -99,7 +99,7 @@ def _download(archive: Archive, path: Path) -> None:
     )
 
 
-def _from(url: str, path: Path, md5: str) -> None:
+def _download_from(url: str, path: Path, md5: str) -> None:
     shown, digest = contextlib.closing(Progress(f"downloading {path.stem}")), hashlib.md5(usedforsecurity=False)
     with shown as progress, urllib.request.urlopen(url, timeout=30) as response, open(path, "wb") as file:
         total = response.length or 0
