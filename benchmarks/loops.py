@@ -25,7 +25,7 @@ from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import by_epoch, first_steps, make_plan
 from entr_utils.regimes.sizes import NoIncrease
 from entr_utils.results.compare import posterior
-from entr_utils.settings import ALL_EQUAL, Phase
+from entr_utils.settings import Phase
 from entr_utils.training import loop, step
 from entr_utils.training.books import Seconds
 
@@ -120,7 +120,7 @@ def build(name: str = "resnet18", trains: str = "all", precision: str = "", clas
 def batches(photos: Tensor, batch: int, labels: Tensor | None = None, epochs: int = 1) -> step.Batches:
     """A run's batches of these images, all at their own size; without labels any."""
     labels = torch.arange(len(photos), device=machine.device()) % CLASSES if labels is None else labels
-    first = first_steps((Phase("RPL", (epochs,), "all", ALL_EQUAL),), len(labels), photos.shape[1], batch, seed=0)
+    first = first_steps((Phase("RPL", (epochs,)),), len(labels), photos.shape[1], batch, seed=0)
     return step.Batches(photos, labels, by_epoch(make_plan(NoIncrease(), first)), make_augment("eight"))
 
 

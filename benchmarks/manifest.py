@@ -13,8 +13,7 @@ import pandas as pd
 
 from entr_utils import cli
 from entr_utils.data import catalog
-from entr_utils.data.folder import look_at
-from entr_utils.settings import PAPER_DATASETS
+from entr_utils.settings import PAPER_DATASETS, Cell
 from entr_utils.util import UserError, track, write_whole
 
 
@@ -24,7 +23,7 @@ def command(words: Sequence[str]) -> int:
     if not {"DATA", "WEIGHTS"} <= given.keys():
         raise UserError("DATA and WEIGHTS are needed: DATA=folder WEIGHTS=path")
     folder, weights = Path(given.get("RESULTS", "results")) / "manifests", Path(given["WEIGHTS"])
-    files = {name: look_at(catalog.class_folder(name, given["DATA"])).files for name in PAPER_DATASETS}
+    files = {name: catalog.found(Cell(name, data=given["DATA"])).files for name in PAPER_DATASETS}
     for title, named in (files | {"weights": {weights.name: weights}}).items():
         read = ((name, path.read_bytes()) for name, path in track([*named.items()], title))
         rows = [(name, len(content), hashlib.sha256(content).hexdigest()) for name, content in read]

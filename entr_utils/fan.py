@@ -18,10 +18,8 @@ PATIENCE = 60.0  # seconds that one visit waits for what another process makes: 
 
 
 def places(gpus: str = "", jobs: int = 0) -> list[Place]:
-    """A place for each GPU named ("0,1", or "all"), or so many that share the threads; for neither a single one.
-
-    This process then sees the first GPU alone, or has as many threads as a place: its clock is theirs.
-    """
+    """A place for each GPU named ("0,1", or "all"), or so many that share the threads; for neither a single one. This
+    process then sees the first GPU alone, or has as many threads as a place: its clock is theirs."""
     if not gpus and not jobs:
         return [{}]
     import torch
@@ -44,11 +42,8 @@ def places(gpus: str = "", jobs: int = 0) -> list[Place]:
 
 
 class Queue:
-    """Tasks (`sweep.Task`) that are made in their order, the progress of all, and of each place of several.
-
-    `make` makes a task at a place and calls what it is given with the share done of the run that trains; `seconds` is
-    what the runs to train take, by their records.
-    """
+    """Tasks (`sweep.Task`) that are made in their order, and the progress of all. `make` makes one at a place and calls
+    what it is given with the share done of the run that trains; `seconds` is what each run takes, by its record."""
 
     def __init__(self, todo: Iterable, make: Callable[..., None], seconds: Mapping[Path, float]):
         self.todo, self.make, self.seconds = [(task, 0) for task in todo], make, seconds

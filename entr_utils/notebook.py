@@ -112,10 +112,8 @@ def _reason(log: str, code: int) -> str:
 
 
 def main(notebook: str, folder: str, parent: str) -> None:
-    """What the process of its own does, for as long as the process `parent` lives.
-
-    The kernel is always this Python's ipykernel, whatever kernels a user has; it ends within a second of this process.
-    """
+    """What the process of its own does, for as long as the process `parent` lives. The kernel is always this Python's,
+    whatever kernels a user has; it ends within a second of this process."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of Linux
     if os.getppid() != int(parent):
         sys.exit(1)

@@ -16,35 +16,25 @@ from entr_utils.util import DRIVE, checksum, on_drive, one_of, require, whole
 PROTOCOL = 3  # raised whenever numbers change; records of different protocols are never compared
 PAPER_NETWORKS, NARROW = ("resnet18", "resnet34", "resnet50"), "resnet18-narrow"
 SMALL_STEM = "resnet18-cifar"  # begins with 3x3 at full size, without pooling: for images of 32 px
-NETWORKS = (*PAPER_NETWORKS, NARROW, SMALL_STEM)
 FITTING = dict.fromkeys(PAPER_NETWORKS, ("none", "imagenet")) | {NARROW: ("none", "demo"), SMALL_STEM: ("none",)}
+NETWORKS = tuple(FITTING)
 PAPER_DATASETS = ("steel", "ucm", "bees")
 PAPER_REGIMES = ("no_increase", "gradual", "stepwise")
 DIALS = ("both", "coarse", "fine")  # what carries the class in images drawn by formula
 CONFLICT = "conflict"  # trained on "both", judged on the coarse pattern of one class with the fine texture of another
 NAMED_WEIGHTS = ("imagenet", "none", "demo")
 DROPOUT = 0.5  # of the head; the paper says 0.4 to 0.6, constant within dataset x network
-HEAD_ONLY, ALL_EQUAL, EARLIER_SLOWER = (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One step of the paper: some cosine cycles of one set of layers.
-
-    Attributes:
-        cycle_epochs: epochs of each cosine cycle, e.g. (1, 2, 4).
-        trains: "head" (the body is frozen, batch-norm included) or "all".
-        lr: factors on the run's learning rate for the groups (conv1..layer2, layer3-4, head).
-        subtotal: whether the sub-total of time and accuracy is taken at its end.
-        part: whether its epochs are a part of one cosine over the whole run.
-    """
+    """One step of the paper: some cosine cycles of one set of layers."""
 
     name: str
-    cycle_epochs: tuple[int, ...]
-    trains: str
-    lr: tuple[float, float, float]
-    subtotal: bool = False
-    part: bool = False
+    cycle_epochs: tuple[int, ...]  # of each cosine cycle, e.g. (1, 2, 4)
+    trains: str = "all"  # or "head": the body is frozen, batch-norm included
+    lr: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors on the rate of conv1..layer2, layer3-4, head
+    part: bool = False  # whether its epochs are a part of one cosine over the whole run
 
     @property
     def epochs(self) -> int:
@@ -53,34 +43,24 @@ class Phase:
 
 @dataclass(frozen=True)
 class Profile:
-    """How large an experiment is.
-
-    Attributes:
-        size, batch, weights, data: where nothing else is named (`Cell`).
-        cycles: epochs of the cosine cycles of SGDR, CLRS, CMult and RPL.
-        networks, seeds: that `make all` trains.
-        classes: of drawn images; 0 means as many as the paper's dataset has.
-        smallest: pixels below which no batch may be; below 32 a ResNet's last feature map is a single cell.
-        precision: where none is named; "" takes the fastest that the hardware has. On a CPU bfloat16 needs 17 px: on
-            a single cell torch 2.14's 3 x 3 convolutions of stride 2 give garbage.
-        distorts: whether augmentation zooms and warps, which resamples the finest detail away, or only flips.
-        one_cosine: whether the learning rate falls once over the whole run, without restarts.
-    """
+    """How large an experiment is; size, batch, weights and data are where nothing else is named (`Cell`)."""
 
     name: str
     size: int
     batch: int
-    cycles: tuple[tuple[int, ...], ...]
+    cycles: tuple[tuple[int, ...], ...]  # epochs of the cosine cycles of SGDR, CLRS, CMult and RPL
     weights: str
     data: str
     purpose: str
-    networks: tuple[str, ...] = ("resnet18",)
+    networks: tuple[str, ...] = ("resnet18",)  # these, and the seeds, are what `make all` trains
     seeds: tuple[int, ...] = (0,)
-    classes: int = 0
-    smallest: int = 32
-    distorts: bool = True
+    classes: int = 0  # of drawn images; 0 means as many as the paper's dataset has
+    smallest: int = 32  # pixels of any batch; below 32 a ResNet's last feature map is a single cell
+    distorts: bool = True  # whether augmentation zooms and warps, which resamples the finest detail away, or only flips
+    # Where none is named; "" takes the fastest that the hardware has. On a CPU bfloat16 needs 17 px: on a single cell
+    # torch 2.14's 3 x 3 convolutions of stride 2 give garbage.
     precision: str = ""
-    one_cosine: bool = False
+    one_cosine: bool = False  # whether the learning rate falls once over the whole run, without restarts
 
     def least(self, network: str) -> int:
         """Pixels below which no batch may be: 13 (40% of 32) where the stem keeps the size."""
@@ -88,12 +68,11 @@ class Profile:
 
     def phases(self, pretrained: bool) -> tuple[Phase, ...]:
         """The paper's phases. Without pretrained weights nothing is frozen and all layers train at the full rate."""
-        head = ("head", HEAD_ONLY) if pretrained else ("all", ALL_EQUAL)
-        body = ("all", EARLIER_SLOWER if pretrained else ALL_EQUAL)
-        return tuple(
-            Phase(name, cycles, *(body if name == "RPL" else head), name == "CMult", self.one_cosine)
-            for name, cycles in zip(("SGDR", "CLRS", "CMult", "RPL"), self.cycles, strict=True)
-        )
+        named = [*zip(("SGDR", "CLRS", "CMult", "RPL"), self.cycles, strict=True)]
+        if not pretrained:
+            return tuple(Phase(*one, part=self.one_cosine) for one in named)
+        first = (Phase(*one, "head", (0.0, 0.0, 1.0), self.one_cosine) for one in named[:-1])
+        return *first, Phase(*named[-1], "all", (0.01, 0.1, 1.0), self.one_cosine)
 
 
 _PAPER_CYCLES = ((1, 1, 1), (2, 2), (1, 2, 4), (1, 2, 4))
@@ -121,36 +100,28 @@ PROFILES = {
 class RunSpec(BaseModel):
     """All that makes a run's numbers, and nothing else: places, devices and dates are not in it.
 
-    Attributes:
-        fingerprint: of the images (`data.catalog.fingerprint`); "" while a run is only planned.
-        regime: a name with its options (`regimes.parse`).
-        seed: fold of the split, order of the images and initial head.
-        size, batch, lr: largest size in pixels, images a step, learning rate of the head.
-        weights: label of the pretrained ones, or "none".
-        augmentation: "two" orientations (left-right flips) or "eight"; "two only", "eight only": without zoom and warp.
-        groups: "" splits by group where a groups file lies beside the images, "none" by image, "known" and
-            "known-by-image" take only the images whose group is known and split them by group or by image.
-        square: how images become square: "crop", "pad" or "squash" (`data.pixels.decode`).
     A default, once released, never changes: keys leave defaults out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    fingerprint: str = ""
+    fingerprint: str = ""  # of the images (`data.catalog.fingerprint`); "" while a run is only planned
     network: str
-    regime: str
-    seed: int
+    regime: str  # a name with its options (`regimes.parse`)
+    seed: int  # fold of the split, order of the images and initial head
     profile: str
-    size: int
-    batch: int
-    lr: float
-    weights: str
+    size: int  # the largest, in pixels
+    batch: int  # images a step
+    lr: float  # of the head
+    weights: str  # label of the pretrained ones, or "none"
     weights_sha256: str = ""
     precision: str
-    augmentation: str
+    augmentation: str  # "two" orientations (left-right flips), "eight"; "two only", "eight only": without zoom and warp
+    # "" splits by group where a groups file lies beside the images, "none" by image; "known" and "known-by-image" take
+    # only the images whose group is known and split them by group or by image.
     groups: str = ""
-    square: str = "crop"
+    square: str = "crop"  # how images become square: "crop", "pad" or "squash" (`data.pixels.decode`)
     protocol: int = PROTOCOL
 
     @property
@@ -173,14 +144,8 @@ class RunSpec(BaseModel):
 class Cell:
     """What a user asks for: the runs of one dataset, network and regime, one a seed. Empty or 0 means the default.
 
-    Attributes:
-        data: "synthetic" (also "synthetic-coarse", "synthetic-fine", "synthetic-conflict"), or the folder that holds
-            <dataset>/<class>/; for dataset "own", or as "<dataset>:path", the folder or archive of the classes itself.
-        weights: imagenet, demo (of the narrow network, on other drawn images), none, or the path of a checkpoint.
-        groups, square: as in `RunSpec`; groups may be the path of a CSV file with columns file and group.
-        orientations: "two", "eight", or "" for the dataset's.
-        classes: "inner" makes classes of the folders in the top folders (`data.folder.look_at`).
-        results, checkpoint_dir: folders for records and notebooks, and for checkpoints ("": beside the records).
+    `data`: "synthetic" (also "synthetic-coarse", "synthetic-fine", "synthetic-conflict"), or the folder that holds
+    <dataset>/<class>/; for dataset "own", or as "<dataset>:path", the folder or archive of the classes itself.
     """
 
     dataset: str
@@ -189,17 +154,17 @@ class Cell:
     seeds: tuple[int, ...] = (0,)
     profile: str = "quick"
     size: int = 0
-    weights: str = ""
+    weights: str = ""  # imagenet, demo (of the narrow network, on other drawn images), none, or a checkpoint's path
     data: str = ""
-    groups: str = ""
+    groups: str = ""  # as in `RunSpec`, or the path of a CSV file with columns file and group
     precision: str = ""
     batch: int = 0
     lr: float = 0.0
-    orientations: str = ""
-    classes: str = ""
-    square: str = ""
-    results: str = "results"
-    checkpoint_dir: str = ""
+    orientations: str = ""  # "two", "eight", or "" for the dataset's
+    classes: str = ""  # "inner" makes classes of the folders in the top folders (`data.folder.look_at`)
+    square: str = ""  # as in `RunSpec`
+    results: str = "results"  # the folder of records and notebooks
+    checkpoint_dir: str = ""  # "" is beside the records
 
     def checked(self) -> "Cell":
         """This cell with the profile's defaults filled in. Raises UserError naming parameter, value and what may be."""
@@ -263,7 +228,7 @@ def _check_paths(cell: Cell) -> None:
         require(there, "data", cell.data, line)
     fitting = FITTING[cell.network]
     fits = cell.weights in fitting or (cell.weights not in NAMED_WEIGHTS and os.path.isfile(cell.weights))
-    line = f"no such weights of {cell.network}, no such file; allowed: {', '.join(fitting)}, or a checkpoint's path"
+    line = f"neither weights of {cell.network} nor a file; allowed: {', '.join(fitting)}, or a checkpoint's path"
     require(fits, "weights", cell.weights, line)
     there = not cell.checkpoint_dir or os.path.isdir(os.path.expanduser(cell.checkpoint_dir))
     require(there, "checkpoint_dir", cell.checkpoint_dir, "no such folder; make it, or mount the drive it is on")

@@ -46,10 +46,8 @@ class Job:
 
 def submit(cells: Iterable[Cell], partition: str, minutes: int, most: int, gpus: int) -> int:
     """Submit what is neither done nor alive, and return; where all is done the summary is drawn. The exit code.
-
     `minutes`: until a job is queued again; `most`: jobs at once, 0 for all; `gpus`: of each. Account, quality of
-    service and the like are Slurm's own variables, SBATCH_ACCOUNT for one.
-    """
+    service and the like are Slurm's own variables, SBATCH_ACCOUNT for one."""
     whole("TIME", minutes, 1, 100_000)
     whole("JOBS", most, 0, 100_000)
     line = "there is no sbatch here; type this where jobs are submitted, or leave ON out"

@@ -28,11 +28,11 @@ FAILED, REFUSED, MISSING = 1, 2, 3  # exit codes: of several the smallest but 0
 
 @dataclass(frozen=True)
 class Task:
-    """A notebook to be made: the cell that it shows, its runs, one a seed; `again` whether it is whole or not."""
+    """A notebook to be made."""
 
     cell: Cell
-    runs: Sequence["Run"]
-    again: bool = False
+    runs: Sequence["Run"]  # one a seed
+    again: bool = False  # whether it is there or not
 
     @property
     def output(self) -> Path:
@@ -54,12 +54,11 @@ class Task:
 
 @dataclass
 class Work:
-    """What a command asks for: tasks in order, a study's fold by fold; all its cells, without seeds, whose folder is
-    one; exit codes of what cannot be made."""
+    """What a command asks for."""
 
-    tasks: list[Task]
-    cells: list[Cell]
-    codes: set[int]
+    tasks: list[Task]  # in order, a study's fold by fold
+    cells: list[Cell]  # all of them, without seeds; their folder is one
+    codes: set[int]  # exit codes of what cannot be made
 
     @property
     def notebooks(self) -> list[Task]:
@@ -72,11 +71,8 @@ class Work:
 
 
 def asked(cells: Iterable[Cell], repair: bool = True) -> Work:
-    """The work of these cells; a line on all images, and on what cannot be used.
-
-    Images are fetched, and damaged records put aside where `repair` asks for it. Raises UserError, before anything is
-    done, where a parameter cannot be.
-    """
+    """The work of these cells; a line on all images, and on what cannot be used. Images are fetched and, with `repair`,
+    damaged records put aside. Raises UserError, before anything is done, where a parameter cannot be."""
     wanted = dict(steps := _steps(cells))
     from entr_utils.networks import build
     from entr_utils.training.run import prepare

@@ -100,7 +100,7 @@ def on_drive(path: str | Path) -> bool:
 
 
 def file_system(folder: Path) -> int | None:
-    """The device number of a folder, None where there is no such folder."""
+    """The device number of a folder, where there is one."""
     with contextlib.suppress(OSError):
         return folder.stat().st_dev
     return None
@@ -125,10 +125,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file whole or not at all: a temporary file, forced to the disk, then renamed.
-
-    Raises UserError where it cannot be written; an older file of that name then stays.
-    """
+    """Write a file whole or not at all, and to the disk. Raises UserError where it cannot; an older one then stays."""
     partial = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,15 +143,12 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
 
 
 def write_json(value: object, path: Path) -> None:
-    """Write a JSON file as `write_whole`."""
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def keep_json(value: object, path: Path, begun: int | None) -> None:
     """Write a JSON file where it belongs or, where that cannot be, into the cache: `bring_back` puts it in place.
-
-    `begun` is the file system that was there before: a drive that was unmounted leaves an empty folder.
-    """
+    `begun` is the file system that was there before: a drive that was unmounted leaves an empty folder."""
     try:
         if file_system(path.parent) != begun:
             raise UserError(f"{path}: cannot be written (what was mounted there is gone)")
@@ -190,7 +184,7 @@ def read_json(path: Path) -> dict:
 
 
 @contextlib.contextmanager
-def lock(path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable[[], bool] = bool) -> Iterator[bool]:
+def lock(path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable | None = None) -> Iterator[bool]:
     """Hold the lock file `path`, across processes and hosts; whether it is held is yielded.
 
     Where another process holds it, `waiting` is printed, and this one waits: as long as it takes, or `patience`
@@ -216,11 +210,10 @@ def lock(path: Path, waiting: str = "", patience: float = 0.0, stopped: Callable
 
 
 def _lock_or_lease(path: Path) -> filelock.BaseFileLock:
-    """A lock of the system where it reaches every host, a lease by heartbeat where the file system's locks do not.
+    """A lock of the system where it reaches every host; else, or where ENTR_LEASE=seconds asks for it, a lease.
 
-    A lease ends where nobody has refreshed it for LEASE_SECONDS, by the clock of the one who waits. Who is suspended
-    for longer loses it without knowing: then a run may be made twice, and its record is the same. ENTR_LEASE=seconds
-    asks for leases. Any thread may release either.
+    That ends where nobody has refreshed it for so long, by the clock of the one who waits. Who is suspended for longer
+    loses it without knowing: then a run may be made twice, and its record is the same. Any thread may release either.
     """
     seconds = float(os.environ.get("ENTR_LEASE") or 0)
     if not seconds and not _without_locks(path.parent):

@@ -57,8 +57,9 @@ def test_split_groups_and_both_readings(tmp_path):
     assert shows(seen(tmp_path / "years", "inner"), "cat: 8")
     folder = photos(tmp_path / "mine")
     rows = "".join(f"{name},{name[-6:]}\n" for name in files_below(folder))
-    (tmp_path / "mine_groups.csv").write_text(f"file,group\n{rows}x/y.png,1\n")
-    assert shows(seen(folder), "roups", "8", "mine_groups.csv")
+    (folder / "lake" / "spoilt.png").write_bytes(b"words")  # an image all the same
+    (tmp_path / "mine_groups.csv").write_text(f"file,group\n{rows}x/y.png,1\nlake/spoilt.png,1\n")
+    assert shows(seen(folder), "roups", "8", "mine_groups.csv", "(1 names in it are no image)")
     (tmp_path / "mine_groups.csv").write_text(
         "file,group\nheath/00.png,1\nheath/01.png,2\nlake/00.png,1\nlake/01.png,2\n"
     )

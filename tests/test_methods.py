@@ -19,13 +19,13 @@ from entr_utils.regimes.bounded_depth import bounded, kept_blocks
 from entr_utils.regimes.entropy import entropy
 from entr_utils.regimes.plan import by_epoch, cost
 from entr_utils.report import tables
-from entr_utils.settings import ALL_EQUAL, PROFILES, Phase
+from entr_utils.settings import PROFILES, Phase
 from entr_utils.training import loop, step
 from entr_utils.training.run import counter
 
 pytestmark = pytest.mark.usefixtures("own_regime")
 
-TWENTY = (Phase("RPL", (20,), "all", ALL_EQUAL),)  # from scratch, one cosine
+TWENTY = (Phase("RPL", (20,)),)  # from scratch, one cosine
 PAPER = {pretrained: PROFILES["paper"].phases(pretrained) for pretrained in (True, False)}
 
 

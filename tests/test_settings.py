@@ -9,7 +9,7 @@ from data_by_hand import refused
 from pydantic import ValidationError
 
 from entr_utils import settings, util
-from entr_utils.settings import NETWORKS, PROTOCOL, Cell, RunSpec, seeds_of
+from entr_utils.settings import NETWORKS, PROFILES, PROTOCOL, Cell, RunSpec, seeds_of
 
 SPEC: dict[str, Any] = {"dataset": "bees", "network": "resnet18", "regime": "stepwise:switch=RPL", "seed": 3}
 SPEC |= {"profile": "paper", "size": 250, "batch": 64, "lr": 0.02, "weights": "resnet18-standin.pt"}
@@ -55,10 +55,16 @@ def test_the_papers_phases():
     assert [phase.name for phase in phases] == ["SGDR", "CLRS", "CMult", "RPL"]
     assert [phase.cycle_epochs for phase in phases] == [(1, 1, 1), (2, 2), (1, 2, 4), (1, 2, 4)]
     assert [phase.epochs for phase in phases] == [3, 4, 7, 7]
-    assert [phase.subtotal for phase in phases] == [False, False, True, False]
     assert [phase.trains for phase in phases] == ["head", "head", "head", "all"]
     assert [phase.lr for phase in phases] == [(0, 0, 1), (0, 0, 1), (0, 0, 1), (0.01, 0.1, 1)]
     assert {(phase.trains, phase.lr) for phase in scratch} == {("all", (1, 1, 1))}
+
+
+def test_the_epochs_of_a_profile_never_change():
+    """They are not in the key, which has the profile's name alone."""
+    epochs = {name: (*map(sum, profile.cycles),) for name, profile in PROFILES.items()}
+    short = {"tiny": (1, 1, 1, 1), "mechanism": (1, 1, 2, 2), "scratch": (8, 8, 12, 12)}
+    assert epochs == short | dict.fromkeys(("quick", "compact", "paper"), (3, 4, 7, 7))
 
 
 WRONG: dict[str, tuple[list, str]] = {  # parameter -> values that are refused, and what the line names beside them

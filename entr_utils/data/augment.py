@@ -38,7 +38,6 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def _often(values: Tensor, probability: float = OFTEN, otherwise: float = 0.0) -> Tensor:
-    """Each value with this probability, else `otherwise`."""
     return torch.where(torch.empty(len(values)).bernoulli_(probability) > 0, values, otherwise)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from entr_utils.data import synthetic
-from entr_utils.data.download import ARCHIVES, unpack
+from entr_utils.data.download import ARCHIVES, Archive, unpack
 from entr_utils.data.folder import Found, class_of, look_at
 from entr_utils.settings import PROFILES, Cell
 from entr_utils.util import Missing, UserError, cache_folder, checksum, lock, one_of, slug, where
@@ -18,39 +18,30 @@ KNOWN_GROUPS = ("known", "known-by-image")  # values of `Cell.groups` that take 
 
 
 class Source(BaseModel, frozen=True, extra="forbid"):
-    """What a record keeps of the images.
-
-    Attributes:
-        carries: what carries the class of drawn images; "" for others.
-        stand_in: whether they stand in for the paper's, which were never published.
-        contents: sha256 over names and contents of the images used.
-        left_out: reason by file, the first hundred of `n_left_out`; copies: the first hundred sets of `n_copies`.
-        brightness: values that are black and white in files of more than 8 bits, where there are such.
-    """
+    """What a record keeps of the images."""
 
     kind: Literal["formula", "folder"]
     title: str
-    carries: Literal["", "both", "coarse", "fine", "conflict"] = ""
-    stand_in: bool = False
-    contents: str
+    carries: Literal["", "both", "coarse", "fine", "conflict"] = ""  # the class of drawn images
+    stand_in: bool = False  # for the paper's, which were never published
+    contents: str  # sha256 over names and contents of the images used
     classes: tuple[str, ...]
-    left_out: dict[str, str] = {}
+    left_out: dict[str, str] = {}  # reason by file, the first hundred
     n_left_out: int = 0
-    copies: tuple[tuple[str, ...], ...] = ()
+    copies: tuple[tuple[str, ...], ...] = ()  # sets of identical files, the first hundred
     n_copies: int = 0
-    brightness: tuple[float, float] | None = None
+    brightness: tuple[float, float] | None = None  # black and white in files of more than 8 bits, where there are such
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A row of the paper's Table 1, or a larger set; `look` is what drawn images of it look like (`synthetic.LOOKS`),
-    `orientations` "eight" where up means nothing or "two" (left-right flips), `note` for who has no images of it."""
+    """A row of the paper's Table 1, or a larger set."""
 
     images: int
     classes: int
-    look: str
-    orientations: str = "two"
-    note: str = ""
+    look: str  # of drawn images (`synthetic.LOOKS`)
+    orientations: str = "two"  # left-right flips; "eight" where up means nothing
+    note: str = ""  # for who has no images of it
 
 
 _STAND_IN = "a public stand-in: entr_utils.data.download.import_uhcsdb on UHCSDB's files"
@@ -82,34 +73,33 @@ def placed(text: str) -> dict[str, str]:
     return {"dataset": name} | ({"data": text} if colon else {})
 
 
-def class_folder(name: str, data: str) -> Path:
-    """The folder with one sub-folder a class: `data/<name>`; for "own", or "<name>:folder", itself (`own_folder`)."""
-    itself = data.removeprefix(f"{name}:")
-    return own_folder(itself) if name == "own" or itself != data else Path(data) / name
+def class_folder(cell: Cell) -> Path:
+    """The folder with one sub-folder a class: data/<dataset>; of "own", or "<dataset>:folder", `own_folder` of it."""
+    itself = cell.data.removeprefix(f"{cell.dataset}:")
+    return own_folder(itself) if cell.dataset == "own" or itself != cell.data else Path(cell.data) / cell.dataset
 
 
 def found(cell: Cell) -> Found:
     """What lies in the folder of a checked cell's images. Raises Missing, and UserError where it cannot be used."""
-    folder = class_folder(cell.dataset, cell.data)
+    folder = class_folder(cell)
     if not folder.is_dir():
         put = f"put one sub-folder a class into {folder}/, or name its parent with DATA=folder"
         raise Missing(f"images missing; {dataset(cell.dataset).note}{put}")
     return look_at(folder, cell.classes)
 
 
-def lacks(cell: Cell) -> bool:
-    """Whether a checked cell's images have to be downloaded first (`download.fetch`), and can be."""
-    from_files = cell.dataset in ARCHIVES and not cell.data.startswith("synthetic")
-    return from_files and not class_folder(cell.dataset, cell.data).is_dir()
+def to_download(cell: Cell) -> Archive | None:
+    """What has to be downloaded first for a checked cell (`download.fetch`), and can be."""
+    drawn = cell.data.startswith("synthetic")
+    return ARCHIVES.get(cell.dataset) if not drawn and not class_folder(cell).is_dir() else None
 
 
 def described(cell: Cell) -> str:
     """A line for people on a checked cell's images. Raises as `found`."""
     if how := drawn_as(cell):
         return f"{cell.dataset}: images drawn by formula ({how['look']})"
-    if lacks(cell):
-        megabytes = ARCHIVES[cell.dataset].megabytes
-        return f"{cell.dataset}: not in {cell.data}/{cell.dataset}/, will be downloaded ({megabytes} MB)"
+    if archive := to_download(cell):
+        return f"{cell.dataset}: not in {cell.data}/{cell.dataset}/, will be downloaded ({archive.megabytes} MB)"
     read = found(cell)
     held = f"{len(read.files)} images in {len({*map(class_of, read.files)})} classes"
     return " ".join([f"{cell.dataset}: found, {held} in {read.root}/", *read.reading])
@@ -128,7 +118,7 @@ def drawn_as(cell: Cell) -> dict | None:
 def groups_file(cell: Cell, root: Path) -> Path | None:
     """The CSV file that names the group of each image, where groups count: the one named, or one beside the folder of
     the classes, `root`, or beside that of the cell. Raises UserError where it is asked for and cannot be read."""
-    beside = [one.parent / f"{one.name}_groups.csv" for one in (root, class_folder(cell.dataset, cell.data))]
+    beside = [one.parent / f"{one.name}_groups.csv" for one in (root, class_folder(cell))]
     path = next(filter(Path.is_file, beside), beside[0]) if cell.groups in ("", *KNOWN_GROUPS) else Path(cell.groups)
     if cell.groups == "none" or (not cell.groups and not path.is_file()):
         return None

@@ -90,7 +90,7 @@ def _download(archive: Archive, path: Path) -> None:
     reasons = []
     for url in archive.urls:
         try:
-            return _from(url, path, archive.md5)
+            return _download_from(url, path, archive.md5)
         except (OSError, http.client.HTTPException) as error:
             reasons.append(f"{url}: {error}")
     raise Missing(
@@ -99,7 +99,7 @@ def _download(archive: Archive, path: Path) -> None:
     )
 
 
-def _from(url: str, path: Path, md5: str) -> None:
+def _download_from(url: str, path: Path, md5: str) -> None:
     shown, digest = contextlib.closing(Progress(f"downloading {path.stem}")), hashlib.md5(usedforsecurity=False)
     with shown as progress, urllib.request.urlopen(url, timeout=30) as response, open(path, "wb") as file:
         total = response.length or 0
@@ -167,11 +167,9 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:
-    """Make the public stand-in for Steel from UHCSDB's files: `data/steel/<class>/` and `data/steel_groups.csv`.
-
-    `folder` holds microstructures.sqlite and, anywhere below, the micrographs it names (645 x 522 pixels). Their info
-    bar is cut off, the physical sample of each is its group. Raises UserError where files are missing or damaged.
-    """
+    """Make the public stand-in for Steel, data/steel/<class>/ and data/steel_groups.csv, from UHCSDB's files: `folder`
+    holds microstructures.sqlite and, anywhere below, the micrographs it names (645 x 522 pixels). Their info bar is cut
+    off, the physical sample of each is its group. Raises UserError where files are missing or damaged."""
     folder, steel = Path(folder), Path(data) / "steel"
     database, partial = folder / "microstructures.sqlite", steel.with_name("steel.importing")
     if steel.exists():

@@ -32,21 +32,13 @@ Place = tuple[str, ...]  # a path below a folder: the folders that a file is in,
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder of images holds, in the reading taken.
+    """What a folder of images holds, in the reading taken."""
 
-    Attributes:
-        root: the folder that holds the classes, or the folders of the split.
-        files: path of each image by its name, "class/file" with all folders between, in the order of both.
-        sides: "train" or "test" by name, where the images come split.
-        left_out: reason of each file or folder that is not used, by its path from root.
-        reading: how folders were read, and how else they can be: lines for people.
-    """
-
-    root: Path
-    files: dict[str, Path]
-    sides: dict[str, str]
-    left_out: dict[str, str]
-    reading: tuple[str, ...]
+    root: Path  # holds the classes, or the folders of the split
+    files: dict[str, Path]  # by the image's name, "class/file" with all folders between, in the order of both
+    sides: dict[str, str]  # "train" or "test" by name, where the images come split
+    left_out: dict[str, str]  # reason of each file or folder that is not used, by its path from root
+    reading: tuple[str, ...]  # how folders were read, and how else they can be: lines for people
 
 
 def look_at(folder: Path, classes: str = "") -> Found:
@@ -120,7 +112,6 @@ def _down(images: Sequence[Place], above: Place = ()) -> Place:
 
 
 def _side(name: str) -> str:
-    """The side of a split that a folder's name means, or nothing."""
     return SIDES.get(re.sub(FILLERS, "", name.lower()), "")
 
 
@@ -195,7 +186,6 @@ def shown(name: str) -> str:
 
 
 def class_of(name: str) -> str:
-    """The class of the image called `name`."""
     return name.partition("/")[0]
 
 

@@ -26,8 +26,9 @@ def lines(images: str, classes: str = "", groups: str = "") -> Iterator[str]:
     read = catalog.found(cell)
     heads, unreadable = read_each(read.files, header, "looking at images")
     file, left_out = catalog.groups_file(cell, read.root), read.left_out | unreadable
-    group_of, unknown = split.read_groups(file, [*heads]) if file else ({}, [])
-    left_out |= split.of_unknown_group(group_of) if groups in catalog.KNOWN_GROUPS else {}
+    group_of, unknown = split.read_groups(file, [*read.files]) if file else ({}, [])
+    if groups in catalog.KNOWN_GROUPS:
+        left_out |= split.of_unknown_group({name: group_of[name] for name in heads})
     names = [name for name in heads if name not in left_out]
     counts = Counter(map(class_of, names))
     if len(counts) < 2:

@@ -21,13 +21,12 @@ ALONE = "alone: "  # begins the group of an image that belongs to none
 
 @dataclass(frozen=True)
 class Listed:
-    """Images by their names, "class/file", and what is known of each by its name, where it is: the group
-    (`read_groups`), the side (`folder.Found`), a checksum of the file."""
+    """Images, and what is known of them by their names, where it is."""
 
-    names: list[str]
-    groups: Mapping[str, str]
-    sides: Mapping[str, str]
-    hashes: Mapping[str, Hashable]
+    names: list[str]  # "class/file"
+    groups: Mapping[str, str]  # as of `read_groups`
+    sides: Mapping[str, str]  # as of `folder.Found`
+    hashes: Mapping[str, Hashable]  # of the files
 
     @cached_property
     def classes(self) -> list[str]:
@@ -129,10 +128,7 @@ def _folds(labels: bytes, units: bytes, k: int, shuffle: int) -> np.ndarray:
 
 def read_groups(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The group of each image, by name, from a CSV file with columns file and group; and its names of no image, sorted.
-
-    An image that has none there is a group of its own. Letters may be encoded either way (NFC or NFD). Raises UserError
-    where the file cannot be used.
-    """
+    An image without one is a group of its own. Letters may be encoded either way (NFC or NFD). Raises UserError."""
     try:
         usual = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
         table = pd.read_csv(path, usecols=["file", "group"], **usual).fillna("")

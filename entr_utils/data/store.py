@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as resizing
 
 from entr_utils.data import catalog, split, synthetic
-from entr_utils.data.download import ARCHIVES, fetch
+from entr_utils.data.download import fetch
 from entr_utils.data.folder import check_classes, class_of
 from entr_utils.data.pixels import brightness, decode, read_each, sha256_of
 from entr_utils.machine import device, free_memory
@@ -46,8 +46,8 @@ class Images(split.Listed):
 def load(cell: Cell) -> Images:
     """The images of a checked cell that can be read, downloaded and decoded where they are not yet. Raises UserError
     where there are too few."""
-    if catalog.lacks(cell):
-        fetch(ARCHIVES[cell.dataset], catalog.class_folder(cell.dataset, cell.data))
+    if archive := catalog.to_download(cell):
+        fetch(archive, catalog.class_folder(cell))
     decide = ("dataset", "data", "size", "groups", "profile", "classes", "square")
     return _load(Cell(**{name: getattr(cell, name) for name in decide}), checksum(catalog.seen(cell)))
 
@@ -98,24 +98,23 @@ def _load(cell: Cell, seen: str) -> Images:
     counts, paper = (len(readable), len({*map(class_of, readable)})), catalog.DATASETS.get(cell.dataset)
     left_out = read.left_out | unreadable | unused | dict.fromkeys(unknown, "in the groups file, but no image here")
     listed = names, groups if cell.groups != "known-by-image" else {}, read.sides, hashes
-    copies = split.Listed(*listed).copies
+    known = split.Listed(*listed)
     source = catalog.Source(
         kind="folder",
         title=catalog.KNOWN_IMAGES.get(_checksum(readable)[:16], "a folder of images"),
         stand_in=paper is not None and counts != (paper.images, paper.classes),
         contents=_checksum({name: hashes[name] for name in names}),
-        classes=tuple(sorted({*map(class_of, names)})),
+        classes=tuple(known.classes),
         left_out=dict(sorted(left_out.items())[:MOST_NAMED]),
         n_left_out=len(left_out),
-        copies=tuple(tuple(names[i] for i in same) for same in copies[:MOST_NAMED]),
-        n_copies=len(copies),
+        copies=tuple(tuple(names[i] for i in same) for same in known.copies[:MOST_NAMED]),
+        n_copies=len(known.copies),
         brightness=light,
     )
     return Images(*listed, pixels=pixels[: len(names)], source=source, reading=read.reading)
 
 
 def _checksum(hashes: Mapping[str, bytes]) -> str:
-    """sha256 over names and the sha256 of contents, in order."""
     return hashlib.sha256(b"".join(f"{name}\n".encode() + value for name, value in hashes.items())).hexdigest()
 
 

@@ -23,19 +23,15 @@ PER_CLASS = {  # images a class: profile -> look
 
 # Fine carriers in cycles a pixel (x, y), larger component first; flips and quarter turns keep them apart. The larger
 # component is at least .36: shrinking to 40% (a triangle filter 2.5 pixels wide) leaves about 1% of its amplitude.
-_LARGER, _SMALLER = (0.36, 0.45, 0.36, 0.45, 0.36, 0.45, 0.37, 0.45), (0.0, 0.0, 0.18, 0.22, 0.36, 0.45, 0.27, 0.34)
-CARRIERS = tuple(zip(_LARGER, _SMALLER, strict=True))
+CARRIERS = (0.36, 0.0), (0.45, 0.0), (0.36, 0.18), (0.45, 0.22), (0.36, 0.36), (0.45, 0.45), (0.37, 0.27), (0.45, 0.34)
 FINE_CONTRAST = 0.16
 NOISE = 0.03
 AMBIGUOUS = 0.05  # share of images that show any class's patterns: no network can know them, so none is perfect
 
 
 def draw(look: str, classes: int, per_class: int, size: int, scale: str = "both", seed: int = 0) -> np.ndarray:
-    """(classes x per_class, size, size, 3) uint8 images, ordered by class; image i depends on (seed, i) alone.
-
-    `look` is of LOOKS, `scale` of `settings.DIALS`, or "conflict": coarse of the class, fine of another (`texture_of`),
-    without the AMBIGUOUS.
-    """
+    """(classes x per_class, size, size, 3) uint8 images, ordered by class; image i depends on (seed, i) alone. `look`
+    is of LOOKS, `scale` of `settings.DIALS`, or "conflict": then none is AMBIGUOUS."""
     pixels = np.empty((classes * per_class, size, size, 3), np.uint8)
     for i in track(range(len(pixels)), "drawing images, once"):
         rng = np.random.default_rng((seed, i))

@@ -183,8 +183,7 @@ class Books:
 
     def to_record(self) -> record.Record:
         run, judged = self.run, self.run.split.validation
-        subtotal = next(phase.name for phase in run.spec.phases if phase.subtotal)
-        names = {"subtotal": subtotal, "rpl": "RPL", "total": "TTA"}
+        names = {"subtotal": "CMult", "rpl": "RPL", "total": "TTA"}
         predicted = {name: self.predictions[phase].tolist() for name, phase in names.items()}
         truth = {"image": [run.images.names[i] for i in judged], "truth": run.images.labels[judged].tolist()}
         split = {name: getattr(run.split, name) for name in ("by", "folds", "groups", "kept")}

@@ -28,7 +28,7 @@ from entr_utils.regimes import Regime, parse
 from entr_utils.regimes.base import BatchSpec
 from entr_utils.regimes.plan import Work, first_steps
 from entr_utils.results import record, studies, times
-from entr_utils.settings import ALL_EQUAL, Cell, Phase
+from entr_utils.settings import Cell, Phase
 from entr_utils.training import step
 from entr_utils.training.run import Planned, Run, planned
 from entr_utils.util import Progress, UserError, cache_folder, lock, now, read_json, slug, write_json
@@ -201,7 +201,7 @@ class _Bench:
         network = regime.prepare(self.network, None)
         labels = torch.arange(images, device=machine.device()) % CLASSES
         if work.kind == "hook" and work.mode == "after_epoch":
-            last = first_steps((Phase("RPL", (1,), "all", ALL_EQUAL),), 1, spec.size, 1, 0)[0]
+            last = first_steps((Phase("RPL", (1,)),), 1, spec.size, 1, 0)[0]
             return lambda: regime.after_epoch(network, last), 1
         if work.kind == "hook":
             batches = photos.split(images)

@@ -17,7 +17,7 @@ from entr_utils.data.augment import make_augment
 from entr_utils.machine import device
 from entr_utils.regimes import parse
 from entr_utils.regimes.plan import by_epoch, first_steps, make_plan
-from entr_utils.settings import ALL_EQUAL, NARROW, Phase
+from entr_utils.settings import NARROW, Phase
 from entr_utils.training import loop, step
 from entr_utils.util import write_whole
 
@@ -38,7 +38,7 @@ def make_weights(path: Path = networks.DEMO_WEIGHTS) -> float:
     """Write the body as a torchvision state dict in half precision; its accuracy on images drawn anew."""
     torch.manual_seed(0)
     network = networks.build(NARROW, "none", CLASSES, "float32").to(device())
-    first = first_steps((Phase("RPL", (EPOCHS,), "all", ALL_EQUAL),), CLASSES * EACH, SIZE, BATCH, 0)
+    first = first_steps((Phase("RPL", (EPOCHS,)),), CLASSES * EACH, SIZE, BATCH, 0)
     regime = parse("no_increase")
     batches = step.Batches(*drawn(EACH, 0), by_epoch(make_plan(regime, first)), make_augment("eight"))
     learner = loop.make_learner(network, regime, batches, [NextEpoch()])
