@@ -138,15 +138,17 @@ def _time(seconds: Collection[float | None]) -> str:
 def _steps(cells: Iterable[Cell]) -> list[tuple[Cell, tuple[int, ...]]]:
     """Of each cell, checked and without its seeds, the seeds up to here; prints the first line, removes leftovers."""
     steps: list[tuple[Cell, tuple[int, ...]]] = []
-    for cell in [cell.checked() for cell in cells]:
-        profile, alike = PROFILES[cell.profile], replace(cell, seeds=())
+    checked = [cell.checked() for cell in cells]
+    profile = PROFILES[checked[0].profile]
+    for cell in checked:
+        alike = replace(cell, seeds=())
         first = first_steps(profile.phases(cell.weights != "none"), 10 * cell.batch, cell.size, cell.batch, 0)
         check_sizes(make_plan(parse(cell.regime), first), profile.least(cell.network), cell.regime, cell.size)
         steps.append((alike, tuple(dict.fromkeys((*dict(steps).get(alike, ()), *cell.seeds)))))
     runs, notebooks = sum(map(len, dict(steps).values())), len(dict(steps))
     what = f"{profile.purpose}; notebooks: {notebooks}, runs: {runs}"
     print(f"PROFILE={profile.name}: {what}. The full matrix: make paper", flush=True)
-    remove_leftovers(alike.folder)
+    remove_leftovers(checked[0].folder)
     return steps
 
 

@@ -163,7 +163,8 @@ def _check_end(tar: tarfile.TarFile) -> None:
     if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it ends too early, or is damaged")
     for _ in range(SMALL_ENOUGH // CHUNK):
-        tar.fileobj.read(CHUNK)
+        if not tar.fileobj.read(CHUNK):
+            break
 
 
 def import_uhcsdb(folder: str | Path, data: str | Path = "data") -> Path:

@@ -123,9 +123,10 @@ def prepare(cell: Cell) -> list[Run]:
     """A cell's runs, one a seed: fetches images where needed, decodes and splits them. Raises UserError."""
     began, cell = time.perf_counter(), cell.checked()
     found, weights = store.load(cell), networks.weights_sha256(cell.network, cell.weights)
-    inputs, runs = {"fingerprint": catalog.fingerprint(cell), "weights_sha256": weights}, []
+    inputs = {"fingerprint": catalog.fingerprint(cell), "weights_sha256": weights}
+    first, runs = draft(cell).model_copy(update=inputs), []
     for seed in cell.seeds:
-        spec, parts = draft(cell).model_copy(update=inputs | {"seed": seed}), split.assign(found, seed)
+        spec, parts = first.model_copy(update={"seed": seed}), split.assign(found, seed)
         plan, share = plan_of(spec, len(parts.training))
         runs.append(Run(spec, cell, found, parts, plan, share, time.perf_counter() - began))
     return runs
